@@ -1,0 +1,68 @@
+//! Time as the filter knows it: readings of the host's monotonic clock.
+//!
+//! All workers of an Envoy process read the same clock, so a timestamp that one
+//! worker writes into shared data means the same to every other. The wall clock
+//! is never asked: it jumps.
+
+use std::time::Duration;
+
+/// A reading of the monotonic clock, in nanoseconds since an arbitrary start.
+///
+/// Zero stands for "never"; the host's clock counts from its boot and is past it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// The moment that has never been.
+    pub const NEVER: Self = Self(0);
+
+    /// A reading of `nanos` nanoseconds.
+    #[must_use]
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    /// Nanoseconds since the clock's start.
+    #[must_use]
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// Whether this is a real reading.
+    #[must_use]
+    pub const fn happened(self) -> bool {
+        self.0 != 0
+    }
+
+    /// The moment `span` later; the end of time where that overflows.
+    #[must_use]
+    pub fn plus(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(nanos(span)))
+    }
+
+    /// The time from `earlier` to this moment; zero if `earlier` is later.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arithmetic_saturates_at_both_ends() {
+        let end = Timestamp::from_nanos(u64::MAX);
+        assert_eq!(end.plus(Duration::MAX), end);
+        assert_eq!(Timestamp::NEVER.since(end), Duration::ZERO);
+        assert_eq!(
+            Timestamp::from_nanos(5).plus(Duration::from_nanos(7)),
+            Timestamp::from_nanos(12)
+        );
+    }
+}

@@ -1,0 +1,135 @@
+//! WebSocket handshakes, and what becomes of those that a pod accepts.
+//!
+//! A WebSocket counts as open from the moment its handshake is accepted until its socket is gone.
+
+use std::future;
+use std::str::FromStr;
+
+use anyhow::bail;
+use axum::extract::FromRequestParts;
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Version, header};
+use axum::response::{IntoResponse, Response};
+use hyper::ext::Protocol;
+use serde::{Deserialize, Serialize};
+
+use crate::status;
+use crate::tally::OpenWebSocket;
+
+/// The largest message that is echoed, in bytes, be it one frame or many.
+const MESSAGE_LIMIT: usize = 64 * 1024 * 1024;
+/// Every WebSocket has a buffer of this many bytes, and there are thousands of them.
+const READ_BUFFER: usize = 4 * 1024;
+
+/// What a pod does with a WebSocket handshake.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum HandshakeBehavior {
+    /// Accepts it.
+    #[default]
+    Accept,
+    /// Answers with this status and an empty body; 200 or more.
+    Status(#[serde(with = "status")] StatusCode),
+    /// Accepts the connection and never answers.
+    Hang,
+}
+
+impl HandshakeBehavior {
+    /// Answers one handshake; `open` is asked for the guard of a WebSocket that is accepted.
+    pub(crate) async fn answer(
+        self,
+        mut request: Parts,
+        open: impl FnOnce() -> OpenWebSocket,
+    ) -> Response {
+        match self {
+            Self::Accept => {}
+            Self::Status(status) => return status.into_response(),
+            Self::Hang => return future::pending().await,
+        }
+        let mut upgrade = match WebSocketUpgrade::from_request_parts(&mut request, &()).await {
+            Ok(upgrade) => upgrade,
+            Err(rejection) => return rejection.into_response(),
+        };
+        if let Some(protocol) = first_protocol(&request.headers) {
+            upgrade.set_selected_protocol(protocol);
+        }
+        let guard = open();
+        upgrade
+            .max_message_size(MESSAGE_LIMIT)
+            .max_frame_size(MESSAGE_LIMIT)
+            .read_buffer_size(READ_BUFFER)
+            .on_upgrade(|socket| hold(socket, guard))
+    }
+}
+
+/// Whether a request asks for a WebSocket: by `Upgrade` in HTTP/1.1 (RFC 6455), by extended
+/// `CONNECT` in HTTP/2 (RFC 8441).
+pub(crate) fn is_handshake(request: &Parts) -> bool {
+    if request.version == Version::HTTP_2 {
+        return request.extensions.get::<Protocol>().is_some();
+    }
+    request
+        .headers
+        .get(header::UPGRADE)
+        .is_some_and(|upgrade| upgrade.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
+/// The sub-protocol that the client would like best; its list is in order of preference.
+fn first_protocol(headers: &HeaderMap) -> Option<HeaderValue> {
+    let offered = headers.get(header::SEC_WEBSOCKET_PROTOCOL)?.as_bytes();
+    let first = offered.split(|byte| *byte == b',').next()?.trim_ascii();
+    HeaderValue::from_bytes(first).ok()
+}
+
+/// Echoes until the WebSocket ends or is dropped; the socket is gone before its guard is.
+async fn hold(socket: WebSocket, guard: OpenWebSocket) {
+    tokio::select! {
+        () = echo(socket) => {}
+        () = guard.dropped() => {}
+    }
+}
+
+/// Sends every message back until the WebSocket ends, however it ends.
+async fn echo(mut socket: WebSocket) {
+    while let Some(Ok(message)) = socket.recv().await {
+        // The library answers pings and the close frame while it waits for the next message.
+        if matches!(message, Message::Text(_) | Message::Binary(_))
+            && socket.send(message).await.is_err()
+        {
+            return;
+        }
+    }
+}
+
+impl FromStr for HandshakeBehavior {
+    type Err = anyhow::Error;
+
+    /// Reads `accept`, `hang` or `status:CODE`.
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        Ok(match text.split_once(':') {
+            None if text == "accept" => Self::Accept,
+            None if text == "hang" => Self::Hang,
+            Some(("status", code)) => Self::Status(status::parse(code)?),
+            _ => bail!("{text:?} is no way to answer: write accept, hang or status:CODE"),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_same_behaviour_from_a_command_line_and_from_json() {
+        for (argument, json) in [
+            ("accept", r#""accept""#),
+            ("hang", r#""hang""#),
+            ("status:503", r#"{"status":503}"#),
+        ] {
+            let behavior: HandshakeBehavior = argument.parse().unwrap();
+            assert_eq!(serde_json::to_string(&behavior).unwrap(), json);
+        }
+        assert!("refuse".parse::<HandshakeBehavior>().is_err());
+    }
+}

@@ -1,0 +1,228 @@
+//! The command line, and the fleet that it asks for.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::str::FromStr;
+
+use anyhow::{Context, ensure};
+use clap::Parser;
+use wsbalancer_backend::{FleetConfig, HandshakeBehavior, MetricBehavior, PodConfig, Target};
+
+const EXAMPLE: &str = "\
+When all pods are up, one line on stdout says where:
+  {\"pods\":[\"127.0.0.1:34001\"],\"control\":\"127.0.0.1:34002\"}
+
+Example:
+  Four pods on ports 8000 to 8003. The second refuses connections, the third
+  reports 500 WebSockets more than it has, the fourth fails its polls:
+
+    wsbalancer-backend --pods 4 --listen 127.0.0.1:8000 --control 127.0.0.1:9000 \\
+        --refuse 1 --preload 2=500 --metric 3=status:503
+
+  Then look at them, and let the second accept connections:
+
+    curl 127.0.0.1:9000/pods
+    curl 127.0.0.1:9000/pods/1 -d '{\"refuse\": false}'
+
+  A change may have any of these: {\"refuse\": true, \"preload\": 500, \"drop\": true,
+  \"metric\": \"hang\", \"handshake\": {\"status\": 503}}. With \"drop\" the pod's open
+  WebSockets end without a close frame. /pods/all changes every pod.";
+
+/// WebSocket echo pods for testing a balancer.
+///
+/// Each pod echoes WebSockets on any path, tells the true number of its open WebSockets at
+/// /metric, and answers every other request with a description of it. Pods can be told to fail.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLE)]
+pub(crate) struct Options {
+    /// How many pods to run [default: one for each --listen]
+    #[arg(long, value_name = "N")]
+    pods: Option<usize>,
+
+    /// Where pods listen; port 0 is a free port
+    ///
+    /// With a fixed port, further pods take the ports after it. Of several addresses the pods
+    /// take one after the other, in turn.
+    #[arg(long, value_name = "ADDR", value_delimiter = ',', default_values_t = [SocketAddr::from((Ipv4Addr::LOCALHOST, 0))])]
+    listen: Vec<SocketAddr>,
+
+    /// Where the control endpoint listens; without this there is none
+    #[arg(long, value_name = "ADDR")]
+    control: Option<SocketAddr>,
+
+    /// Path of the count on each pod
+    #[arg(long, value_name = "PATH", default_value = FleetConfig::METRIC_PATH, value_parser = parse_path)]
+    metric_path: String,
+
+    /// What the names of pods start with; their number follows
+    #[arg(long, value_name = "TEXT", default_value = FleetConfig::NAME_PREFIX, help_heading = "Names")]
+    name_prefix: String,
+
+    /// Name of the pod, where there is only one
+    #[arg(long, value_name = "NAME", env = "POD_NAME", help_heading = "Names")]
+    pod_name: Option<String>,
+
+    /// IP address that the pod tells, where there is only one
+    #[arg(long, value_name = "IP", env = "POD_IP", help_heading = "Names")]
+    pod_ip: Option<String>,
+
+    /// Name of the node of the pod, where there is only one
+    #[arg(long, value_name = "NAME", env = "NODE_NAME", help_heading = "Names")]
+    node_name: Option<String>,
+
+    /// Pods that refuse connections: 0,3 or all
+    #[arg(
+        long,
+        value_name = "PODS",
+        value_delimiter = ',',
+        help_heading = "Switches"
+    )]
+    refuse: Vec<Target>,
+
+    /// WebSockets a pod reports on top of those it has: 0=500
+    #[arg(
+        long,
+        value_name = "POD=COUNT",
+        value_delimiter = ',',
+        help_heading = "Switches"
+    )]
+    preload: Vec<Setting<u64>>,
+
+    /// What a pod answers to polls: 2=status:500
+    ///
+    /// One of truth, hang, status:CODE, delay:TIME (2s, 150ms), body:TEXT and huge:BYTES (the
+    /// truth and then spaces up to that size). May be given several times.
+    #[arg(long, value_name = "POD=ANSWER", help_heading = "Switches")]
+    metric: Vec<Setting<MetricBehavior>>,
+
+    /// What a pod does with WebSocket handshakes: all=hang
+    ///
+    /// One of accept, hang and status:CODE. May be given several times.
+    #[arg(long, value_name = "POD=ANSWER", help_heading = "Switches")]
+    handshake: Vec<Setting<HandshakeBehavior>>,
+}
+
+/// A value for some of the pods, written `2=value` or `all=value`.
+#[derive(Clone, Debug)]
+struct Setting<T> {
+    target: Target,
+    value: T,
+}
+
+impl<T: FromStr<Err: Into<anyhow::Error>>> FromStr for Setting<T> {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        let (target, value) = text
+            .split_once('=')
+            .context("write the pod's number or all, then = and the value")?;
+        Ok(Self {
+            target: target.parse()?,
+            value: value.parse().map_err(Into::into)?,
+        })
+    }
+}
+
+fn parse_path(text: &str) -> anyhow::Result<String> {
+    ensure!(text.starts_with('/'), "a path starts with /");
+    Ok(text.to_owned())
+}
+
+impl Options {
+    /// The fleet to start. Where two options set the same switch of a pod, the later one counts.
+    pub(crate) fn into_config(self) -> anyhow::Result<FleetConfig> {
+        let count = self.pods.unwrap_or(self.listen.len());
+        let mut pods = PodConfig::spread(count, &self.listen, &self.name_prefix)?;
+        if let [pod] = pods.as_mut_slice() {
+            pod.name = self.pod_name.unwrap_or_else(|| pod.name.clone());
+            pod.ip = self.pod_ip;
+            pod.node = self.node_name.unwrap_or_else(|| pod.node.clone());
+        }
+        for target in self.refuse {
+            set(&mut pods, target, |pod| pod.refusing = true).context("--refuse")?;
+        }
+        for Setting { target, value } in self.preload {
+            set(&mut pods, target, |pod| pod.switches.preload = value).context("--preload")?;
+        }
+        for Setting { target, value } in self.metric {
+            set(&mut pods, target, |pod| pod.switches.metric = value.clone())
+                .context("--metric")?;
+        }
+        for Setting { target, value } in self.handshake {
+            set(&mut pods, target, |pod| pod.switches.handshake = value).context("--handshake")?;
+        }
+        Ok(FleetConfig {
+            pods,
+            metric_path: self.metric_path,
+            control: self.control,
+        })
+    }
+}
+
+fn set(
+    pods: &mut [PodConfig],
+    target: Target,
+    change: impl FnMut(&mut PodConfig),
+) -> anyhow::Result<()> {
+    let places = target.places(pods.len())?;
+    pods[places].iter_mut().for_each(change);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(arguments: &str) -> anyhow::Result<FleetConfig> {
+        let words = std::iter::once("wsbalancer-backend").chain(arguments.split_whitespace());
+        Options::try_parse_from(words)?.into_config()
+    }
+
+    #[test]
+    fn switches_reach_the_pods_they_name() {
+        let config = config(
+            "--pods 4 --refuse 0,3 --preload 1=500,2=7 --metric all=hang --metric 2=status:500 \
+             --handshake 3=status:503",
+        )
+        .unwrap();
+        let refusing: Vec<_> = config.pods.iter().map(|pod| pod.refusing).collect();
+        assert_eq!(refusing, [true, false, false, true]);
+        let preloads: Vec<_> = config.pods.iter().map(|pod| pod.switches.preload).collect();
+        assert_eq!(preloads, [0, 500, 7, 0]);
+        assert_eq!(config.pods[1].switches.metric, MetricBehavior::Hang);
+        assert_eq!(
+            config.pods[2].switches.metric,
+            "status:500".parse().unwrap()
+        );
+        assert_eq!(
+            config.pods[3].switches.handshake,
+            "status:503".parse().unwrap()
+        );
+    }
+
+    #[test]
+    fn names_are_for_a_single_pod() {
+        let names = "--pod-name echo-7 --pod-ip 10.0.0.7 --node-name worker-1";
+        let single = config(names).unwrap();
+        assert_eq!(single.pods[0].name, "echo-7");
+        assert_eq!(single.pods[0].ip.as_deref(), Some("10.0.0.7"));
+        assert_eq!(single.pods[0].node, "worker-1");
+        let pair = config(&format!("--pods 2 --name-prefix echo- {names}")).unwrap();
+        assert_eq!(pair.pods[1].name, "echo-1");
+        assert_eq!(pair.pods[1].ip, None);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (arguments, word) in [
+            ("--refuse 1", "there is no pod 1"),
+            ("--metric hang", "then ="),
+            ("--metric 0=lie", "truth, hang, status:CODE"),
+            ("--preload 0=-1", "invalid digit"),
+            ("--pods 0", "0 pods"),
+            ("--metric-path metric", "starts with /"),
+        ] {
+            let error = format!("{:#}", config(arguments).unwrap_err());
+            assert!(error.contains(word), "{arguments}: {error}");
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! A pod as tests and the control endpoint handle it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::door::Door;
+use crate::handshake::HandshakeBehavior;
+use crate::metric::MetricBehavior;
+use crate::service::{HeaderLists, PodService, Switches};
+use crate::tally::Counters;
+
+/// A handle to one pod; clones are handles to the same pod.
+///
+/// The pod itself ends with its [`Fleet`](crate::Fleet).
+#[derive(Clone, Debug)]
+pub struct Pod {
+    index: usize,
+    service: Arc<PodService>,
+    door: Arc<Door>,
+}
+
+/// All that the control endpoint tells about a pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodState {
+    /// Its place in the fleet, from 0.
+    pub index: usize,
+    /// Its name.
+    pub pod_name: String,
+    /// Where it is reached.
+    pub address: SocketAddr,
+    /// The count that it tells: `open` and `preload`.
+    pub reported: u64,
+    /// What it has counted.
+    #[serde(flatten)]
+    pub counters: Counters,
+    /// Whether it refuses connections.
+    pub refusing: bool,
+    /// How it answers.
+    #[serde(flatten)]
+    pub switches: Switches,
+    /// The headers of the last WebSocket handshake, whatever was answered.
+    pub last_handshake: Option<HeaderLists>,
+}
+
+/// Changes to a pod; what is absent stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PodChange {
+    /// Refuse connections, or accept them again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refuse: Option<bool>,
+    /// What it answers on its metric path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metric: Option<MetricBehavior>,
+    /// What it does with WebSocket handshakes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub handshake: Option<HandshakeBehavior>,
+    /// Reported on top of the WebSockets that are open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preload: Option<u64>,
+    /// End all WebSockets that are open now.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub drop: bool,
+}
+
+impl Pod {
+    pub(crate) fn new(index: usize, service: PodService, door: Door) -> Self {
+        Self {
+            index,
+            service: Arc::new(service),
+            door: Arc::new(door),
+        }
+    }
+
+    /// Its place in the fleet, from 0.
+    #[must_use]
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Its name, as `/metric` tells it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.service.identity.pod_name
+    }
+
+    /// Where it is reached; the same for its whole life, also while it refuses connections.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.door.address()
+    }
+
+    /// WebSockets that are open now.
+    #[must_use]
+    pub fn open(&self) -> u64 {
+        self.counters().open
+    }
+
+    /// WebSockets accepted since the start.
+    #[must_use]
+    pub fn opened(&self) -> u64 {
+        self.counters().opened
+    }
+
+    /// `GET`s on the metric path since the start, whatever was answered.
+    #[must_use]
+    pub fn polls(&self) -> u64 {
+        self.counters().polls
+    }
+
+    /// The count that it tells: its open WebSockets and the preload.
+    #[must_use]
+    pub fn reported(&self) -> u64 {
+        self.service.reported()
+    }
+
+    /// All that it has counted up to now.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.service.tally.counters()
+    }
+
+    /// The counters as they change.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Counters> {
+        self.service.tally.watch()
+    }
+
+    /// Waits until `condition` holds, and returns the counters for which it did.
+    ///
+    /// Between two looks the counters may change more than once: wait for `opened >= 3` rather
+    /// than for `open == 3` where WebSockets come and go.
+    pub async fn until(&self, condition: impl FnMut(&Counters) -> bool) -> Counters {
+        let mut counters = self.watch();
+        // It fails only where the pod is gone, and the pod is `self`.
+        let found = counters.wait_for(condition).await.map(|found| *found);
+        found.unwrap_or_else(|_| self.counters())
+    }
+
+    /// The headers of the last WebSocket handshake, whatever was answered.
+    #[must_use]
+    pub fn last_handshake(&self) -> Option<HeaderLists> {
+        self.service.last_handshake.borrow().clone()
+    }
+
+    /// Refuses connections from now on: a client gets `ECONNREFUSED`.
+    ///
+    /// Connections that are kept alive take no further request. WebSockets stay.
+    pub async fn refuse(&self) {
+        self.door.close().await;
+    }
+
+    /// Accepts connections again, on the same address.
+    ///
+    /// # Errors
+    ///
+    /// Fails where somebody else listens on the address by now.
+    pub async fn accept(&self) -> io::Result<()> {
+        self.door.open(self.service.router()).await
+    }
+
+    /// Answers polls like this from now on; those that hang or wait already stay as they are.
+    pub fn answer_metric(&self, behavior: MetricBehavior) {
+        self.service
+            .switches
+            .send_modify(|switches| switches.metric = behavior);
+    }
+
+    /// Answers handshakes like this from now on; those that hang already stay as they are.
+    pub fn answer_handshake(&self, behavior: HandshakeBehavior) {
+        self.service
+            .switches
+            .send_modify(|switches| switches.handshake = behavior);
+    }
+
+    /// Reports `count` on top of the WebSockets that are open.
+    pub fn preload(&self, count: u64) {
+        self.service
+            .switches
+            .send_modify(|switches| switches.preload = count);
+    }
+
+    /// Ends all WebSockets that are open now, and returns once they are.
+    ///
+    /// No close frame is sent: the sockets are just closed, as the kernel does it for a process
+    /// that was killed.
+    pub async fn drop_connections(&self) {
+        self.service.tally.drop_all().await;
+    }
+
+    /// Makes several changes; all have taken effect once this returns.
+    ///
+    /// Whatever makes the pod go away goes first and whatever brings it back last: no client
+    /// meets half of the changes.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the pod should accept connections again and cannot; see [`Pod::accept`].
+    pub async fn apply(&self, change: PodChange) -> io::Result<()> {
+        if change.refuse == Some(true) {
+            self.refuse().await;
+        }
+        self.service.switches.send_modify(|switches| {
+            if let Some(metric) = change.metric {
+                switches.metric = metric;
+            }
+            if let Some(handshake) = change.handshake {
+                switches.handshake = handshake;
+            }
+            if let Some(preload) = change.preload {
+                switches.preload = preload;
+            }
+        });
+        if change.drop {
+            self.drop_connections().await;
+        }
+        if change.refuse == Some(false) {
+            self.accept().await?;
+        }
+        Ok(())
+    }
+
+    /// All that there is to tell about the pod.
+    #[must_use]
+    pub fn state(&self) -> PodState {
+        PodState {
+            index: self.index,
+            pod_name: self.name().to_owned(),
+            address: self.address(),
+            reported: self.reported(),
+            counters: self.counters(),
+            refusing: !self.door.is_open(),
+            switches: self.service.switches.borrow().clone(),
+            last_handshake: self.last_handshake(),
+        }
+    }
+}

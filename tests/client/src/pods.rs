@@ -1,0 +1,182 @@
+//! The pods and the counts they serve: `GET /metric`, asked directly and not through the
+//! gateway.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{StatusCode, Uri};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde::Deserialize;
+use tokio::time::timeout;
+
+/// Where pods serve their count unless told otherwise.
+pub const DEFAULT_METRIC_PATH: &str = "/metric";
+
+/// An answer longer than this is no count.
+const LONGEST_ANSWER_BYTES: usize = 64 * 1024;
+
+type HttpClient = Client<HttpConnector, Empty<&'static [u8]>>;
+
+/// The pods to ask.
+#[derive(Clone, Debug)]
+pub struct Pods {
+    /// Where each pod listens.
+    pub addresses: Vec<PodAddress>,
+    /// Path of the count on each of them.
+    pub metric_path: PathAndQuery,
+    /// How long one answer may take.
+    pub timeout: Duration,
+}
+
+impl Pods {
+    /// Asks all pods at once for the WebSockets they have open.
+    ///
+    /// The answers come in the order of the addresses.
+    pub async fn count(&self) -> Vec<PodCount> {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        // Pods are asked once in a while: a connection kept from the last time may be dead.
+        let client = Client::builder(TokioExecutor::new())
+            .pool_max_idle_per_host(0)
+            .build(connector);
+        join_all(
+            self.addresses
+                .iter()
+                .map(|address| self.ask(&client, address)),
+        )
+        .await
+    }
+
+    async fn ask(&self, client: &HttpClient, address: &PodAddress) -> PodCount {
+        let answer = timeout(self.timeout, fetch(client, address, &self.metric_path))
+            .await
+            .unwrap_or_else(|_| {
+                Err(format!(
+                    "no answer within {}",
+                    humantime::format_duration(self.timeout)
+                ))
+            });
+        PodCount {
+            address: address.clone(),
+            answer,
+        }
+    }
+}
+
+async fn fetch(
+    client: &HttpClient,
+    address: &PodAddress,
+    path: &PathAndQuery,
+) -> Result<Metric, String> {
+    let uri = Uri::builder()
+        .scheme(Scheme::HTTP)
+        .authority(address.0.clone())
+        .path_and_query(path.clone())
+        .build()
+        .map_err(|error| error.to_string())?;
+    let response = client.get(uri).await.map_err(|error| innermost(&error))?;
+    if response.status() != StatusCode::OK {
+        return Err(format!("{} at {path}", response.status()));
+    }
+    let body = Limited::new(response.into_body(), LONGEST_ANSWER_BYTES)
+        .collect()
+        .await
+        .map_err(|error| error.to_string())?;
+    serde_json::from_slice(&body.to_bytes()).map_err(|error| format!("no count at {path}: {error}"))
+}
+
+/// What the outer errors are about: "client error (Connect)" helps nobody.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
+
+/// What one pod told.
+#[derive(Clone, Debug)]
+pub struct PodCount {
+    /// The pod that was asked.
+    pub address: PodAddress,
+    /// Its count, or in words why there is none.
+    pub answer: Result<Metric, String>,
+}
+
+impl PodCount {
+    pub(crate) fn connections(&self) -> Option<u64> {
+        self.answer
+            .as_ref()
+            .ok()
+            .map(|metric| metric.agents_connections)
+    }
+
+    pub(crate) fn pod_name(&self) -> Option<&str> {
+        self.answer
+            .as_ref()
+            .ok()
+            .and_then(|metric| metric.pod_name.as_deref())
+    }
+}
+
+/// The part of a pod's answer that matters here; other fields are ignored.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Metric {
+    /// WebSockets open on the pod.
+    pub agents_connections: u64,
+    /// What the pod calls itself.
+    #[serde(default)]
+    pub pod_name: Option<String>,
+}
+
+/// `host:port` of a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodAddress(Authority);
+
+impl FromStr for PodAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let authority = Authority::from_str(text).map_err(|error| error.to_string())?;
+        if authority.host().is_empty() || authority.port_u16().is_none() || text.contains('@') {
+            return Err("a pod's address is host:port".to_owned());
+        }
+        Ok(Self(authority))
+    }
+}
+
+impl fmt::Display for PodAddress {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_a_host_and_a_port() {
+        for text in ["10.0.0.1:8080", "[::1]:80", "pod-0.agents:9000"] {
+            let address: PodAddress = text.parse().expect(text);
+            assert_eq!(address.to_string(), text);
+        }
+        for text in [
+            "",
+            "10.0.0.1",
+            ":8080",
+            "http://10.0.0.1:80",
+            "10.0.0.1:99999",
+            "a@b:80",
+        ] {
+            assert!(text.parse::<PodAddress>().is_err(), "{text}");
+        }
+    }
+}
