@@ -47,6 +47,12 @@ impl Timestamp {
     }
 }
 
+/// The n-th part of `span`; nothing where `n` is zero.
+#[must_use]
+pub fn part(span: Duration, n: u32) -> Duration {
+    span.checked_div(n).unwrap_or_default()
+}
+
 fn nanos(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }

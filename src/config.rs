@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de};
 
+use crate::clock::part;
 use crate::pod::PodAddress;
 
 /// Path of the count on each pod.
@@ -40,7 +41,9 @@ const LONGEST_SPAN: Duration = Duration::from_secs(366 * 24 * 3600);
 pub struct Config {
     /// The services to balance; at least one, no two with the same cluster.
     pub services: Vec<Service>,
-    /// How many pods the override header names, best first; 1 to 16.
+    /// Header, in lower case, by which the clusters' `override_host` policy is told the pods.
+    pub override_header: String,
+    /// How many pods it names, best first; 1 to 16.
     pub attempts: usize,
     /// What happens to an upgrade when no pod is usable.
     pub on_no_pods: OnNoPods,
@@ -53,8 +56,6 @@ pub struct Service {
     pub cluster: String,
     /// The cluster's pods; at least one, all different.
     pub endpoints: Vec<PodAddress>,
-    /// Header, in lower case, by which the cluster's `override_host` policy is told the pod.
-    pub override_header: String,
     /// Path of the count on each pod.
     pub metric_path: String,
     /// A count older than this is not trusted.
@@ -204,6 +205,10 @@ impl Fields {
         }
         Ok(Config {
             services,
+            override_header: self.override_header.map_or_else(
+                || DEFAULT_OVERRIDE_HEADER.to_owned(),
+                |HeaderName(name)| name,
+            ),
             attempts,
             on_no_pods: self.on_no_pods.unwrap_or_default(),
         })
@@ -232,7 +237,7 @@ impl ServiceFields {
         let span = |own: Option<Span>, common: Option<Span>| own.or(common).map(|Span(span)| span);
         let cache_ttl = span(self.cache_ttl, common.cache_ttl).unwrap_or(DEFAULT_CACHE_TTL);
         let refresh_interval = span(self.refresh_interval, common.refresh_interval)
-            .unwrap_or(cache_ttl / REFRESHES_PER_TTL);
+            .unwrap_or(part(cache_ttl, REFRESHES_PER_TTL));
         if refresh_interval >= cache_ttl {
             return error(
                 "refreshInterval",
@@ -260,11 +265,6 @@ impl ServiceFields {
         Ok(Service {
             cluster: self.cluster.clone(),
             endpoints: self.endpoints.clone(),
-            override_header: common
-                .override_header
-                .as_ref()
-                .map_or(DEFAULT_OVERRIDE_HEADER, |HeaderName(name)| name)
-                .to_owned(),
             metric_path: metric_path
                 .map_or(DEFAULT_METRIC_PATH, |MetricPath(path)| path)
                 .to_owned(),
@@ -427,13 +427,13 @@ mod tests {
                 services: vec![Service {
                     cluster: "chat".to_owned(),
                     endpoints: vec!["10.0.0.1:80".parse().unwrap(), "[::1]:80".parse().unwrap()],
-                    override_header: "x-gateway-destination-endpoint".to_owned(),
                     metric_path: "/metric".to_owned(),
                     cache_ttl: Duration::from_secs(30),
                     refresh_interval: Duration::from_secs(5),
                     metric_timeout: Duration::from_secs(2),
                     unhealthy_threshold: 3,
                 }],
+                override_header: "x-gateway-destination-endpoint".to_owned(),
                 attempts: 3,
                 on_no_pods: OnNoPods::Fallback,
             }
@@ -472,7 +472,7 @@ mod tests {
         assert_eq!(b.refresh_interval, Duration::from_millis(1500));
         assert_eq!(b.metric_timeout, Duration::from_millis(500));
         assert_eq!((a.unhealthy_threshold, b.unhealthy_threshold), (5, 1));
-        assert_eq!(a.override_header, "x-pod");
+        assert_eq!(config.override_header, "x-pod");
         assert_eq!((config.attempts, config.on_no_pods), (1, OnNoPods::Reject));
     }
 
@@ -535,6 +535,10 @@ mod tests {
             );
             assert!(!message.contains(" line "), "{message}");
         }
+    }
+
+    #[test]
+    fn every_common_field_is_checked() {
         for (fields, error) in [
             (r#""cachettl": 5"#, "cachettl: unknown field"),
             (r#""cacheTTL": 0"#, "cacheTTL: 0 s is not between"),

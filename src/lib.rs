@@ -1,6 +1,41 @@
-//! Placeholder.
+//! A WebSocket connection balancer for Envoy and Istio, as a proxy-wasm HTTP filter.
+//!
+//! # The way of a request
+//! `proxy` reads the head, asks [`upgrade`] for a decision and applies it. A decision is
+//! [`select`]'s ranking of the pods in the [`table`], which all workers share through [`store`].
+//! The table gets its counts from [`poll`], and what this Envoy opened and closed since from
+//! [`upgrade`].
+//!
+//! # Invariants
+//! - Nothing a client, a pod, Envoy or a configuration sends can end the VM: that would end every
+//!   WebSocket of the worker.
+//! - No WebSocket message enters the VM.
+//! - Only `proxy` calls the SDK; every other module is pure but for the [`host`] it is handed.
+
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
+
+pub mod balancer;
 pub mod clock;
 pub mod config;
+pub mod handshake;
+pub mod host;
+pub mod metrics;
 pub mod pod;
+pub mod poll;
 pub mod select;
+pub mod store;
 pub mod table;
+pub mod upgrade;
+
+#[cfg(target_arch = "wasm32")]
+mod proxy;

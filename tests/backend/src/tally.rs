@@ -53,7 +53,7 @@ pub(crate) struct OpenWebSocket {
 impl Round {
     fn new(end: &CancellationToken) -> Self {
         Self {
-            ending: {let _ = end; CancellationToken::new()},
+            ending: end.child_token(),
             members: TaskTracker::new(),
         }
     }

@@ -50,8 +50,10 @@ impl Tally {
     pub(crate) fn opened(&mut self, latency: Duration) {
         self.connections.opened += 1;
         self.open += 1;
+        let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
         self.latencies
-            .saturating_record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
+            .record(micros)
+            .expect("a histogram without bounds grows as needed");
     }
 
     pub(crate) fn not_opened(&mut self, count: u32, reason: String) {
@@ -122,5 +124,65 @@ impl Tally {
         if count > 0 {
             *self.failures.entry(reason).or_default() += count;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn latencies_of_any_length_have_their_percentiles() {
+        let mut tally = Tally::new(100);
+        for millis in 1..=100 {
+            tally.opened(Duration::from_millis(millis * 100));
+        }
+        let handshake = tally
+            .report(String::new())
+            .handshake
+            .expect("handshakes succeeded");
+        for (micros, expected) in [
+            (handshake.p50_micros, 5_000_000),
+            (handshake.p90_micros, 9_000_000),
+            (handshake.p99_micros, 9_900_000),
+            (handshake.max_micros, 10_000_000),
+        ] {
+            assert!(
+                micros.abs_diff(expected) <= expected / 1000,
+                "{micros} for {expected}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_endless_latency_is_no_panic() {
+        let mut tally = Tally::new(1);
+        tally.opened(Duration::MAX);
+        let handshake = tally
+            .report(String::new())
+            .handshake
+            .expect("a handshake succeeded");
+        assert_eq!(handshake.max_micros, u64::MAX);
+    }
+
+    #[test]
+    fn the_same_reason_is_counted_and_the_most_frequent_comes_first() {
+        let mut tally = Tally::new(4);
+        tally.not_opened(1, "connect: refused".to_owned());
+        tally.opened(Duration::from_millis(1));
+        tally.closed_early("code 1001");
+        tally.opened(Duration::from_millis(1));
+        tally.closed_early("code 1001");
+        tally.not_tried(0);
+        let failures = tally.report(String::new()).failures;
+        let failures: Vec<(&str, u64)> = failures
+            .iter()
+            .map(|failure| (failure.reason.as_str(), failure.count))
+            .collect();
+        assert_eq!(
+            failures,
+            [("closed early: code 1001", 2), ("connect: refused", 1)]
+        );
+        assert_eq!(tally.open, 0);
     }
 }

@@ -10,6 +10,13 @@ use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue};
 use wsbalancer_client::{DEFAULT_METRIC_PATH, Load, MessageKind, PodAddress, Pods, Target};
 
+const ABOUT: &str = "\
+Opens WebSockets through a gateway and shows how they spread over the pods.
+
+Each connection sends messages that the server must echo, and stays open until all are open. \
+The pods, if given, are asked directly how many WebSockets they count, before and while all \
+are open. Ctrl-C closes the connections and still reports.";
+
 const EXAMPLES: &str = "\
 Examples:
   20,000 WebSockets, 1,000 per second, and what three pods count:
@@ -23,13 +30,10 @@ Exit code:
   0 if all went well; 1 if a handshake, a message or a pod failed, a connection
   closed early, or the pods are less even than allowed; 2 for bad usage.";
 
-/// Opens WebSockets through a gateway and shows how they spread over the pods.
-///
-/// Each connection sends messages that the server must echo, and stays open until all are.
-/// The pods, if given, are asked directly for the connections they count, before and while
-/// all are open. Ctrl-C closes the connections and still reports.
+/// What the user asks for.
 #[derive(Debug, Parser)]
-#[command(version, after_help = EXAMPLES, max_term_width = 100)]
+// The one text of --help and -h: a long one would spread every option over several lines.
+#[command(version, about = ABOUT, long_about = None, after_help = EXAMPLES, max_term_width = 100)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is a switch of its own, and they go together in any combination"
@@ -147,7 +151,7 @@ pub(crate) struct Arguments {
     #[arg(value_parser = parse_path)]
     metric_path: PathAndQuery,
 
-    /// Fail if the largest count of a pod exceeds the mean by this factor, as 1.02
+    /// Fail if a pod counts more than F times the mean of all, as 1.02
     #[arg(long, value_name = "F", requires = "pods", help_heading = "Pods")]
     #[arg(value_parser = parse_factor)]
     pub(crate) max_imbalance: Option<f64>,

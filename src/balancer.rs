@@ -1,0 +1,87 @@
+//! What all contexts of one worker share: the services, their tables and statistics.
+//!
+//! The worker's state proper is in shared data; here is only what it takes to get there.
+
+use std::cell::Cell;
+
+use fastrand::Rng;
+
+use crate::config::{Config, OnNoPods, Service};
+use crate::host::Host;
+use crate::metrics::ServiceMetrics;
+use crate::store::Store;
+use crate::table::Trust;
+
+/// One worker's view of everything.
+pub struct Balancer<H> {
+    /// The host's functions.
+    pub host: H,
+    /// The services, in the order of the configuration.
+    pub services: Vec<ServiceState>,
+    /// Header, in lower case, by which Envoy is told the pods.
+    pub override_header: String,
+    /// How many pods it names.
+    pub attempts: usize,
+    /// What happens to an upgrade when no pod is usable.
+    pub on_no_pods: OnNoPods,
+    seed: Cell<u64>,
+}
+
+/// One service, as one worker sees it.
+pub struct ServiceState {
+    /// Its configuration.
+    pub config: Service,
+    /// Its table.
+    pub store: Store,
+    /// Its statistics.
+    pub metrics: ServiceMetrics,
+}
+
+impl ServiceState {
+    /// When the service's counts are trusted.
+    #[must_use]
+    pub const fn trust(&self) -> Trust {
+        Trust {
+            cache_ttl: self.config.cache_ttl,
+            unhealthy_threshold: self.config.unhealthy_threshold,
+        }
+    }
+}
+
+impl<H: Host> Balancer<H> {
+    /// Defines the statistics and opens the tables. `seed` should differ between workers.
+    pub fn new(host: H, config: Config, seed: u64) -> Self {
+        let services = config
+            .services
+            .into_iter()
+            .map(|config| ServiceState {
+                store: Store::open(&host, &config),
+                metrics: ServiceMetrics::define(&host, &config.cluster),
+                config,
+            })
+            .collect();
+        Self {
+            host,
+            services,
+            override_header: config.override_header,
+            attempts: config.attempts,
+            on_no_pods: config.on_no_pods,
+            seed: Cell::new(seed),
+        }
+    }
+
+    /// The service whose cluster is `cluster`, and its place among the services.
+    pub fn service_of(&self, cluster: &[u8]) -> Option<(usize, &ServiceState)> {
+        self.services
+            .iter()
+            .enumerate()
+            .find(|(_, service)| service.config.cluster.as_bytes() == cluster)
+    }
+
+    /// Random numbers that no earlier call has given out.
+    pub fn random(&self) -> Rng {
+        let mut random = Rng::with_seed(self.seed.get());
+        self.seed.set(random.u64(..));
+        random
+    }
+}

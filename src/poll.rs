@@ -1,0 +1,316 @@
+//! Who asks the pods for their counts, when, and what an answer does.
+//!
+//! Each pod's record says when it is due. One worker asks, the table's *poller*; it claims the
+//! due pods by compare-and-swap before it asks them, so every pod is asked once per interval
+//! by the whole process. The others watch: when a pod is overdue by half an interval, its poller
+//! is dead or stalled, and the worker that notices takes the role over. After the first time
+//! the pods are spread over the interval, so that many pods are no burst.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::balancer::{Balancer, ServiceState};
+use crate::clock::{Timestamp, part};
+use crate::host::{CallToken, Host};
+use crate::pod::{PodAddress, PodReport, PollFailure};
+use crate::table::{Event, Pod, Standing, Table};
+
+/// Ticks within a refresh interval: a poll is late by at most a tenth of it.
+const TICKS_PER_INTERVAL: u32 = 10;
+/// Rarer ticks would make the first counts late after a start.
+const LONGEST_TICK: Duration = Duration::from_millis(250);
+/// The host's timer counts milliseconds.
+const SHORTEST_TICK: Duration = Duration::from_millis(1);
+
+/// An answer to a poll, as the host delivers it.
+#[derive(Clone, Copy, Debug)]
+pub enum Answer<'a> {
+    /// The call failed: no status, no headers.
+    Nothing,
+    /// A response; of a body over the limit, at least one byte more than the limit.
+    Response {
+        /// HTTP status.
+        status: u16,
+        /// The body.
+        body: &'a [u8],
+    },
+}
+
+/// One worker's part in polling.
+#[derive(Debug)]
+pub struct Poller {
+    /// This worker, among those that share the tables; not zero.
+    worker: u64,
+    pending: BTreeMap<CallToken, Poll>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Poll {
+    service: usize,
+    pod: PodAddress,
+    asked_at: Timestamp,
+}
+
+/// A pod whose standing has changed.
+#[derive(Clone, Copy, Debug)]
+struct Change {
+    pod: Pod,
+    standing: Standing,
+}
+
+impl Poller {
+    /// The poller of the worker that goes by `worker`, a random number.
+    #[must_use]
+    pub fn new(worker: u64) -> Self {
+        Self {
+            worker: worker.max(1),
+            pending: BTreeMap::new(),
+        }
+    }
+
+    /// How often [`tick`](Self::tick) is to be called.
+    #[must_use]
+    pub fn period<H>(balancer: &Balancer<H>) -> Duration {
+        balancer
+            .services
+            .iter()
+            .map(|service| part(service.config.refresh_interval, TICKS_PER_INTERVAL))
+            .fold(LONGEST_TICK, Duration::min)
+            .max(SHORTEST_TICK)
+    }
+
+    /// Asks the pods that are due, if that is this worker's to do, and tells what has changed.
+    pub fn tick<H: Host>(&mut self, balancer: &Balancer<H>, now: Timestamp) {
+        for (index, service) in balancer.services.iter().enumerate() {
+            service.store.flush(&balancer.host);
+            let table = service.store.read(&balancer.host);
+            let ours = table.poller() == self.worker;
+            let work = self.is_called_for(&table, service, now)
+                || ours && table.pods().iter().any(|pod| untold(pod, service, now));
+            if work {
+                self.work(balancer, index, service, now);
+            } else if ours {
+                show(balancer, service, &table, now);
+            }
+        }
+    }
+
+    /// Whether this worker has pods to ask: its own due ones, or another worker's overdue ones.
+    fn is_called_for(&self, table: &Table, service: &ServiceState, now: Timestamp) -> bool {
+        let patience = match table.poller() {
+            0 => Duration::ZERO,
+            poller if poller == self.worker => Duration::ZERO,
+            _ => part(service.config.refresh_interval, 2),
+        };
+        table
+            .pods()
+            .iter()
+            .any(|pod| pod.due_at().plus(patience) <= now)
+    }
+
+    fn work<H: Host>(
+        &mut self,
+        balancer: &Balancer<H>,
+        index: usize,
+        service: &ServiceState,
+        now: Timestamp,
+    ) {
+        let claimed = service.store.update(&balancer.host, |table| {
+            let role = (table.poller() != self.worker).then_some(table.poller());
+            let asked = if self.is_called_for(table, service, now) {
+                table.appoint(self.worker);
+                claim(table, service.config.refresh_interval, now)
+            } else {
+                Vec::new()
+            };
+            (role, asked, announce(table, service, now), table.clone())
+        });
+        // Under contention the next tick tries again.
+        let Ok((role, asked, changes, table)) = claimed else {
+            return;
+        };
+        let cluster = &service.config.cluster;
+        if let (Some(previous), false) = (role, asked.is_empty()) {
+            log::debug!(
+                "cluster {cluster}: worker {:x} polls the pods, after worker {previous:x}",
+                self.worker
+            );
+        }
+        for change in changes {
+            change.tell(cluster);
+        }
+        show(balancer, service, &table, now);
+        for pod in asked {
+            self.ask(
+                balancer,
+                service,
+                Poll {
+                    service: index,
+                    pod,
+                    asked_at: now,
+                },
+            );
+        }
+    }
+
+    fn ask<H: Host>(&mut self, balancer: &Balancer<H>, service: &ServiceState, poll: Poll) {
+        let config = &service.config;
+        let token = balancer.host.call(
+            &config.cluster,
+            &config.metric_path,
+            (&balancer.override_header, &poll.pod.to_string()),
+            config.metric_timeout,
+        );
+        match token {
+            Ok(token) => {
+                self.pending.insert(token, poll);
+            }
+            Err(_) => settle(balancer, service, poll, Err(PollFailure::NotSent)),
+        }
+    }
+
+    /// Takes the answer that came with `token`. One that nobody waits for is ignored.
+    pub fn answer<H: Host>(
+        &mut self,
+        balancer: &Balancer<H>,
+        token: CallToken,
+        answer: Answer<'_>,
+    ) {
+        let Some(poll) = self.pending.remove(&token) else {
+            return;
+        };
+        let Some(service) = balancer.services.get(poll.service) else {
+            return;
+        };
+        let report = match answer {
+            Answer::Nothing => Err(PollFailure::NoAnswer),
+            Answer::Response { status, body } => PodReport::read(status, body),
+        };
+        settle(balancer, service, poll, report);
+    }
+}
+
+/// Takes the due pods and sets their next time: an interval later, but the first time such that
+/// the pods come to be spread over the interval, and after a gap without catching up.
+fn claim(table: &mut Table, interval: Duration, now: Timestamp) -> Vec<PodAddress> {
+    let pods = table.pods_mut();
+    let share = part(interval, u32::try_from(pods.len()).unwrap_or(u32::MAX));
+    let mut asked = Vec::new();
+    for (pod, place) in pods.iter_mut().zip(1_u32..) {
+        let due_at = pod.due_at();
+        if due_at > now {
+            continue;
+        }
+        let next = if due_at.happened() {
+            due_at.plus(interval)
+        } else {
+            now.plus(share.saturating_mul(place))
+        };
+        pod.ask(now, if next > now { next } else { now.plus(interval) });
+        asked.push(pod.address());
+    }
+    asked
+}
+
+fn untold(pod: &Pod, service: &ServiceState, now: Timestamp) -> bool {
+    let mut told = *pod;
+    told.announce(pod.standing(service.trust(), now))
+}
+
+fn announce(table: &mut Table, service: &ServiceState, now: Timestamp) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for pod in table.pods_mut() {
+        let standing = pod.standing(service.trust(), now);
+        if pod.announce(standing) {
+            changes.push(Change {
+                pod: *pod,
+                standing,
+            });
+        }
+    }
+    changes
+}
+
+impl Change {
+    fn tell(&self, cluster: &str) {
+        let pod = self.pod.address();
+        match self.standing {
+            Standing::Usable => log::info!(
+                "cluster {cluster}: pod {pod} is up with {} WebSockets",
+                self.pod.estimate()
+            ),
+            Standing::Unknown => log::warn!("cluster {cluster}: pod {pod} is not known any more"),
+            Standing::Refusing => log::warn!(
+                "cluster {cluster}: pod {pod} is down: it refused a connection; \
+                 it is left out until it answers a poll"
+            ),
+            Standing::Unhealthy => log::warn!(
+                "cluster {cluster}: pod {pod} is down: {} polls failed in a row",
+                self.pod.failures_in_a_row()
+            ),
+            Standing::Stale => log::warn!(
+                "cluster {cluster}: pod {pod} is down: its last count is older than cacheTTL"
+            ),
+        }
+    }
+}
+
+fn show<H: Host>(balancer: &Balancer<H>, service: &ServiceState, table: &Table, now: Timestamp) {
+    let pods = table.pods();
+    let usable = pods
+        .iter()
+        .filter(|pod| pod.standing(service.trust(), now) == Standing::Usable);
+    let host = &balancer.host;
+    host.set(service.metrics.pods_usable, usable.count() as u64);
+    host.set(service.metrics.pods_known, pods.len() as u64);
+}
+
+/// Records how a poll ended, and tells the log if that is different from the poll before.
+fn settle<H: Host>(
+    balancer: &Balancer<H>,
+    service: &ServiceState,
+    poll: Poll,
+    report: Result<PodReport, PollFailure>,
+) {
+    let Poll { pod, asked_at, .. } = poll;
+    let event = Event::Answered {
+        pod,
+        asked_at,
+        outcome: report
+            .as_ref()
+            .map(|report| report.agents_connections)
+            .map_err(|&failure| failure),
+    };
+    let before = service.store.update(&balancer.host, |table| {
+        let before = table.pod(pod).filter(|pod| pod.awaits(asked_at)).copied();
+        table.apply(&[event]);
+        before.map(|pod| pod.last_failure())
+    });
+    let Ok(before) = before else {
+        service.store.defer(&[event]);
+        return;
+    };
+    let host = &balancer.host;
+    let metrics = &service.metrics;
+    let cluster = &service.config.cluster;
+    match (before, report) {
+        (None, _) => host.add(metrics.polls_ignored, 1),
+        (Some(before), Ok(report)) => {
+            host.add(metrics.polls_ok, 1);
+            if before.is_some() {
+                log::info!("cluster {cluster}: pod {pod} answers polls again");
+            }
+            log::debug!(
+                "cluster {cluster}: pod {pod} ({}) reports {} WebSockets",
+                report.names(),
+                report.agents_connections
+            );
+        }
+        (Some(before), Err(failure)) => {
+            host.add(metrics.polls_failed, 1);
+            if before != Some(failure) {
+                log::warn!("cluster {cluster}: the poll of pod {pod} failed: {failure}");
+            }
+        }
+    }
+}

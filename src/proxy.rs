@@ -1,0 +1,18 @@
+//! The filter's contexts: they read bytes from Envoy, call one function of the pure part, and
+//! apply what it returns. No branch on meaning is made here.
+//!
+//! Only the SDK's getters of bytes are used: those of strings end the VM on bytes that are not
+//! UTF-8, and with it every WebSocket of the worker.
+
+mod abi;
+mod envoy;
+mod root;
+mod stream;
+
+use proxy_wasm::traits::RootContext;
+
+use self::root::Root;
+
+proxy_wasm::main! {{
+    proxy_wasm::set_root_context(|_| -> Box<dyn RootContext> { Box::new(Root::default()) });
+}}

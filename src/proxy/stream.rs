@@ -1,0 +1,150 @@
+//! The context of one request.
+
+use std::rc::Rc;
+
+use proxy_wasm::hostcalls;
+use proxy_wasm::traits::{Context, HttpContext};
+use proxy_wasm::types::Action;
+
+use super::abi;
+use super::envoy::Envoy;
+use crate::balancer::Balancer;
+use crate::handshake;
+use crate::pod::PodAddress;
+use crate::upgrade::{Decision, Journey, Upgrade};
+
+/// `UpstreamConnectionFailure` among Envoy's response flags (the attribute `response.flags`).
+const UPSTREAM_CONNECTION_FAILURE: u64 = 0x20;
+
+pub(super) struct Stream {
+    balancer: Option<Rc<Balancer<Envoy>>>,
+    /// Present for an upgrade of one of our services.
+    upgrade: Option<Upgrade>,
+    /// Whether the pod was given a `sec-websocket-key` that the client did not send.
+    key_added: bool,
+}
+
+impl Stream {
+    pub(super) const fn new(balancer: Option<Rc<Balancer<Envoy>>>) -> Self {
+        Self {
+            balancer,
+            upgrade: None,
+            key_added: false,
+        }
+    }
+
+    fn asks_for_websocket(&self) -> bool {
+        let header = |name| self.get_http_request_header_bytes(name);
+        header("upgrade").is_some_and(|upgrade| {
+            handshake::names(&upgrade, b"websocket")
+                && header("connection")
+                    .is_some_and(|connection| handshake::asks_for_websocket(&upgrade, &connection))
+        })
+    }
+
+    /// An HTTP/1.1 pod refuses a handshake without a key, and HTTP/2 clients send none.
+    fn complete_handshake(&mut self, balancer: &Balancer<Envoy>) {
+        let version = property(&["request", "protocol"]).unwrap_or_default();
+        if version.starts_with(b"HTTP/1") || self.get_http_request_header_bytes(KEY).is_some() {
+            return;
+        }
+        let key = handshake::key(&mut balancer.random());
+        self.set_http_request_header(KEY, Some(&key));
+        self.key_added = true;
+    }
+}
+
+const KEY: &str = "sec-websocket-key";
+const ACCEPT: &str = "sec-websocket-accept";
+
+impl Context for Stream {}
+
+impl HttpContext for Stream {
+    fn on_http_request_headers(&mut self, _num_headers: usize, _end_of_stream: bool) -> Action {
+        let Some(balancer) = self.balancer.clone() else {
+            return Action::Continue;
+        };
+        // Before anything else: no client chooses a pod.
+        self.set_http_request_header(&balancer.override_header, None);
+        if !self.asks_for_websocket() {
+            return Action::Continue;
+        }
+        let cluster = property(&["xds", "cluster_name"]).unwrap_or_default();
+        let Some((index, _)) = balancer.service_of(&cluster) else {
+            return Action::Continue;
+        };
+        match Upgrade::decide(&balancer, index, abi::now()) {
+            Some(Decision::Proceed { pods, upgrade }) => {
+                if let Some(pods) = pods {
+                    self.set_http_request_header(&balancer.override_header, Some(&pods));
+                }
+                self.complete_handshake(&balancer);
+                self.upgrade = Some(upgrade);
+                Action::Continue
+            }
+            Some(Decision::Reject { retry_after }) => {
+                self.send_http_response(
+                    503,
+                    vec![("retry-after", &retry_after.to_string())],
+                    Some(b"no pod is ready for a WebSocket\n"),
+                );
+                Action::Pause
+            }
+            None => Action::Continue,
+        }
+    }
+
+    fn on_http_response_headers(&mut self, _num_headers: usize, _end_of_stream: bool) -> Action {
+        let (Some(balancer), Some(upgrade)) = (&self.balancer, &mut self.upgrade) else {
+            return Action::Continue;
+        };
+        let status = hostcalls::get_map_value_bytes(
+            proxy_wasm::types::MapType::HttpResponseHeaders,
+            ":status",
+        );
+        if matches!(status, Ok(Some(status)) if status == b"101") {
+            upgrade.open(balancer, journey(upgrade.chosen()), abi::now());
+            if self.key_added {
+                // It answers a key that the client did not send.
+                self.set_http_response_header(ACCEPT, None);
+            }
+        }
+        Action::Continue
+    }
+
+    fn on_log(&mut self) {
+        if let (Some(balancer), Some(upgrade)) = (&self.balancer, &mut self.upgrade) {
+            upgrade.end(balancer, || journey(None), abi::now());
+        }
+    }
+}
+
+/// What Envoy knows of the way so far. Where the pod that was `chosen` serves, it was the first
+/// that was tried, and nothing else needs to be asked.
+fn journey(chosen: Option<PodAddress>) -> Journey {
+    let served =
+        property(&["upstream", "address"]).and_then(|address| PodAddress::from_bytes(&address));
+    if served.is_some() && served == chosen {
+        return Journey {
+            served,
+            attempts: 1,
+            connect_failed: false,
+        };
+    }
+    let attempts = number(&["upstream", "request_attempt_count"]).unwrap_or(0);
+    let flags = number(&["response", "flags"]).unwrap_or(0);
+    Journey {
+        served,
+        attempts: usize::try_from(attempts).unwrap_or(usize::MAX),
+        connect_failed: flags & UPSTREAM_CONNECTION_FAILURE != 0,
+    }
+}
+
+fn property(path: &[&str]) -> Option<Vec<u8>> {
+    hostcalls::get_property(path.to_vec()).ok()?
+}
+
+/// Numbers come as eight bytes, the lowest first.
+fn number(path: &[&str]) -> Option<u64> {
+    Some(u64::from_le_bytes(property(path)?.try_into().ok()?))
+}
