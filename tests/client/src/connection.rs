@@ -73,9 +73,9 @@ impl Connection {
             stop: stop.clone(),
             done,
         };
-        // Both fail only where the connection has ended, and the tally knows that already.
-        if self.commands.send(command).await.is_ok() {
-            let _ = is_done.await;
+        if self.commands.send(command).await.is_ok() && is_done.await.is_err() {
+            // The connection has ended; from here on the tally knows it.
+            self.commands.closed().await;
         }
     }
 
@@ -101,17 +101,19 @@ struct Holder {
 
 impl Holder {
     async fn run(mut self, mut orders: mpsc::Receiver<Command>) {
-        let ended = self.follow(&mut orders).await;
-        // The handle must know that it is closed before the tally says so: who waits for
-        // the tally may look at the handle next.
-        drop(orders);
-        match ended {
+        match self.follow(&mut orders).await {
             Ok(()) => {
+                drop(orders);
                 self.close().await;
                 self.ledger.send_modify(Tally::closed);
             }
             Err(EndedEarly(reason)) => {
-                self.ledger.send_modify(|tally| tally.closed_early(&reason));
+                // Both at once: whoever learns of the end from the handle finds it in the
+                // tally, and the other way round.
+                self.ledger.send_modify(|tally| {
+                    drop(orders);
+                    tally.closed_early(&reason);
+                });
                 // Sends the answer to the Close frame, if it was one.
                 self.read_to_end().await;
             }

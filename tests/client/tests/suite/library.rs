@@ -201,6 +201,29 @@ async fn an_early_close_is_noticed_while_holding() {
     assert_eq!(held.close().await.connections.closed_early, 5);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_close_instead_of_an_echo_is_known_once_the_exchange_is_over() {
+    let server = Server::start(Conduct::HangUp).await;
+    let held = Load {
+        messages: 2,
+        ..load(&server.url(), 50)
+    }
+    .open()
+    .await;
+    let report = held.report();
+    assert_eq!((held.len(), report.connections.closed_early), (0, 50));
+    assert_eq!(
+        report.messages,
+        Messages {
+            sent: 50,
+            verified: 0,
+            failed: 50
+        }
+    );
+    let reason = "closed early: code 1011".to_owned();
+    assert_eq!(the_failure(&report), &Failure { reason, count: 50 });
+}
+
 #[tokio::test]
 async fn some_can_be_closed_and_the_others_stay() {
     let server = Server::start(Conduct::Echo).await;

@@ -287,6 +287,31 @@ async fn a_signal_while_holding_closes_and_reports() {
 }
 
 #[tokio::test]
+async fn holding_ends_once_nothing_is_held() {
+    let server = Server::start(Conduct::Echo).await;
+    let pod = pod_of(&server, "agents-0", 0).await;
+    let address = pod.address.to_string();
+    let child = program(&[
+        &server.url(),
+        "-n",
+        "4",
+        "--hold",
+        "1h",
+        "--json",
+        "--pods",
+        &address,
+    ])
+    .spawn()
+    .expect("the program runs");
+    wait_for(&pod.asked, |&asked| asked == 2).await;
+    server.shutdown.cancel();
+    let output = child.wait_with_output().await.expect("the program ends");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let report: Report = serde_json::from_slice(&output.stdout).expect("a report");
+    assert_eq!(report.connections.closed_early, 4);
+}
+
+#[tokio::test]
 async fn a_signal_while_opening_closes_and_reports() {
     let server = Server::start(Conduct::Echo).await;
     // At this rate the last connection is a day away.

@@ -31,6 +31,8 @@ pub(crate) enum Conduct {
     Garble,
     /// It sends none back.
     Swallow,
+    /// It closes the WebSocket with code 1011 instead.
+    HangUp,
     /// It sends each back, and a ping as soon as the WebSocket is open.
     Ping,
 }
@@ -152,6 +154,10 @@ impl Server {
                         self.closings.send_modify(|codes| codes.push(code));
                     }
                     Some(Ok(Message::Pong(_))) => self.pongs.send_modify(|pongs| *pongs += 1),
+                    Some(Ok(_)) if self.conduct == Conduct::HangUp => {
+                        let frame = CloseFrame { code: CloseCode::Error, reason: "".into() };
+                        socket.close(Some(frame)).await.expect("a client that waits");
+                    }
                     Some(Ok(message)) => {
                         if let Some(answer) = self.answer(message)
                             && socket.send(answer).await.is_err()
@@ -173,7 +179,7 @@ impl Server {
                 *bytes.last_mut().expect("a message that is not empty") ^= 1;
                 Some(Message::binary(bytes))
             }
-            Conduct::Swallow => None,
+            Conduct::Swallow | Conduct::HangUp => None,
         }
     }
 }

@@ -56,10 +56,12 @@ async fn hold_and_report(arguments: &Arguments, stop: &CancellationToken) -> any
     let Opened { held, pods } = open(arguments, stop, &progress).await;
     if !arguments.hold.is_zero() {
         progress.hold(held.len(), arguments.hold);
-        // Whichever comes first, the next thing is to close.
-        let _ = stop
-            .run_until_cancelled(tokio::time::sleep(arguments.hold))
-            .await;
+        tokio::select! {
+            () = tokio::time::sleep(arguments.hold) => (),
+            () = stop.cancelled() => (),
+            // Nothing is left to hold.
+            () = held.shrunk_to(0) => (),
+        }
     }
     progress.close();
     let mut report = held.close().await;

@@ -202,10 +202,7 @@ fn failures(report: &Report) -> String {
     }
     let others = report.failures.len().saturating_sub(MOST_REASONS);
     if others > 0 {
-        let _ = write!(
-            text,
-            "\n  and {others} more reasons: see them all with --json"
-        );
+        let _ = write!(text, "\n  and {others} more: see them all with --json");
     }
     text
 }
@@ -358,7 +355,7 @@ Imbalance    1.250 (largest to mean), more than the 1.02 allowed";
   5,000 × reason 5
   4,000 × reason 4
   3,000 × reason 3
-  and 2 more reasons: see them all with --json";
+  and 2 more: see them all with --json";
         assert_eq!(listed, expected);
     }
 }

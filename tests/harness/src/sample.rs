@@ -1,0 +1,276 @@
+//! Envoy's configuration: the project's sample, and changes to it.
+//!
+//! A [`Sample`] is read from the very file that the documentation shows, so every test of a
+//! changed sample is a test of the sample. What its accessors name was there when it was read.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use anyhow::{Context, ensure};
+use serde_json::{Value, json};
+
+use crate::workspace;
+
+/// Name of the listener for the WebSockets.
+pub(crate) const LISTENER: &str = "websockets";
+
+const FILTER: &str = "wsbalancer";
+
+// The places in the configuration, as JSON pointers (RFC 6901), each from the one above it.
+const ADMIN_ADDRESS: &str = "/admin/address/socket_address";
+const FIRST_CLUSTER: &str = "/static_resources/clusters/0";
+const FIRST_LISTENER: &str = "/static_resources/listeners/0";
+const CONNECTION_MANAGER: &str = "/filter_chains/0/filters/0/typed_config";
+const ROUTE: &str = "/route_config/virtual_hosts/0/routes/0/route";
+const PLUGIN: &str = "/typed_config/config";
+const PLUGIN_CONFIGURATION: &str = "/typed_config/config/configuration/value";
+
+/// A configuration of Envoy in the shape of the project's sample: the filter, one listener, one
+/// route, one cluster. Changes chain.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    configuration: Value,
+}
+
+impl Sample {
+    /// The project's sample, ready to run here: with the filter as `cargo xtask` builds it, and on
+    /// free ports of 127.0.0.1.
+    ///
+    /// # Errors
+    /// When the sample can't be read.
+    pub fn standard() -> anyhow::Result<Self> {
+        let sample = Self::load(workspace::sample())?;
+        Ok(sample.wasm(workspace::filter()).on_free_ports())
+    }
+
+    /// A sample from a YAML or JSON file, as it is.
+    ///
+    /// # Errors
+    /// When the file can't be read, or is not in the shape of the project's sample.
+    pub fn load(path: impl AsRef<Path>) -> anyhow::Result<Self> {
+        let path = path.as_ref();
+        fs::read_to_string(path)
+            .map_err(anyhow::Error::from)
+            .and_then(|text| Self::parse(&text))
+            .with_context(|| format!("can't load the sample {}", path.display()))
+    }
+
+    fn parse(yaml: &str) -> anyhow::Result<Self> {
+        let mut configuration: Value = serde_saphyr::from_str(yaml)?;
+        for place in [ADMIN_ADDRESS, FIRST_CLUSTER, FIRST_LISTENER] {
+            ensure!(
+                configuration.pointer(place).is_some(),
+                "there is no {place}"
+            );
+        }
+        let manager = configuration
+            .pointer_mut(FIRST_LISTENER)
+            .and_then(|listener| listener.pointer_mut(CONNECTION_MANAGER))
+            .context("the listener has no HTTP connection manager")?;
+        ensure!(manager.pointer(ROUTE).is_some(), "there is no {ROUTE}");
+        let filter = filter_among(manager).context("there is no filter `wsbalancer`")?;
+        ensure!(
+            filter.pointer(PLUGIN_CONFIGURATION).is_some(),
+            "the filter has no configuration"
+        );
+        Ok(Self { configuration })
+    }
+
+    /// Takes the filter from a file.
+    ///
+    /// # Panics
+    /// After [`without_filter`](Self::without_filter).
+    #[must_use]
+    pub fn wasm(mut self, path: impl AsRef<Path>) -> Self {
+        let plugin = place(self.filter(), PLUGIN);
+        plugin["vm_config"]["code"] = json!({ "local": { "filename": path.as_ref() } });
+        self
+    }
+
+    /// Puts the listener and the admin interface on ports of 127.0.0.1 that the system chooses.
+    #[must_use]
+    pub fn on_free_ports(mut self) -> Self {
+        let free = socket_address(SocketAddr::from(([127, 0, 0, 1], 0)));
+        self.listener()["address"] = free.clone();
+        self.configuration["admin"]["address"] = free;
+        self
+    }
+
+    /// Has the service consist of these pods: the cluster's endpoints and, unless it was removed,
+    /// those of the filter.
+    #[must_use]
+    pub fn pods(mut self, pods: &[SocketAddr]) -> Self {
+        let endpoints: Vec<Value> = pods
+            .iter()
+            .map(|pod| json!({ "endpoint": { "address": socket_address(*pod) } }))
+            .collect();
+        self.cluster()["load_assignment"]["endpoints"] = json!([{ "lb_endpoints": endpoints }]);
+        if let Some(filter) = filter_among(self.connection_manager()) {
+            place(filter, PLUGIN_CONFIGURATION)["services"][0]["endpoints"] = json!(pods);
+        }
+        self
+    }
+
+    /// Sets one field of the filter's configuration, such as `cacheTTL`.
+    ///
+    /// # Panics
+    /// After [`without_filter`](Self::without_filter).
+    #[must_use]
+    pub fn option(mut self, field: &str, value: impl Into<Value>) -> Self {
+        self.plugin_configuration()[field] = value.into();
+        self
+    }
+
+    /// Removes the filter, which leaves every choice to the client's header and to the cluster.
+    #[must_use]
+    pub fn without_filter(mut self) -> Self {
+        if let Some(filters) = self.connection_manager()["http_filters"].as_array_mut() {
+            filters.retain(|filter| filter["name"] != FILTER);
+        }
+        self
+    }
+
+    /// Changes anything.
+    #[must_use]
+    pub fn edit(mut self, change: impl FnOnce(&mut Value)) -> Self {
+        change(&mut self.configuration);
+        self
+    }
+
+    /// The filter's configuration: `services`, `cacheTTL` …
+    ///
+    /// # Panics
+    /// After [`without_filter`](Self::without_filter).
+    pub fn plugin_configuration(&mut self) -> &mut Value {
+        place(self.filter(), PLUGIN_CONFIGURATION)
+    }
+
+    /// The first cluster, `chat`.
+    ///
+    /// # Panics
+    /// When an edit removed it.
+    pub fn cluster(&mut self) -> &mut Value {
+        place(&mut self.configuration, FIRST_CLUSTER)
+    }
+
+    /// The first listener, `websockets`.
+    ///
+    /// # Panics
+    /// When an edit removed it.
+    pub fn listener(&mut self) -> &mut Value {
+        place(&mut self.configuration, FIRST_LISTENER)
+    }
+
+    /// The listener's HTTP connection manager.
+    ///
+    /// # Panics
+    /// When an edit removed it.
+    pub fn connection_manager(&mut self) -> &mut Value {
+        place(self.listener(), CONNECTION_MANAGER)
+    }
+
+    /// The action of the first route: `cluster`, `timeout`, `retry_policy`.
+    ///
+    /// # Panics
+    /// When an edit removed it.
+    pub fn route(&mut self) -> &mut Value {
+        place(self.connection_manager(), ROUTE)
+    }
+
+    /// The configuration as JSON, which Envoy reads as well as YAML.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        self.configuration.to_string()
+    }
+
+    fn filter(&mut self) -> &mut Value {
+        filter_among(self.connection_manager()).expect("the sample should have its filter")
+    }
+}
+
+fn filter_among(connection_manager: &mut Value) -> Option<&mut Value> {
+    connection_manager["http_filters"]
+        .as_array_mut()?
+        .iter_mut()
+        .find(|filter| filter["name"] == FILTER)
+}
+
+fn place<'a>(value: &'a mut Value, pointer: &str) -> &'a mut Value {
+    value
+        .pointer_mut(pointer)
+        .unwrap_or_else(|| panic!("an edit removed {pointer} from the sample"))
+}
+
+fn socket_address(address: SocketAddr) -> Value {
+    json!({ "socket_address": { "address": address.ip(), "port_value": address.port() } })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pods() -> [SocketAddr; 2] {
+        [
+            SocketAddr::from(([127, 0, 0, 1], 4711)),
+            "[::1]:4712".parse().unwrap(),
+        ]
+    }
+
+    #[test]
+    fn pods_are_set_in_the_cluster_and_in_the_filter() {
+        let mut sample = Sample::standard().unwrap().pods(&pods());
+        assert_eq!(
+            sample.cluster()["load_assignment"]["endpoints"],
+            json!([{ "lb_endpoints": [
+                { "endpoint": { "address": { "socket_address":
+                    { "address": "127.0.0.1", "port_value": 4711 } } } },
+                { "endpoint": { "address": { "socket_address":
+                    { "address": "::1", "port_value": 4712 } } } },
+            ]}])
+        );
+        assert_eq!(
+            sample.plugin_configuration()["services"],
+            json!([{ "cluster": "chat", "endpoints": ["127.0.0.1:4711", "[::1]:4712"] }])
+        );
+    }
+
+    #[test]
+    fn pods_can_be_set_without_the_filter() {
+        let mut sample = Sample::standard().unwrap().without_filter().pods(&pods());
+        let endpoints = &sample.cluster()["load_assignment"]["endpoints"][0]["lb_endpoints"];
+        assert_eq!(endpoints.as_array().unwrap().len(), 2);
+        assert!(!sample.to_json().contains("wasm"));
+    }
+
+    #[test]
+    fn options_replace_and_add_fields() {
+        let mut sample = Sample::standard()
+            .unwrap()
+            .option("cacheTTL", "1s")
+            .option("attempts", 2)
+            .option("attempts", 1);
+        assert_eq!(sample.plugin_configuration()["cacheTTL"], "1s");
+        assert_eq!(sample.plugin_configuration()["attempts"], 1);
+    }
+
+    #[test]
+    fn a_file_of_another_shape_is_refused() {
+        let error = Sample::parse("admin: {}").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "there is no /admin/address/socket_address"
+        );
+    }
+
+    #[test]
+    fn retries_fit_the_number_of_pods_that_the_filter_names() {
+        // The sample shows the default of `attempts` next to a route that has to go with it.
+        let text = fs::read_to_string(workspace::sample()).unwrap();
+        let mut sample = Sample::parse(&text).unwrap();
+        let retries = sample.route()["retry_policy"]["num_retries"]
+            .as_u64()
+            .unwrap();
+        assert!(text.contains(&format!("# attempts: {}\n", retries + 1)));
+    }
+}
