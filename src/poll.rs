@@ -314,3 +314,195 @@ fn settle<H: Host>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::host::fake::{Call, FakeHost};
+    use crate::pod::tests::address;
+
+    /// Some workers of one process, with their clock.
+    struct Process {
+        host: FakeHost,
+        workers: Vec<(Poller, Balancer<FakeHost>)>,
+        now: Timestamp,
+    }
+
+    impl Process {
+        /// Three pods, asked every 5 s.
+        fn new(workers: u64) -> Self {
+            let host = FakeHost::default();
+            let config = Config::parse(
+                br#"{"services": [{"cluster": "chat",
+                     "endpoints": ["10.0.0.1:8080", "10.0.0.2:8080", "10.0.0.3:8080"]}]}"#,
+            )
+            .unwrap();
+            let worker = |n| {
+                let balancer = Balancer::new(host.clone(), config.clone(), n);
+                (Poller::new(n), balancer)
+            };
+            Self {
+                workers: (1..=workers).map(worker).collect(),
+                host,
+                now: Timestamp::from_nanos(1_000_000_000),
+            }
+        }
+
+        fn advance(&mut self, millis: u64) {
+            self.now = self.now.plus(Duration::from_millis(millis));
+        }
+
+        /// One worker's tick; the calls it sent.
+        fn tick(&mut self, worker: usize) -> Vec<Call> {
+            let (poller, balancer) = &mut self.workers[worker];
+            poller.tick(balancer, self.now);
+            self.host.take_calls()
+        }
+
+        fn answer(&mut self, worker: usize, call: &Call, status: u16, body: &str) {
+            let (poller, balancer) = &mut self.workers[worker];
+            let body = body.as_bytes();
+            poller.answer(balancer, call.token, Answer::Response { status, body });
+        }
+
+        fn standing(&self, n: u8) -> Standing {
+            let service = &self.workers[0].1.services[0];
+            let table = service.store.read(&self.host);
+            table
+                .pod(address(n))
+                .unwrap()
+                .standing(service.trust(), self.now)
+        }
+    }
+
+    fn count(n: u64) -> String {
+        format!(r#"{{"agentsConnections": {n}}}"#)
+    }
+
+    #[test]
+    fn the_first_tick_asks_every_pod_through_its_own_cluster() {
+        let mut process = Process::new(1);
+        let calls = process.tick(0);
+        let steered: Vec<&str> = calls.iter().map(|call| call.steering.1.as_str()).collect();
+        assert_eq!(steered, ["10.0.0.1:8080", "10.0.0.2:8080", "10.0.0.3:8080"]);
+        for call in &calls {
+            assert_eq!(
+                (call.cluster.as_str(), call.path.as_str()),
+                ("chat", "/metric")
+            );
+            assert_eq!(call.steering.0, "x-gateway-destination-endpoint");
+            assert_eq!(call.timeout, Duration::from_secs(2));
+        }
+        assert_eq!(process.tick(0), [], "nothing is due");
+    }
+
+    #[test]
+    fn every_pod_is_asked_once_per_interval_by_all_workers_together() {
+        let mut process = Process::new(4);
+        let mut asked = 0;
+        process.tick(0);
+        process.advance(5_000);
+        for worker in 0..4 {
+            asked += process.tick(worker).len();
+        }
+        assert_eq!(asked, 3);
+        for _ in 0..20 * 10 {
+            process.advance(500);
+            for worker in 0..4 {
+                asked += process.tick(worker).len();
+            }
+        }
+        assert_eq!(asked, 3 * 21);
+    }
+
+    #[test]
+    fn pods_come_to_be_spread_over_the_interval() {
+        let mut process = Process::new(1);
+        process.tick(0);
+        process.advance(2_000);
+        let sizes: Vec<usize> = (0..3)
+            .map(|_| {
+                let asked = process.tick(0).len();
+                process.advance(1_700);
+                asked
+            })
+            .collect();
+        assert_eq!(sizes, [1, 1, 1]);
+    }
+
+    #[test]
+    fn a_stalled_poller_is_replaced_after_half_an_interval() {
+        let mut process = Process::new(2);
+        process.tick(0);
+        process.advance(5_000);
+        process.tick(0);
+        // The first pod is due at 6.667 s, and overdue by half an interval at 9.167 s.
+        process.advance(4_166);
+        assert_eq!(process.tick(1), []);
+        process.advance(1);
+        assert_eq!(process.tick(1).len(), 2, "all that are due by now");
+        assert_eq!(process.tick(0), [], "the role has moved");
+    }
+
+    #[test]
+    fn a_gap_is_not_caught_up() {
+        let mut process = Process::new(1);
+        process.tick(0);
+        process.advance(60_000);
+        assert_eq!(process.tick(0).len(), 3);
+        process.advance(4_999);
+        assert_eq!(process.tick(0), []);
+        process.advance(1);
+        assert_eq!(process.tick(0).len(), 3);
+    }
+
+    #[test]
+    fn answers_make_pods_usable_and_are_counted() {
+        let mut process = Process::new(1);
+        let calls = process.tick(0);
+        process.answer(0, &calls[0], 200, &count(7));
+        process.answer(0, &calls[1], 500, "");
+        process.answer(0, &calls[0], 200, &count(9));
+        assert_eq!(process.standing(1), Standing::Usable);
+        assert_eq!(process.standing(2), Standing::Unknown);
+        process.advance(500);
+        process.tick(0);
+        let metric = |name: &str| process.host.metric(&format!("wsbalancer.chat.{name}"));
+        assert_eq!((metric("polls_ok"), metric("polls_failed")), (1, 1));
+        assert_eq!((metric("pods_usable"), metric("pods_known")), (1, 3));
+    }
+
+    #[test]
+    fn an_answer_that_a_later_poll_overtook_is_ignored() {
+        let mut process = Process::new(2);
+        let old = process.tick(0);
+        process.advance(60_000);
+        let new = process.tick(1);
+        process.answer(1, &new[0], 200, &count(7));
+        process.answer(0, &old[0], 200, &count(99));
+        let table = process.workers[0].1.services[0].store.read(&process.host);
+        assert_eq!(table.pod(address(1)).unwrap().estimate(), 7);
+        assert_eq!(process.host.metric("wsbalancer.chat.polls_ignored"), 1);
+    }
+
+    #[test]
+    fn a_call_that_envoy_does_not_take_is_a_failed_poll() {
+        let mut process = Process::new(1);
+        process.host.set_unreachable(true);
+        for _ in 0..3 {
+            process.tick(0);
+            process.advance(5_000);
+        }
+        assert_eq!(process.host.metric("wsbalancer.chat.polls_failed"), 9);
+    }
+
+    #[test]
+    fn a_claim_that_lost_the_race_asks_nobody_until_the_next_tick() {
+        let mut process = Process::new(1);
+        process.host.outdate(u32::MAX);
+        assert_eq!(process.tick(0), []);
+        process.host.outdate(0);
+        assert_eq!(process.tick(0).len(), 3);
+    }
+}

@@ -268,3 +268,180 @@ fn whole_seconds(span: Duration) -> u64 {
     span.as_secs()
         .saturating_add(u64::from(span.subsec_nanos() > 0))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::host::fake::FakeHost;
+    use crate::pod::tests::address;
+    use crate::table::Standing;
+
+    const NOW: Timestamp = Timestamp::from_nanos(1_000_000_000);
+
+    /// A balancer over three pods with these counts.
+    fn balancer(counts: [u64; 3], on_no_pods: &str) -> Balancer<FakeHost> {
+        let json = format!(
+            r#"{{"onNoPods": "{on_no_pods}", "services": [{{"cluster": "chat",
+               "endpoints": ["10.0.0.1:8080", "10.0.0.2:8080", "10.0.0.3:8080"]}}]}}"#
+        );
+        let config = Config::parse(json.as_bytes()).unwrap();
+        let balancer = Balancer::new(FakeHost::default(), config, 1);
+        let store = &balancer.services[0].store;
+        let reported = store.update(&balancer.host, |table| {
+            for (n, count) in (1..).zip(counts) {
+                table.pods_mut()[usize::from(n) - 1].ask(NOW, NOW);
+                table.apply(&[Event::Answered {
+                    pod: address(n),
+                    asked_at: NOW,
+                    outcome: Ok(count),
+                }]);
+            }
+        });
+        reported.unwrap();
+        balancer
+    }
+
+    fn proceed(balancer: &Balancer<FakeHost>) -> (Option<String>, Upgrade) {
+        match Upgrade::decide(balancer, 0, NOW) {
+            Some(Decision::Proceed { pods, upgrade }) => (pods, upgrade),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn estimates(balancer: &Balancer<FakeHost>) -> [u64; 3] {
+        let table = balancer.services[0].store.read(&balancer.host);
+        [1, 2, 3].map(|n| table.pod(address(n)).unwrap().estimate())
+    }
+
+    fn standings(balancer: &Balancer<FakeHost>) -> [Standing; 3] {
+        let service = &balancer.services[0];
+        let table = service.store.read(&balancer.host);
+        [1, 2, 3].map(|n| {
+            table
+                .pod(address(n))
+                .unwrap()
+                .standing(service.trust(), NOW)
+        })
+    }
+
+    fn served(n: u8, attempts: usize) -> Journey {
+        Journey {
+            served: Some(address(n)),
+            attempts,
+            connect_failed: false,
+        }
+    }
+
+    fn metric(balancer: &Balancer<FakeHost>, name: &str) -> u64 {
+        balancer.host.metric(&format!("wsbalancer.chat.{name}"))
+    }
+
+    #[test]
+    fn the_header_names_the_pods_best_first() {
+        let balancer = balancer([5, 1, 3], "fallback");
+        let (pods, _) = proceed(&balancer);
+        assert_eq!(pods.unwrap(), "10.0.0.2:8080,10.0.0.3:8080,10.0.0.1:8080");
+        assert_eq!(metric(&balancer, "upgrades_balanced"), 1);
+    }
+
+    #[test]
+    fn a_websocket_is_counted_from_the_choice_to_its_end() {
+        let balancer = balancer([5, 1, 3], "fallback");
+        let (_, mut upgrade) = proceed(&balancer);
+        assert_eq!(estimates(&balancer), [5, 2, 3]);
+        upgrade.open(&balancer, served(2, 1), NOW);
+        assert_eq!(estimates(&balancer), [5, 2, 3]);
+        upgrade.end(&balancer, Journey::default, NOW);
+        upgrade.end(&balancer, Journey::default, NOW);
+        assert_eq!(estimates(&balancer), [5, 1, 3], "once");
+    }
+
+    #[test]
+    fn an_upgrade_that_the_pod_declines_leaves_no_trace() {
+        let balancer = balancer([5, 1, 3], "fallback");
+        let (_, mut upgrade) = proceed(&balancer);
+        upgrade.end(&balancer, || served(2, 1), NOW);
+        assert_eq!(estimates(&balancer), [5, 1, 3]);
+        assert_eq!(standings(&balancer), [Standing::Usable; 3]);
+    }
+
+    #[test]
+    fn the_count_follows_a_retry_and_the_refusing_pod_is_left_out() {
+        let balancer = balancer([5, 1, 3], "fallback");
+        let (_, mut upgrade) = proceed(&balancer);
+        upgrade.open(&balancer, served(3, 2), NOW);
+        assert_eq!(estimates(&balancer), [5, 1, 4]);
+        assert_eq!(
+            standings(&balancer),
+            [Standing::Usable, Standing::Refusing, Standing::Usable]
+        );
+        assert_eq!(metric(&balancer, "upgrades_retried"), 1);
+        let (pods, _) = proceed(&balancer);
+        assert_eq!(pods.unwrap(), "10.0.0.3:8080,10.0.0.1:8080");
+    }
+
+    #[test]
+    fn when_nobody_accepts_all_that_were_tried_are_left_out() {
+        let balancer = balancer([5, 1, 3], "fallback");
+        let (_, mut upgrade) = proceed(&balancer);
+        let journey = Journey {
+            served: Some(address(3)),
+            attempts: 2,
+            connect_failed: true,
+        };
+        upgrade.end(&balancer, || journey, NOW);
+        assert_eq!(
+            standings(&balancer),
+            [Standing::Usable, Standing::Refusing, Standing::Refusing]
+        );
+        assert_eq!(estimates(&balancer), [5, 1, 3]);
+    }
+
+    /// Envoy skips a host that is not in the cluster, and that is no refusal.
+    #[test]
+    fn a_pod_that_envoy_skipped_did_not_refuse() {
+        let balancer = balancer([5, 1, 3], "fallback");
+        let (_, mut upgrade) = proceed(&balancer);
+        upgrade.open(&balancer, served(3, 1), NOW);
+        assert_eq!(standings(&balancer), [Standing::Usable; 3]);
+        assert_eq!(estimates(&balancer), [5, 1, 4]);
+    }
+
+    #[test]
+    fn without_a_usable_pod_the_fallback_chooses_and_its_choice_counts() {
+        let balancer = balancer([5, 1, 3], "fallback");
+        let late = NOW.plus(Duration::from_secs(31));
+        let Some(Decision::Proceed { pods, mut upgrade }) = Upgrade::decide(&balancer, 0, late)
+        else {
+            panic!("it proceeds");
+        };
+        assert_eq!(pods, None);
+        assert_eq!(metric(&balancer, "upgrades_fallback"), 1);
+        upgrade.open(&balancer, served(1, 1), late);
+        assert_eq!(estimates(&balancer), [6, 1, 3]);
+    }
+
+    #[test]
+    fn without_a_usable_pod_reject_says_when_to_try_again() {
+        let balancer = balancer([5, 1, 3], "reject");
+        let late = NOW.plus(Duration::from_secs(31));
+        let decision = Upgrade::decide(&balancer, 0, late);
+        assert!(matches!(
+            decision,
+            Some(Decision::Reject { retry_after: 5 })
+        ));
+        assert_eq!(metric(&balancer, "upgrades_rejected"), 1);
+    }
+
+    #[test]
+    fn under_contention_the_choice_is_made_and_counted_later() {
+        let balancer = balancer([5, 1, 3], "fallback");
+        balancer.host.outdate(u32::MAX);
+        let (pods, _) = proceed(&balancer);
+        assert!(pods.unwrap().starts_with("10.0.0.2:8080,"));
+        balancer.host.outdate(0);
+        balancer.services[0].store.flush(&balancer.host);
+        assert_eq!(estimates(&balancer), [5, 2, 3]);
+    }
+}
