@@ -284,12 +284,13 @@ fn settle<H: Host>(
     let before = service.store.update(&balancer.host, |table| {
         let before = table.pod(pod).filter(|pod| pod.awaits(asked_at)).copied();
         table.apply(&[event]);
-        before.map(|pod| pod.last_failure())
+        before
     });
     let Ok(before) = before else {
         service.store.defer(&[event]);
         return;
     };
+    let last_failure = before.and_then(|pod| pod.last_failure());
     let host = &balancer.host;
     let metrics = &service.metrics;
     let cluster = &service.config.cluster;
@@ -297,18 +298,19 @@ fn settle<H: Host>(
         (None, _) => host.add(metrics.polls_ignored, 1),
         (Some(before), Ok(report)) => {
             host.add(metrics.polls_ok, 1);
-            if before.is_some() {
+            if last_failure.is_some() {
                 log::info!("cluster {cluster}: pod {pod} answers polls again");
             }
             log::debug!(
-                "cluster {cluster}: pod {pod} ({}) reports {} WebSockets",
+                "cluster {cluster}: pod {pod} ({}) reports {} WebSockets, {} were expected",
                 report.names(),
-                report.agents_connections
+                report.agents_connections,
+                before.estimate()
             );
         }
-        (Some(before), Err(failure)) => {
+        (Some(_), Err(failure)) => {
             host.add(metrics.polls_failed, 1);
-            if before != Some(failure) {
+            if last_failure != Some(failure) {
                 log::warn!("cluster {cluster}: the poll of pod {pod} failed: {failure}");
             }
         }

@@ -12,7 +12,7 @@ use crate::admin::Admin;
 use crate::log::Log;
 use crate::options::Options;
 use crate::process::Process;
-use crate::sample::{self, Sample};
+use crate::sample::Sample;
 
 /// Envoy starts in a fraction of a second; a machine that compiles meanwhile takes longer.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -62,9 +62,12 @@ impl Envoy {
             admin.is_ready().then_some(())
         })?;
         let listeners = admin.listeners()?;
+        let name = sample
+            .listener_name()
+            .context("the sample's listener has no name")?;
         let address = *listeners
-            .get(sample::LISTENER)
-            .with_context(|| format!("the sample has no listener `{}`", sample::LISTENER))?;
+            .get(name)
+            .with_context(|| format!("Envoy does not listen as `{name}`"))?;
         Ok(Self {
             process,
             admin,
@@ -93,7 +96,7 @@ impl Envoy {
         }
     }
 
-    /// The address of the listener `websockets`.
+    /// The address of the sample's first listener, the one for the WebSockets.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address

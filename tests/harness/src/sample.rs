@@ -12,9 +12,6 @@ use serde_json::{Value, json};
 
 use crate::workspace;
 
-/// Name of the listener for the WebSockets.
-pub(crate) const LISTENER: &str = "websockets";
-
 const FILTER: &str = "wsbalancer";
 
 // The places in the configuration, as JSON pointers (RFC 6901), each from the one above it.
@@ -24,7 +21,11 @@ const FIRST_LISTENER: &str = "/static_resources/listeners/0";
 const CONNECTION_MANAGER: &str = "/filter_chains/0/filters/0/typed_config";
 const ROUTE: &str = "/route_config/virtual_hosts/0/routes/0/route";
 const PLUGIN: &str = "/typed_config/config";
+const ANY_CONFIGURATION: &str = "/typed_config/config/configuration";
 const PLUGIN_CONFIGURATION: &str = "/typed_config/config/configuration/value";
+
+/// The type of a plugin configuration that is JSON in a string, where a `Struct` is plain YAML.
+const STRING_VALUE: &str = "type.googleapis.com/google.protobuf.StringValue";
 
 /// A configuration of Envoy in the shape of the project's sample: the filter, one listener, one
 /// route, one cluster. Changes chain.
@@ -69,11 +70,15 @@ impl Sample {
             .and_then(|listener| listener.pointer_mut(CONNECTION_MANAGER))
             .context("the listener has no HTTP connection manager")?;
         ensure!(manager.pointer(ROUTE).is_some(), "there is no {ROUTE}");
-        let filter = filter_among(manager).context("there is no filter `wsbalancer`")?;
-        ensure!(
-            filter.pointer(PLUGIN_CONFIGURATION).is_some(),
-            "the filter has no configuration"
-        );
+        let plugin = filter_among(manager)
+            .context("there is no filter `wsbalancer`")?
+            .pointer_mut(PLUGIN_CONFIGURATION)
+            .context("the filter has no configuration")?;
+        // Whether it is a string shows only in Envoy's file; see `to_json`.
+        if let Some(text) = plugin.as_str() {
+            *plugin =
+                serde_json::from_str(text).context("the filter's configuration is no JSON")?;
+        }
         Ok(Self { configuration })
     }
 
@@ -154,7 +159,7 @@ impl Sample {
         place(&mut self.configuration, FIRST_CLUSTER)
     }
 
-    /// The first listener, `websockets`.
+    /// The first listener, the one for the WebSockets.
     ///
     /// # Panics
     /// When an edit removed it.
@@ -181,7 +186,23 @@ impl Sample {
     /// The configuration as JSON, which Envoy reads as well as YAML.
     #[must_use]
     pub fn to_json(&self) -> String {
-        self.configuration.to_string()
+        let mut configuration = self.configuration.clone();
+        let plugin = configuration
+            .pointer_mut(FIRST_LISTENER)
+            .and_then(|listener| listener.pointer_mut(CONNECTION_MANAGER))
+            .and_then(filter_among)
+            .and_then(|filter| filter.pointer_mut(ANY_CONFIGURATION));
+        if let Some(plugin) = plugin
+            && plugin["@type"] == STRING_VALUE
+        {
+            plugin["value"] = plugin["value"].to_string().into();
+        }
+        configuration.to_string()
+    }
+
+    /// Name of the first listener.
+    pub(crate) fn listener_name(&self) -> Option<&str> {
+        self.configuration.pointer(FIRST_LISTENER)?["name"].as_str()
     }
 
     fn filter(&mut self) -> &mut Value {
@@ -208,6 +229,8 @@ fn socket_address(address: SocketAddr) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use wsbalancer::config::Config;
+
     use super::*;
 
     fn pods() -> [SocketAddr; 2] {
@@ -264,13 +287,38 @@ mod tests {
     }
 
     #[test]
-    fn retries_fit_the_number_of_pods_that_the_filter_names() {
-        // The sample shows the default of `attempts` next to a route that has to go with it.
-        let text = fs::read_to_string(workspace::sample()).unwrap();
-        let mut sample = Sample::parse(&text).unwrap();
-        let retries = sample.route()["retry_policy"]["num_retries"]
-            .as_u64()
-            .unwrap();
-        assert!(text.contains(&format!("# attempts: {}\n", retries + 1)));
+    fn both_forms_of_the_configuration_are_written_as_they_were_read() {
+        for (kind, quoted) in [(STRING_VALUE, true), ("google.protobuf.Struct", false)] {
+            let sample = Sample::standard().unwrap().edit(|configuration| {
+                let listener = place(configuration, FIRST_LISTENER);
+                let filter = filter_among(place(listener, CONNECTION_MANAGER)).unwrap();
+                place(filter, ANY_CONFIGURATION)["@type"] = kind.into();
+            });
+            let written: Value = serde_json::from_str(&sample.to_json()).unwrap();
+            let value = written
+                .pointer(&format!(
+                    "{FIRST_LISTENER}{CONNECTION_MANAGER}/http_filters/0{PLUGIN_CONFIGURATION}"
+                ))
+                .unwrap();
+            assert_eq!(value.is_string(), quoted, "{kind}: {value}");
+            let mut read_again = Sample::parse(&sample.to_json()).unwrap();
+            assert_eq!(
+                read_again.plugin_configuration()["services"][0]["cluster"],
+                "chat"
+            );
+        }
+    }
+
+    #[test]
+    fn the_filter_accepts_the_sample_and_its_attempts_fit_the_retries() {
+        let mut sample = Sample::load(workspace::sample()).unwrap();
+        let configuration = sample.plugin_configuration().to_string();
+        let config = Config::parse(configuration.as_bytes()).unwrap();
+        // The first attempt is no retry.
+        assert_eq!(
+            sample.route()["retry_policy"]["num_retries"],
+            config.attempts - 1
+        );
+        assert_eq!(sample.cluster()["name"], config.services[0].cluster);
     }
 }

@@ -41,8 +41,8 @@ fn answer(connection: &mut TcpStream, body: &str) -> std::io::Result<()> {
     )
 }
 
-/// An address where connections are refused, for as long as the listener is held: it is bound,
-/// so nobody else gets it, but by a socket that does not listen.
+/// An address where connections are refused, for as long as the stream is held: it is bound, so
+/// nobody else gets it, but by a socket that does not listen.
 fn dead_pod() -> (TcpStream, SocketAddr) {
     // The client's end of a connection is such a socket.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -121,8 +121,7 @@ fn a_failed_wait_says_what_was_last_seen() {
 #[test]
 fn the_admin_interface_answers() {
     let envoy = Envoy::start(&sample(&[start_pod()])).unwrap();
-    let listener = envoy.listener("websockets");
-    assert_eq!(listener, Some(envoy.address()));
+    assert_eq!(envoy.listener("none of that name"), None);
     assert!(envoy.admin_get("/ready").unwrap().contains("LIVE"));
     envoy.admin_post("/healthcheck/fail").unwrap();
     let draining = format!("{:#}", envoy.admin_get("/ready").unwrap_err());
@@ -190,9 +189,12 @@ fn envoy_dies_with_a_killed_program() {
         println!("\nadmin={}", envoy.admin());
         raise(Signal::SIGKILL).unwrap();
     }
+    // What is killed can't remove its files.
+    let files = tempfile::tempdir().unwrap();
     let output = Command::new(env::current_exe().unwrap())
         .args(["--exact", "envoy_dies_with_a_killed_program", "--nocapture"])
         .env(ROLE, "yes")
+        .env("TMPDIR", files.path())
         .output()
         .unwrap();
     let output = String::from_utf8(output.stdout).unwrap();

@@ -1,0 +1,80 @@
+//! Everything that must hold before a change lands, in the order of how fast it fails.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use xshell::{Cmd, Shell, cmd};
+
+use crate::{envoy, wasm};
+
+/// Runs every check and test, and stops at the first that fails.
+pub(crate) fn run(shell: &Shell) -> Result<()> {
+    let mut steps = Steps::default();
+    steps.command("format", &cmd!(shell, "cargo fmt --all --check"))?;
+    steps.step("build", || wasm::build(shell))?;
+    steps.step("envoy", || envoy::provide(shell))?;
+    steps.command(
+        "lints",
+        cmd!(
+            shell,
+            "cargo clippy --workspace --all-targets -- -D warnings"
+        ),
+    )?;
+    steps.command(
+        "lints for Wasm",
+        &cmd!(
+            shell,
+            "cargo clippy --target wasm32-wasip1 --package wsbalancer --lib -- -D warnings"
+        ),
+    )?;
+    steps.command(
+        "unit and integration tests",
+        &cmd!(shell, "cargo test --workspace --exclude wsbalancer-e2e"),
+    )?;
+    steps.command(
+        "documentation",
+        &cmd!(shell, "cargo doc --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings"),
+    )?;
+    steps.command("end-to-end tests", &end_to_end(shell, ""))?;
+    steps.summarize();
+    Ok(())
+}
+
+/// Runs only the end-to-end tests that have `name` in theirs.
+pub(crate) fn run_end_to_end(shell: &Shell, name: &str) -> Result<()> {
+    wasm::build(shell)?;
+    envoy::provide(shell)?;
+    Ok(end_to_end(shell, name).run()?)
+}
+
+/// One test at a time: each has a whole Envoy and thousands of WebSockets.
+fn end_to_end<'a>(shell: &'a Shell, name: &str) -> Cmd<'a> {
+    cmd!(
+        shell,
+        "cargo test --package wsbalancer-e2e -- --test-threads=1 {name}"
+    )
+}
+
+#[derive(Default)]
+struct Steps(Vec<(&'static str, Duration)>);
+
+impl Steps {
+    fn command(&mut self, name: &'static str, command: &Cmd<'_>) -> Result<()> {
+        self.step(name, || Ok(command.run()?))
+    }
+
+    fn step(&mut self, name: &'static str, step: impl FnOnce() -> Result<()>) -> Result<()> {
+        println!("\n── {name}");
+        let start = Instant::now();
+        step().with_context(|| format!("`{name}` failed"))?;
+        self.0.push((name, start.elapsed()));
+        Ok(())
+    }
+
+    fn summarize(&self) {
+        println!("\nall passed:");
+        for (name, time) in &self.0 {
+            println!("  {:>4} s  {name}", time.as_secs());
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! The filter's module: compiled for Wasm, and rid of the callbacks that Envoy must not find.
+//!
+//! The SDK exports every callback of the ABI, and Envoy calls whatever is exported. With the body
+//! callbacks in place each WebSocket message would enter the VM, for nothing.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use walrus::Module;
+use xshell::{Shell, cmd};
+
+const TARGET: &str = "wasm32-wasip1";
+const COMPILED: &str = "target/wasm32-wasip1/wasm/wsbalancer.wasm";
+const FINISHED: &str = "target/wsbalancer.wasm";
+
+/// What Envoy needs to find. Everything else that the SDK exports is removed.
+const EXPORTS: [&str; 13] = [
+    "memory",
+    "_initialize",
+    "proxy_abi_version_0_2_1",
+    "proxy_on_memory_allocate",
+    "proxy_on_context_create",
+    "proxy_on_configure",
+    "proxy_on_tick",
+    "proxy_on_http_call_response",
+    "proxy_on_request_headers",
+    "proxy_on_response_headers",
+    "proxy_on_log",
+    "proxy_on_done",
+    "proxy_on_delete",
+];
+
+/// Builds `target/wsbalancer.wasm`.
+pub(crate) fn build(shell: &Shell) -> Result<()> {
+    add_target(shell)?;
+    cmd!(
+        shell,
+        "cargo build --profile wasm --target {TARGET} --package wsbalancer --lib"
+    )
+    .run()?;
+    let compiled = fs::read(COMPILED).with_context(|| format!("can't read {COMPILED}"))?;
+    let finished = keep_exports(&compiled, &EXPORTS)?;
+    fs::write(FINISHED, &finished).with_context(|| format!("can't write {FINISHED}"))?;
+    println!(
+        "{FINISHED}: {} kB ({} kB with the callbacks it does not need)",
+        finished.len() / 1000,
+        compiled.len() / 1000
+    );
+    Ok(())
+}
+
+/// The Wasm target of the toolchain; rustup does not add it by itself.
+fn add_target(shell: &Shell) -> Result<()> {
+    let sysroot = cmd!(shell, "rustc --print sysroot").read()?;
+    let library = Path::new(&sysroot).join("lib/rustlib").join(TARGET);
+    if !library.exists() {
+        cmd!(shell, "rustup target add {TARGET}")
+            .run()
+            .with_context(|| format!("the toolchain needs the target {TARGET}"))?;
+    }
+    Ok(())
+}
+
+/// Removes all exports but `kept`, and what only they needed.
+fn keep_exports(module: &[u8], kept: &[&str]) -> Result<Vec<u8>> {
+    let mut module = Module::from_buffer(module).context("the module can't be read")?;
+    for name in kept {
+        let exported = module.exports.iter().any(|export| export.name == *name);
+        ensure!(exported, "the module does not export {name}");
+    }
+    let superfluous: Vec<_> = module
+        .exports
+        .iter()
+        .filter(|export| !kept.contains(&export.name.as_str()))
+        .map(walrus::Export::id)
+        .collect();
+    for export in superfluous {
+        module.exports.delete(export);
+    }
+    walrus::passes::gc::run(&mut module);
+    Ok(module.emit_wasm())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn module() -> Vec<u8> {
+        let text = r#"(module
+            (memory (export "memory") 1)
+            (func $on_tick (export "proxy_on_tick"))
+            (func $on_body (export "proxy_on_request_body") (call $helper))
+            (func $helper))"#;
+        wat::parse_str(text).unwrap()
+    }
+
+    #[test]
+    fn what_is_not_kept_is_gone_with_all_it_needed() {
+        let kept = keep_exports(&module(), &["memory", "proxy_on_tick"]).unwrap();
+        let kept = Module::from_buffer(&kept).unwrap();
+        let names: Vec<&str> = kept
+            .exports
+            .iter()
+            .map(|export| export.name.as_str())
+            .collect();
+        assert_eq!(names, ["memory", "proxy_on_tick"]);
+        assert_eq!(kept.funcs.iter().count(), 1);
+    }
+
+    #[test]
+    fn a_missing_export_is_an_error_that_names_it() {
+        let error = keep_exports(&module(), &["memory", "proxy_on_log"]).unwrap_err();
+        assert_eq!(error.to_string(), "the module does not export proxy_on_log");
+    }
+}
