@@ -600,4 +600,58 @@ mod tests {
             other_path.services[0].fingerprint()
         );
     }
+
+    const README: &str = include_str!("../README.md");
+
+    /// The rows of the option table but the first, `services`: name, default, whether it can
+    /// stand in a service.
+    fn documented_options() -> Vec<(&'static str, &'static str, bool)> {
+        let cell = |text: &'static str| text.trim().trim_matches('`');
+        README
+            .lines()
+            .skip_while(|line| !line.starts_with("| `services` |"))
+            .skip(1)
+            .map_while(|line| line.strip_prefix('|'))
+            .map(|row| {
+                let cells: Vec<_> = row.split('|').take(3).map(cell).collect();
+                (cells[0], cells[1], cells[2] == "yes")
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_documented_defaults_are_the_defaults() {
+        let options = documented_options();
+        let names: BTreeSet<_> = options.iter().map(|(name, ..)| *name).collect();
+        // The message of the error lists every field there is.
+        let error = with(r#""unknown": 0"#).unwrap_err();
+        let (_, expected) = error.split_once("expected one of ").unwrap();
+        let fields: BTreeSet<_> = expected.split(", ").map(|f| f.trim_matches('`')).collect();
+        assert_eq!(&names | &BTreeSet::from(["services"]), fields);
+
+        let defaults = parse(
+            r#"{"services": [{"cluster": "chat", "endpoints": ["10.0.0.1:80"]}]}"#,
+        );
+        for (name, default, in_service) in options {
+            let field = format!(r#""{name}": {default}"#);
+            assert_eq!(with(&field), defaults, "{field}");
+            let service = parse(&format!(
+                r#"{{"services": [{{"cluster": "chat", "endpoints": ["10.0.0.1:80"], {field}}}]}}"#
+            ));
+            if in_service {
+                assert_eq!(service, defaults, "{field} in a service");
+            } else {
+                let refusal = format!("services[0].{name}: unknown field");
+                assert!(service.unwrap_err().starts_with(&refusal), "{field}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_documented_configuration_is_accepted() {
+        let (_, rest) = README.split_once("value: |\n").unwrap();
+        let (json, _) = rest.split_once("\n- name: envoy.filters.http.router").unwrap();
+        let config = parse(json).unwrap();
+        assert_eq!(config.services[0].cluster, "chat");
+    }
 }

