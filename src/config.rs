@@ -629,9 +629,8 @@ mod tests {
         let fields: BTreeSet<_> = expected.split(", ").map(|f| f.trim_matches('`')).collect();
         assert_eq!(&names | &BTreeSet::from(["services"]), fields);
 
-        let defaults = parse(
-            r#"{"services": [{"cluster": "chat", "endpoints": ["10.0.0.1:80"]}]}"#,
-        );
+        let defaults =
+            parse(r#"{"services": [{"cluster": "chat", "endpoints": ["10.0.0.1:80"]}]}"#);
         for (name, default, in_service) in options {
             let field = format!(r#""{name}": {default}"#);
             assert_eq!(with(&field), defaults, "{field}");
@@ -650,7 +649,9 @@ mod tests {
     #[test]
     fn the_documented_configuration_is_accepted() {
         let (_, rest) = README.split_once("value: |\n").unwrap();
-        let (json, _) = rest.split_once("\n- name: envoy.filters.http.router").unwrap();
+        let (json, _) = rest
+            .split_once("\n- name: envoy.filters.http.router")
+            .unwrap();
         let config = parse(json).unwrap();
         assert_eq!(config.services[0].cluster, "chat");
     }
