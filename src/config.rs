@@ -645,14 +645,4 @@ mod tests {
             }
         }
     }
-
-    #[test]
-    fn the_documented_configuration_is_accepted() {
-        let (_, rest) = README.split_once("value: |\n").unwrap();
-        let (json, _) = rest
-            .split_once("\n- name: envoy.filters.http.router")
-            .unwrap();
-        let config = parse(json).unwrap();
-        assert_eq!(config.services[0].cluster, "chat");
-    }
 }
