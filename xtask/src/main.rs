@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 use xshell::Shell;
 
 mod checks;
+mod demo;
 mod envoy;
 mod wasm;
 
@@ -27,6 +28,12 @@ enum Command {
     Build,
     /// Get Envoy into target/envoy/envoy, unless `ENVOY_BIN` names one.
     Envoy,
+    /// Watch skewed pods even out behind a real Envoy.
+    Demo {
+        /// Leave everything running until Ctrl-C.
+        #[arg(long)]
+        keep: bool,
+    },
     /// Run every check and test, or with a filter only the end-to-end tests that match it.
     Test {
         /// Part of the names of end-to-end tests.
@@ -43,6 +50,7 @@ fn main() -> Result<()> {
     match arguments.command {
         Command::Build => wasm::build(&shell),
         Command::Envoy => envoy::provide(&shell),
+        Command::Demo { keep } => demo::run(&shell, keep),
         Command::Test { filter: None } => checks::run(&shell),
         Command::Test {
             filter: Some(filter),

@@ -1,0 +1,124 @@
+//! The main job, to watch: skewed pods, an Envoy with the filter before them, and 2,000 new
+//! WebSockets that make them even.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+use wsbalancer_harness::{Envoy, Sample};
+use xshell::{Shell, cmd};
+
+use self::children::{Children, Family};
+use crate::{envoy, wasm};
+
+mod children;
+
+const PODS: usize = 8;
+/// So many of the pods have WebSockets before Envoy starts …
+const BUSY_PODS: usize = 4;
+/// … each this many.
+const HEAD_START: u32 = 250;
+const THROUGH_ENVOY: u32 = 2_000;
+const RATE: u32 = 500;
+const MAX_IMBALANCE: &str = "1.02";
+
+const BACKEND: &str = "target/debug/wsbalancer-backend";
+const CLIENT: &str = "target/debug/wsbalancer-client";
+
+/// How long Envoy may take to know all pods.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Runs the demo; with `keep`, until Ctrl-C.
+pub(crate) fn run(shell: &Shell, keep: bool) -> Result<()> {
+    wasm::build(shell)?;
+    envoy::provide(shell)?;
+    cmd!(
+        shell,
+        "cargo build --quiet --package wsbalancer-backend --package wsbalancer-client"
+    )
+    .run()?;
+    let family = Family::default();
+    family.end_on_signals()?;
+    let balanced = show(&family, keep);
+    ensure!(keep || !family.is_ending(), "interrupted");
+    let status = balanced?;
+    ensure!(
+        status.success() || keep && family.is_ending(),
+        "the pods did not end within 2% of even, or a WebSocket failed"
+    );
+    Ok(())
+}
+
+fn show(family: &Family, keep: bool) -> Result<ExitStatus> {
+    let mut children = Children::of(family);
+
+    println!("\n1. {PODS} pods start.");
+    let pods = start_pods(&mut children)?;
+
+    println!(
+        "2. {} WebSockets are opened straight onto {BUSY_PODS} of them, as if another gateway had.",
+        HEAD_START * u32::try_from(BUSY_PODS)?
+    );
+    for pod in pods.iter().take(BUSY_PODS) {
+        hold_websockets(&mut children, *pod)?;
+    }
+
+    println!("3. Envoy starts with the filter, and asks every pod for its count.");
+    let envoy = Envoy::start(&Sample::standard()?.pods(&pods))?;
+    let all = u64::try_from(PODS)?;
+    envoy.wait_for_filter_stat("pods_usable", |usable| usable == all, PATIENCE)?;
+
+    println!("4. {THROUGH_ENVOY} WebSockets are opened through Envoy, {RATE} a second.\n");
+    if keep {
+        println!("   WebSockets  ws://{}/", envoy.address());
+        println!("   admin       http://{}/", envoy.admin());
+        println!("   pods        {}\n", list(&pods));
+        println!("   Ctrl-C ends all.\n");
+    }
+    let mut client = Command::new(CLIENT);
+    client
+        .arg(format!("ws://{}/", envoy.address()))
+        .args(["--connections", &THROUGH_ENVOY.to_string()])
+        .args(["--rate", &RATE.to_string()])
+        .args(["--pods", &list(&pods)])
+        .args(["--max-imbalance", MAX_IMBALANCE])
+        .args(keep.then_some("--keep"));
+    children.run(&mut client)
+}
+
+fn start_pods(children: &mut Children) -> Result<Vec<SocketAddr>> {
+    let mut backend = Command::new(BACKEND);
+    backend.args(["--pods", &PODS.to_string()]);
+    let ready = start_until_ready(children, &mut backend)?;
+    serde_json::from_value(ready["pods"].clone()).context("the pods do not tell their addresses")
+}
+
+/// Keeps [`HEAD_START`] WebSockets open on `pod`.
+fn hold_websockets(children: &mut Children, pod: SocketAddr) -> Result<()> {
+    let mut client = Command::new(CLIENT);
+    client
+        .arg(format!("ws://{pod}/"))
+        .args(["--connections", &HEAD_START.to_string()])
+        .args(["--rate", "0", "--json", "--keep"]);
+    let report = start_until_ready(children, &mut client)?;
+    if report["connections"]["opened"] != HEAD_START {
+        bail!("not all WebSockets onto {pod} were opened: {report}");
+    }
+    Ok(())
+}
+
+/// Starts a program that prints a line of JSON once it is ready, which is returned.
+fn start_until_ready(children: &mut Children, command: &mut Command) -> Result<Value> {
+    let output = children.start(command.stdout(Stdio::piped()).stderr(Stdio::null()))?;
+    let mut line = String::new();
+    BufReader::new(output.context("its output is piped")?).read_line(&mut line)?;
+    serde_json::from_str(&line).with_context(|| format!("{command:?} did not get ready: {line:?}"))
+}
+
+fn list(pods: &[SocketAddr]) -> String {
+    let pods: Vec<String> = pods.iter().map(SocketAddr::to_string).collect();
+    pods.join(",")
+}
