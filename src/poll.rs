@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::balancer::{Balancer, ServiceState};
 use crate::clock::{Timestamp, part};
+use crate::config::Service;
 use crate::host::{CallToken, Host};
 use crate::pod::{PodAddress, PodReport, PollFailure};
 use crate::table::{Event, Pod, Standing, Table};
@@ -105,7 +106,7 @@ impl Poller {
         table
             .pods()
             .iter()
-            .any(|pod| pod.due_at().plus(patience) <= now)
+            .any(|pod| pod.due_at().plus(patience) <= now && !is_pending(pod, service, now))
     }
 
     fn work<H: Host>(
@@ -119,7 +120,7 @@ impl Poller {
             let role = (table.poller() != self.worker).then_some(table.poller());
             let asked = if self.is_called_for(table, service, now) {
                 table.appoint(self.worker);
-                claim(table, service.config.refresh_interval, now)
+                claim(table, service, now)
             } else {
                 Vec::new()
             };
@@ -190,15 +191,31 @@ impl Poller {
     }
 }
 
+/// Whether an answer may still come. A poll that ends in a timeout ends about when the next is
+/// due; were the pod asked again first, that failure would be none. After half an interval more
+/// the worker that asked is given up, as it is for pods that are overdue.
+fn is_pending(pod: &Pod, service: &ServiceState, now: Timestamp) -> bool {
+    let Service {
+        metric_timeout,
+        refresh_interval,
+        ..
+    } = service.config;
+    pod.is_pending(
+        now,
+        metric_timeout.saturating_add(part(refresh_interval, 2)),
+    )
+}
+
 /// Takes the due pods and sets their next time: an interval later, but the first time such that
 /// the pods come to be spread over the interval, and after a gap without catching up.
-fn claim(table: &mut Table, interval: Duration, now: Timestamp) -> Vec<PodAddress> {
+fn claim(table: &mut Table, service: &ServiceState, now: Timestamp) -> Vec<PodAddress> {
+    let interval = service.config.refresh_interval;
     let pods = table.pods_mut();
     let share = part(interval, u32::try_from(pods.len()).unwrap_or(u32::MAX));
     let mut asked = Vec::new();
     for (pod, place) in pods.iter_mut().zip(1_u32..) {
         let due_at = pod.due_at();
-        if due_at > now {
+        if due_at > now || is_pending(pod, service, now) {
             continue;
         }
         let next = if due_at.happened() {
@@ -329,6 +346,8 @@ mod tests {
         host: FakeHost,
         workers: Vec<(Poller, Balancer<FakeHost>)>,
         now: Timestamp,
+        /// Whether every call is answered at once.
+        pods_answer: bool,
     }
 
     impl Process {
@@ -348,6 +367,7 @@ mod tests {
                 workers: (1..=workers).map(worker).collect(),
                 host,
                 now: Timestamp::from_nanos(1_000_000_000),
+                pods_answer: true,
             }
         }
 
@@ -359,7 +379,21 @@ mod tests {
         fn tick(&mut self, worker: usize) -> Vec<Call> {
             let (poller, balancer) = &mut self.workers[worker];
             poller.tick(balancer, self.now);
-            self.host.take_calls()
+            let calls = self.host.take_calls();
+            if self.pods_answer {
+                for call in &calls {
+                    self.answer(worker, call, 200, &count(0));
+                }
+            }
+            calls
+        }
+
+        /// Three pods that do not answer by themselves.
+        fn silent(workers: u64) -> Self {
+            Self {
+                pods_answer: false,
+                ..Self::new(workers)
+            }
         }
 
         fn answer(&mut self, worker: usize, call: &Call, status: u16, body: &str) {
@@ -461,7 +495,7 @@ mod tests {
 
     #[test]
     fn answers_make_pods_usable_and_are_counted() {
-        let mut process = Process::new(1);
+        let mut process = Process::silent(1);
         let calls = process.tick(0);
         process.answer(0, &calls[0], 200, &count(7));
         process.answer(0, &calls[1], 500, "");
@@ -477,7 +511,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_a_later_poll_overtook_is_ignored() {
-        let mut process = Process::new(2);
+        let mut process = Process::silent(2);
         let old = process.tick(0);
         process.advance(60_000);
         let new = process.tick(1);
@@ -506,5 +540,19 @@ mod tests {
         assert_eq!(process.tick(0), []);
         process.host.outdate(0);
         assert_eq!(process.tick(0).len(), 3);
+    }
+
+    /// By default an answer may take as long as a short interval.
+    #[test]
+    fn a_pod_is_not_asked_again_while_its_answer_may_still_come() {
+        let mut process = Process::silent(1);
+        let first = process.tick(0);
+        process.advance(4_499);
+        assert_eq!(process.tick(0), []);
+        process.answer(0, &first[0], 504, "");
+        assert_eq!(process.tick(0).len(), 1, "the one whose poll has ended");
+        process.advance(1);
+        assert_eq!(process.tick(0).len(), 1, "the second is given up");
+        assert_eq!(process.host.metric("wsbalancer.chat.polls_failed"), 1);
     }
 }

@@ -207,6 +207,13 @@ impl Pod {
         Timestamp::from_nanos(self.due_at.get())
     }
 
+    /// Whether the pod has been asked, for less than `patience`, and has not answered yet.
+    #[must_use]
+    pub fn is_pending(&self, now: Timestamp, patience: Duration) -> bool {
+        let asked_at = Timestamp::from_nanos(self.asked_at.get());
+        asked_at.happened() && now < asked_at.plus(patience)
+    }
+
     /// Notes that the pod is asked at `now`, and when it will be again.
     pub fn ask(&mut self, now: Timestamp, next: Timestamp) {
         self.asked_at.set(now.as_nanos());

@@ -9,7 +9,7 @@ use tokio_tungstenite::tungstenite::Error;
 use wsbalancer_backend::{FleetConfig, MetricBehavior, Pod};
 use wsbalancer_e2e::{Stage, assert_all_well, every};
 
-/// What a pod may answer instead of its count, and what the log calls it.
+/// What a pod may answer at once instead of its count, and what the log calls it.
 fn bad_answers() -> Vec<(MetricBehavior, &'static str)> {
     let body = |text: &str| MetricBehavior::Body(text.to_owned());
     vec![
@@ -17,7 +17,6 @@ fn bad_answers() -> Vec<(MetricBehavior, &'static str)> {
             MetricBehavior::Status(StatusCode::INTERNAL_SERVER_ERROR),
             "status 500",
         ),
-        (MetricBehavior::Hang, "status 504"),
         (body("<html>\0"), "the body is not a JSON object"),
         (body(""), "the body is not a JSON object"),
         (
@@ -41,10 +40,21 @@ async fn a_pod_without_a_count_is_left_out_until_it_tells_one() -> Result<()> {
     stage.until_usable(3)?;
     let pod = stage.pods().first().context("a pod")?;
     for (answer, reason) in bad_answers() {
-        leave_out_and_take_back(&stage, pod, answer.clone(), &format!("{reason}"))
+        leave_out_and_take_back(&stage, pod, answer.clone(), reason)
             .await
             .with_context(|| format!("{answer:?}"))?;
     }
+    assert_no_trap(&stage.envoy.log());
+    Ok(())
+}
+
+/// An interval is all the time that an answer has, and the next poll follows at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_hangs_is_left_out_until_it_answers() -> Result<()> {
+    let stage = Stage::start(FleetConfig::local(3), every(200)).await?;
+    stage.until_usable(3)?;
+    let pod = stage.pods().first().context("a pod")?;
+    leave_out_and_take_back(&stage, pod, MetricBehavior::Hang, "status 504").await?;
     assert_no_trap(&stage.envoy.log());
     Ok(())
 }
@@ -98,7 +108,8 @@ async fn leave_out_and_take_back(
         "is up with",
     ] {
         let text = format!("pod {} {change}", pod.address());
-        assert_eq!(log.matches(&text).count(), 1, "{text:?} in\n{log}");
+        let lines: Vec<&str> = log.lines().filter(|line| line.contains(&text)).collect();
+        assert_eq!(lines.len(), 1, "{text:?}: {lines:#?}");
     }
 
     stage.until_open(0)?;
@@ -122,7 +133,11 @@ async fn without_any_count_the_fallback_policy_chooses() -> Result<()> {
     restore(&stage)?;
     let more = stage.load(30, 0)?.open().await;
     assert_all_well(&more.report());
-    assert_eq!(stage.counts(), [20, 20, 20], "what the fallback did is made good");
+    assert_eq!(
+        stage.counts(),
+        [20, 20, 20],
+        "what the fallback did is made good"
+    );
     assert_eq!(stage.stat("upgrades_fallback")?, 30);
     assert_eq!(stage.stat("upgrades_balanced")?, 30);
     assert_no_trap(&stage.envoy.log());
@@ -147,10 +162,14 @@ async fn without_any_count_upgrades_can_be_rejected() -> Result<()> {
     // The next refresh, in whole seconds.
     assert_eq!(answer.headers()["retry-after"], "2");
     assert_eq!(stage.stat("upgrades_rejected")?, 1);
-    let handshakes: u64 = stage.pods().iter().map(|pod| pod.counters().handshakes).sum();
+    let handshakes: u64 = stage
+        .pods()
+        .iter()
+        .map(|pod| pod.counters().handshakes)
+        .sum();
     assert_eq!(handshakes, 0);
     // It is no concern of requests that are no WebSockets.
-    let plain = ureq_status(&stage)?;
+    let plain = plain_status(&stage)?;
     assert_eq!(plain, StatusCode::OK);
 
     restore(&stage)?;
@@ -207,9 +226,12 @@ fn restore(stage: &Stage) -> Result<()> {
 }
 
 /// The status of a plain request.
-fn ureq_status(stage: &Stage) -> Result<StatusCode> {
+fn plain_status(stage: &Stage) -> Result<StatusCode> {
     let url = format!("http://{}/", stage.envoy.address());
-    let agent = ureq::Agent::config_builder().proxy(None).build().new_agent();
+    let agent = ureq::Agent::config_builder()
+        .proxy(None)
+        .build()
+        .new_agent();
     Ok(tokio::task::block_in_place(|| agent.get(url).call())?.status())
 }
 

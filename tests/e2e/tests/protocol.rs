@@ -55,7 +55,8 @@ async fn websockets_over_http2_are_balanced_onto_http1_pods() -> Result<()> {
 async fn the_key_of_an_http1_client_is_its_own() -> Result<()> {
     let stage = Stage::start(FleetConfig::local(2), every(200)).await?;
     stage.until_usable(2)?;
-    let mut request = format!("ws://{}/chat?room=7", stage.envoy.address()).into_client_request()?;
+    let mut request =
+        format!("ws://{}/chat?room=7", stage.envoy.address()).into_client_request()?;
     let headers = request.headers_mut();
     headers.insert("sec-websocket-protocol", "chat.v2, chat.v1".parse()?);
     headers.insert("cookie", "session=1".parse()?);
@@ -80,7 +81,10 @@ async fn plain_requests_are_not_steered() -> Result<()> {
     // The filter would leave the first two alone.
     let stage = Stage::start(preloaded(4, &[1_000, 1_000, 0, 0]), every(200)).await?;
     stage.until_usable(4)?;
-    let agent = ureq::Agent::config_builder().proxy(None).build().new_agent();
+    let agent = ureq::Agent::config_builder()
+        .proxy(None)
+        .build()
+        .new_agent();
     let url = format!("http://{}/index.html?a=b", stage.envoy.address());
     let mut shares: BTreeMap<String, u32> = BTreeMap::new();
     for _ in 0..200 {
@@ -128,12 +132,19 @@ async fn handshakes_and_frames_pass_unchanged() -> Result<()> {
     let answer = read_head(&mut client).await?;
     assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
     for line in RecordingPod::ANSWER {
-        assert!(answer.lines().any(|seen| seen == line), "{line:?} in\n{answer}");
+        assert!(
+            answer.lines().any(|seen| seen == line),
+            "{line:?} in\n{answer}"
+        );
     }
     let seen = pod.handshakes.recv().await.context("a handshake")?;
     assert!(seen.starts_with("GET /chat?room=7 HTTP/1.1\r\n"), "{seen}");
     for line in lines.into_iter().chain(["host: chat.example"]) {
-        assert_eq!(seen.lines().filter(|seen| *seen == line).count(), 1, "{line:?} in\n{seen}");
+        assert_eq!(
+            seen.lines().filter(|seen| *seen == line).count(),
+            1,
+            "{line:?} in\n{seen}"
+        );
     }
 
     let frames = odd_frames();
@@ -206,7 +217,9 @@ impl RecordingPod {
             let head = read_head(&mut stream).await?;
             ensure!(!head.is_empty(), "the connection has ended");
             if head.starts_with("GET /metric ") {
-                let answer = "HTTP/1.1 200 OK\r\ncontent-length: 24\r\n\r\n{\"agentsConnections\": 0 }";
+                let body = r#"{"agentsConnections": 0}"#;
+                let length = body.len();
+                let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{body}");
                 stream.write_all(answer.as_bytes()).await?;
                 continue;
             }
@@ -281,7 +294,11 @@ impl Http2Socket {
         let expected = [&[0x82, length], message].concat();
         let mut received = Vec::new();
         while received.len() < expected.len() {
-            let data = self.receiving.data().await.context("the stream has ended")??;
+            let data = self
+                .receiving
+                .data()
+                .await
+                .context("the stream has ended")??;
             self.receiving.flow_control().release_capacity(data.len())?;
             received.extend(data);
         }

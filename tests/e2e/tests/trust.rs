@@ -7,7 +7,7 @@ use http::StatusCode;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::task::block_in_place;
-use wsbalancer_backend::{Fleet, FleetConfig, HeaderLists, MetricBehavior, RequestSeen};
+use wsbalancer_backend::{Fleet, FleetConfig, HeaderLists, MetricBehavior, Pod, RequestSeen};
 use wsbalancer_e2e::{PATIENCE, Stage, addresses, assert_all_well, every, preloaded};
 use wsbalancer_harness::{Envoy, Sample};
 
@@ -49,7 +49,7 @@ async fn an_upgrade_goes_where_the_filter_wants_whatever_the_client_says() -> Re
         let (socket, head) = send(stage.envoy.address(), &upgrade(&forgery)).await?;
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
         live.push(socket);
-        for seen in others.iter().filter_map(|pod| pod.last_handshake()) {
+        for seen in others.iter().filter_map(Pod::last_handshake) {
             let [value] = override_values(&seen) else {
                 panic!("one value of the filter's: {seen:?}");
             };
@@ -120,11 +120,11 @@ async fn without_the_filter_the_client_chooses() -> Result<()> {
         .pods(&addresses(&fleet));
     let envoy = block_in_place(|| Envoy::start(&sample))?;
     let pod = fleet.pods().last().context("a pod")?;
-    let line = format!("{OVERRIDE_HEADER}: {}\r\n", pod.address());
+    let forgery = format!("{OVERRIDE_HEADER}: {}\r\n", pod.address());
     let mut live = Vec::new();
     for _ in 0..20 {
-        live.push(send(envoy.address(), &upgrade(line.as_bytes())).await?);
-        let seen = ask(envoy.address(), line.as_bytes()).await?;
+        live.push(send(envoy.address(), &upgrade(forgery.as_bytes())).await?);
+        let seen = ask(envoy.address(), forgery.as_bytes()).await?;
         assert_eq!(seen.pod_name, pod.name());
     }
     assert_eq!(pod.open(), 20);
@@ -143,7 +143,11 @@ async fn no_bytes_end_the_vm() -> Result<()> {
         for _ in 0..8 {
             // Envoy may refuse it, the pod may, or it may be taken; it is answered anyway.
             let (_, head) = send(stage.envoy.address(), &request).await?;
-            ensure!(head.starts_with("HTTP/1.1 "), "{}: {head}", request.escape_ascii());
+            ensure!(
+                head.starts_with("HTTP/1.1 "),
+                "{}: {head}",
+                request.escape_ascii()
+            );
         }
     }
     let messages = live.exchange(2).await;
