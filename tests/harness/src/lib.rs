@@ -22,6 +22,7 @@
 //! ```
 
 mod admin;
+mod bond;
 mod envoy;
 mod log;
 mod options;
@@ -30,6 +31,7 @@ mod sample;
 mod wait;
 mod workspace;
 
+pub use bond::end_with_parent;
 pub use envoy::Envoy;
 pub use options::Options;
 pub use sample::Sample;

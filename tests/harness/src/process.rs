@@ -11,13 +11,12 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use nix::errno::Errno;
-use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-use nix::unistd::{Pid, getpid, getppid};
+use nix::unistd::Pid;
 
+use crate::bond::end_with_parent;
 use crate::log::Log;
 use crate::wait::wait_until;
 
@@ -41,7 +40,8 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(output.try_clone().context("can't share the log")?)
             .stderr(output);
-        prepare(&mut command);
+        end_with_parent(&mut command);
+        raise_descriptor_limit(&mut command);
         let program = command.get_program().to_owned();
         let (child, starter) = spawn_from_own_thread(command)
             .with_context(|| format!("can't run {}", program.display()))?;
@@ -134,27 +134,21 @@ fn spawn_from_own_thread(mut command: Command) -> io::Result<(Child, Sender<()>)
     Ok((child, starter))
 }
 
-/// Has the child die with its parent, and lets it open as many connections as the system allows.
+/// Lets the child open as many connections as the system allows.
 #[expect(
     unsafe_code,
-    reason = "only between fork and exec can a child ask for its parent's death"
+    reason = "the limit is the child's own, so it is raised between fork and exec"
 )]
-fn prepare(command: &mut Command) {
-    let parent = getpid();
-    let prepare = move || {
-        prctl::set_pdeathsig(Signal::SIGKILL)?;
-        // A parent that died before that call sends no signal any more.
-        if getppid() != parent {
-            return Err(Errno::ESRCH.into());
-        }
+fn raise_descriptor_limit(command: &mut Command) {
+    let raise = || {
         // Every WebSocket takes two descriptors; the soft limit is often as low as 1024.
         let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
         setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
         Ok(())
     };
-    // SAFETY: the closure makes four system calls and neither allocates nor takes a lock, which
+    // SAFETY: the closure makes two system calls and neither allocates nor takes a lock, which
     // is what is allowed in a forked child of a program with several threads.
     unsafe {
-        command.pre_exec(prepare);
+        command.pre_exec(raise);
     }
 }

@@ -1,5 +1,5 @@
 //! The demo's child processes: none of them outlives it, whether it ends by itself, by an error or
-//! by a signal.
+//! by any signal.
 
 use std::process::{Child, ChildStdout, Command, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use wsbalancer_harness::end_with_parent;
 
 /// The processes that are to end when a signal comes.
 #[derive(Clone, Default)]
@@ -40,6 +41,8 @@ impl Family {
 
     /// Starts a process, unless it is too late: the signal would have missed it.
     fn spawn(&self, command: &mut Command) -> Result<Child> {
+        // For the signals that can't be handled. The main thread is the parent: it ends last.
+        end_with_parent(command);
         self.with_living(|living| {
             ensure!(!self.is_ending(), "interrupted");
             let child = command
