@@ -55,8 +55,8 @@ pub struct Config {
 pub struct Service {
     /// Name of the Envoy cluster.
     pub cluster: String,
-    /// The cluster's pods; at least one, all different.
-    pub endpoints: Vec<PodAddress>,
+    /// Where its pods come from.
+    pub pods: PodSource,
     /// Path of the count on each pod.
     pub metric_path: String,
     /// A count older than this is not trusted.
@@ -69,7 +69,43 @@ pub struct Service {
     pub unhealthy_threshold: u32,
 }
 
+/// Where a service's pods come from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum PodSource {
+    /// The configuration lists them: at least one, all different.
+    Endpoints(Vec<PodAddress>),
+    /// Envoy's admin interface lists the cluster's hosts.
+    Discovery(Discovery),
+}
+
+/// How Envoy is asked for the hosts of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Discovery {
+    /// Name of an Envoy cluster that reaches Envoy's own admin interface.
+    pub admin_cluster: String,
+    /// How often it is asked.
+    pub interval: Duration,
+}
+
 impl Service {
+    /// The pods that the configuration lists; none where Envoy lists them.
+    #[must_use]
+    pub fn endpoints(&self) -> &[PodAddress] {
+        match &self.pods {
+            PodSource::Endpoints(endpoints) => endpoints,
+            PodSource::Discovery(_) => &[],
+        }
+    }
+
+    /// How the pods are found, where the configuration does not list them.
+    #[must_use]
+    pub const fn discovery(&self) -> Option<&Discovery> {
+        match &self.pods {
+            PodSource::Endpoints(_) => None,
+            PodSource::Discovery(discovery) => Some(discovery),
+        }
+    }
+
     /// A number that differs between services that collect different counts.
     ///
     /// Filters with the same number share their counts; a changed configuration starts anew.
@@ -121,7 +157,7 @@ impl Config {
     /// Parses the plugin configuration: JSON, or an encoded `google.protobuf.Struct`.
     ///
     /// # Errors
-    /// On unknown fields, wrong types, empty lists, spans of zero, contradictions between spans,
+    /// On unknown fields, wrong types, empty lists, spans of zero, contradictions between fields,
     /// duplicates, and addresses, paths and header names that can't be.
     pub fn parse(bytes: &[u8]) -> Result<Self, ConfigError> {
         if bytes.trim_ascii().is_empty() {
@@ -145,6 +181,7 @@ struct Fields {
     override_header: Option<HeaderName>,
     attempts: Option<usize>,
     on_no_pods: Option<OnNoPods>,
+    discovery: Option<DiscoveryFields>,
     // The metric fields, for every service that does not set its own. They stand here and in
     // `ServiceFields` because serde can't flatten and deny unknown fields at once.
     metric_path: Option<MetricPath>,
@@ -159,13 +196,21 @@ struct Fields {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct ServiceFields {
     cluster: String,
-    endpoints: Vec<PodAddress>,
+    endpoints: Option<Vec<PodAddress>>,
+    discovery: Option<DiscoveryFields>,
     metric_path: Option<MetricPath>,
     #[serde(rename = "cacheTTL")]
     cache_ttl: Option<Span>,
     refresh_interval: Option<Span>,
     metric_timeout: Option<Span>,
     unhealthy_threshold: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct DiscoveryFields {
+    admin_cluster: String,
+    interval: Option<Span>,
 }
 
 impl Fields {
@@ -211,18 +256,6 @@ impl ServiceFields {
         if self.cluster.is_empty() {
             return error("cluster", "is empty".to_owned());
         }
-        if self.endpoints.is_empty() {
-            return error("endpoints", "is empty".to_owned());
-        }
-        let mut known = BTreeSet::new();
-        for (index, endpoint) in self.endpoints.iter().enumerate() {
-            if !known.insert(endpoint) {
-                return error(
-                    &format!("endpoints[{index}]"),
-                    format!("{endpoint} is listed twice"),
-                );
-            }
-        }
         let span = |own: Option<Span>, common: Option<Span>| own.or(common).map(|Span(span)| span);
         let cache_ttl = span(self.cache_ttl, common.cache_ttl).unwrap_or(DEFAULT_CACHE_TTL);
         let refresh_interval = span(self.refresh_interval, common.refresh_interval)
@@ -253,7 +286,7 @@ impl ServiceFields {
         let metric_path = self.metric_path.as_ref().or(common.metric_path.as_ref());
         Ok(Service {
             cluster: self.cluster.clone(),
-            endpoints: self.endpoints.clone(),
+            pods: self.pods(path, common, refresh_interval)?,
             metric_path: metric_path
                 .map_or(DEFAULT_METRIC_PATH, |MetricPath(path)| path)
                 .to_owned(),
@@ -262,6 +295,58 @@ impl ServiceFields {
             metric_timeout,
             unhealthy_threshold,
         })
+    }
+
+    fn pods(
+        &self,
+        path: &str,
+        common: &Fields,
+        refresh_interval: Duration,
+    ) -> Result<PodSource, ConfigError> {
+        let error = |place: String, reason: &str| Err(ConfigError::new(place, reason));
+        let Some(endpoints) = &self.endpoints else {
+            let (place, discovery) = match (&self.discovery, &common.discovery) {
+                (Some(own), _) => (format!("{path}.discovery"), own),
+                (None, Some(common)) => ("discovery".to_owned(), common),
+                (None, None) => {
+                    return error(
+                        format!("{path}.endpoints"),
+                        "is missing, and so is discovery, which would find them",
+                    );
+                }
+            };
+            if discovery.admin_cluster.is_empty() {
+                return error(format!("{place}.adminCluster"), "is empty");
+            }
+            return Ok(PodSource::Discovery(Discovery {
+                admin_cluster: discovery.admin_cluster.clone(),
+                interval: discovery
+                    .interval
+                    .map_or(refresh_interval, |Span(interval)| interval),
+            }));
+        };
+        if self.discovery.is_some() {
+            return error(
+                format!("{path}.discovery"),
+                "contradicts endpoints: remove one of them",
+            );
+        }
+        if endpoints.is_empty() {
+            return error(
+                format!("{path}.endpoints"),
+                "is empty: leave it out to have discovery find the pods",
+            );
+        }
+        let mut known = BTreeSet::new();
+        for (index, endpoint) in endpoints.iter().enumerate() {
+            if !known.insert(endpoint) {
+                return error(
+                    format!("{path}.endpoints[{index}]"),
+                    &format!("{endpoint} is listed twice"),
+                );
+            }
+        }
+        Ok(PodSource::Endpoints(endpoints.clone()))
     }
 }
 
@@ -415,7 +500,10 @@ mod tests {
             Config {
                 services: vec![Service {
                     cluster: "chat".to_owned(),
-                    endpoints: vec!["10.0.0.1:80".parse().unwrap(), "[::1]:80".parse().unwrap()],
+                    pods: PodSource::Endpoints(vec![
+                        "10.0.0.1:80".parse().unwrap(),
+                        "[::1]:80".parse().unwrap(),
+                    ]),
                     metric_path: "/metric".to_owned(),
                     cache_ttl: Duration::from_secs(30),
                     refresh_interval: Duration::from_secs(5),
@@ -490,11 +578,11 @@ mod tests {
             (r#"{"services": 5}"#, "services: invalid type: integer `5`"),
             (
                 r#"{"services": [{"cluster": "a"}]}"#,
-                "services[0]: missing field `endpoints`",
+                "services[0].endpoints: is missing, and so is discovery, which would find them",
             ),
             (
                 r#"{"services": [{"cluster": "a", "endpoints": []}]}"#,
-                "services[0].endpoints: is empty",
+                "services[0].endpoints: is empty: leave it out to have discovery find the pods",
             ),
             (
                 r#"{"services": [{"cluster": "", "endpoints": ["1.1.1.1:1"]}]}"#,
@@ -587,6 +675,59 @@ mod tests {
                 "{fields}\n gave {message}\n not  {error}"
             );
         }
+    }
+
+    fn discovery(json: &str) -> Result<Discovery, String> {
+        let service = parse(json)?.services.remove(0);
+        Ok(service.discovery().unwrap().clone())
+    }
+
+    #[test]
+    fn services_without_endpoints_are_discovered() {
+        let common = r#""discovery": {"adminCluster": "admin"}, "refreshInterval": "3s""#;
+        let expected = |admin: &str, seconds| {
+            Ok(Discovery {
+                admin_cluster: admin.to_owned(),
+                interval: Duration::from_secs(seconds),
+            })
+        };
+        let of = |service: &str| {
+            discovery(&format!(
+                r#"{{"services": [{{"cluster": "a"{service}}}], {common}}}"#
+            ))
+        };
+        assert_eq!(of(""), expected("admin", 3));
+        assert_eq!(
+            of(r#", "discovery": {"adminCluster": "own", "interval": 60}"#),
+            expected("own", 60)
+        );
+        let config = with(common).unwrap();
+        assert_eq!(config.services[0].discovery(), None, "its endpoints hold");
+        assert_eq!(config.services[0].endpoints().len(), 1);
+    }
+
+    #[test]
+    fn discovery_that_can_not_be() {
+        let own = |fields: &str| {
+            let services = format!(r#"{{"services": [{{"cluster": "a", {fields}}}]}}"#);
+            parse(&services).unwrap_err()
+        };
+        assert_eq!(
+            own(r#""endpoints": ["1.1.1.1:1"], "discovery": {"adminCluster": "admin"}"#),
+            "services[0].discovery: contradicts endpoints: remove one of them"
+        );
+        assert_eq!(
+            own(r#""discovery": {"adminCluster": ""}"#),
+            "services[0].discovery.adminCluster: is empty"
+        );
+        assert_eq!(
+            own(r#""discovery": {"adminCluster": "a", "interval": 0}"#),
+            "services[0].discovery.interval: 0 s is not between 10ms and a year"
+        );
+        assert!(
+            own(r#""discovery": {"cluster": "a"}"#)
+                .starts_with("services[0].discovery.cluster: unknown field")
+        );
     }
 
     #[test]

@@ -49,8 +49,8 @@ pub struct MetricId(pub u32);
 
 /// HTTP calls to the hosts of a cluster.
 pub trait Calls {
-    /// Sends `GET path` to the host of `cluster` that `steering` names, a header and its value.
-    /// The answer arrives with the token that is returned.
+    /// Sends `GET path` to a host of `cluster`: the one that `steering` names, a header and its
+    /// value. The answer arrives with the token that is returned.
     ///
     /// # Errors
     /// [`NotSent`] where Envoy does not take the call.
@@ -58,7 +58,7 @@ pub trait Calls {
         &self,
         cluster: &str,
         path: &str,
-        steering: (&str, &str),
+        steering: Option<(&str, &str)>,
         timeout: Duration,
     ) -> Result<CallToken, NotSent>;
 }

@@ -3,8 +3,8 @@
 //! # The way of a request
 //! `proxy` reads the head, asks [`upgrade`] for a decision and applies it. A decision is
 //! [`select`]'s ranking of the pods in the [`table`], which all workers share through [`store`].
-//! The table gets its counts from [`poll`], and what this Envoy opened and closed since from
-//! [`upgrade`].
+//! The table gets its pods from the configuration or from [`discovery`], its counts from [`poll`],
+//! and what this Envoy opened and closed since from [`upgrade`].
 //!
 //! # Invariants
 //! - Nothing a client, a pod, Envoy or a configuration sends can end the VM: that would end every
@@ -27,6 +27,8 @@
 pub mod balancer;
 pub mod clock;
 pub mod config;
+pub mod discovery;
+pub mod errand;
 pub mod handshake;
 pub mod host;
 pub mod metrics;

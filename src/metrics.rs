@@ -25,6 +25,10 @@ pub struct ServiceMetrics {
     pub polls_failed: MetricId,
     /// Answers that came too late to count.
     pub polls_ignored: MetricId,
+    /// Lists of the cluster's hosts that Envoy gave.
+    pub discovery_ok: MetricId,
+    /// Times that it gave none.
+    pub discovery_failed: MetricId,
     /// Pods that the service has.
     pub pods_known: MetricId,
     /// Pods that get new WebSockets.
@@ -44,6 +48,8 @@ impl ServiceMetrics {
             polls_ok: counter("polls_ok"),
             polls_failed: counter("polls_failed"),
             polls_ignored: counter("polls_ignored"),
+            discovery_ok: counter("discovery_ok"),
+            discovery_failed: counter("discovery_failed"),
             pods_known: gauge("pods_known"),
             pods_usable: gauge("pods_usable"),
         }

@@ -1,34 +1,40 @@
-//! Who asks the pods for their counts, when, and what an answer does.
+//! Who asks, when, and what an answer does: the pods are asked for their counts, and Envoy, where
+//! the configuration does not list them, for the pods.
 //!
-//! Each pod's record says when it is due. One worker asks, the table's *poller*; it claims the
-//! due pods by compare-and-swap before it asks them, so every pod is asked once per interval
-//! by the whole process. The others watch: when a pod is overdue by half an interval, its poller
-//! is dead or stalled, and the worker that notices takes the role over. After the first time
-//! the pods are spread over the interval, so that many pods are no burst.
+//! The table says when each question is due. One worker asks, the table's *poller*; it claims
+//! what is due by compare-and-swap before it asks, so everything is asked once per interval by
+//! the whole process. The others watch: when a question is overdue by half an interval, its poller
+//! is dead or stalled, and the worker that notices takes the role over.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::balancer::{Balancer, ServiceState};
 use crate::clock::{Timestamp, part};
-use crate::config::Service;
+use crate::discovery::{LISTING_LIMIT, Listing, ListingFailure};
+use crate::errand::Errand;
 use crate::host::{CallToken, Host};
-use crate::pod::{PodAddress, PodReport, PollFailure};
-use crate::table::{Event, Pod, Standing, Table};
+use crate::pod::{METRIC_BODY_LIMIT, PodAddress, PodReport, PollFailure};
+use crate::table::Table;
 
-/// Ticks within a refresh interval: a poll is late by at most a tenth of it.
+mod count;
+mod listing;
+mod standing;
+
+/// Ticks within an interval: a question is late by at most a tenth of it.
 const TICKS_PER_INTERVAL: u32 = 10;
 /// Rarer ticks would make the first counts late after a start.
 const LONGEST_TICK: Duration = Duration::from_millis(250);
 /// The host's timer counts milliseconds.
 const SHORTEST_TICK: Duration = Duration::from_millis(1);
 
-/// An answer to a poll, as the host delivers it.
+/// An answer, as the host delivers it.
 #[derive(Clone, Copy, Debug)]
 pub enum Answer<'a> {
     /// The call failed: no status, no headers.
     Nothing,
-    /// A response; of a body over the limit, at least one byte more than the limit.
+    /// A response; of a body over the [limit](Poller::body_limit), at least one byte more than
+    /// the limit.
     Response {
         /// HTTP status.
         status: u16,
@@ -37,26 +43,30 @@ pub enum Answer<'a> {
     },
 }
 
-/// One worker's part in polling.
+/// One worker's part in asking.
 #[derive(Debug)]
 pub struct Poller {
     /// This worker, among those that share the tables; not zero.
     worker: u64,
-    pending: BTreeMap<CallToken, Poll>,
+    pending: BTreeMap<CallToken, Question>,
+    /// What was last told of hosts that can't be chosen, by service.
+    left_out: BTreeMap<usize, String>,
 }
 
+/// A question that was sent.
 #[derive(Clone, Copy, Debug)]
-struct Poll {
+struct Question {
     service: usize,
-    pod: PodAddress,
     asked_at: Timestamp,
+    subject: Subject,
 }
 
-/// A pod whose standing has changed.
 #[derive(Clone, Copy, Debug)]
-struct Change {
-    pod: Pod,
-    standing: Standing,
+enum Subject {
+    /// How many WebSockets a pod has.
+    Count(PodAddress),
+    /// Which pods there are.
+    Pods,
 }
 
 impl Poller {
@@ -66,6 +76,7 @@ impl Poller {
         Self {
             worker: worker.max(1),
             pending: BTreeMap::new(),
+            left_out: BTreeMap::new(),
         }
     }
 
@@ -75,38 +86,50 @@ impl Poller {
         balancer
             .services
             .iter()
-            .map(|service| part(service.config.refresh_interval, TICKS_PER_INTERVAL))
+            .flat_map(|service| {
+                let discovery = service.config.discovery();
+                [service.config.refresh_interval]
+                    .into_iter()
+                    .chain(discovery.map(|discovery| discovery.interval))
+            })
+            .map(|interval| part(interval, TICKS_PER_INTERVAL))
             .fold(LONGEST_TICK, Duration::min)
             .max(SHORTEST_TICK)
     }
 
-    /// Asks the pods that are due, if that is this worker's to do, and tells what has changed.
+    /// Asks what is due, if that is this worker's to do, and tells what has changed.
     pub fn tick<H: Host>(&mut self, balancer: &Balancer<H>, now: Timestamp) {
         for (index, service) in balancer.services.iter().enumerate() {
             service.store.flush(&balancer.host);
             let table = service.store.read(&balancer.host);
             let ours = table.poller() == self.worker;
             let work = self.is_called_for(&table, service, now)
-                || ours && table.pods().iter().any(|pod| untold(pod, service, now));
+                || ours && standing::is_untold(&table, service, now);
             if work {
                 self.work(balancer, index, service, now);
             } else if ours {
-                show(balancer, service, &table, now);
+                standing::show(balancer, service, &table, now);
             }
         }
     }
 
-    /// Whether this worker has pods to ask: its own due ones, or another worker's overdue ones.
+    /// Whether this worker has something to ask: its own due questions, or another worker's
+    /// overdue ones.
     fn is_called_for(&self, table: &Table, service: &ServiceState, now: Timestamp) -> bool {
-        let patience = match table.poller() {
-            0 => Duration::ZERO,
-            poller if poller == self.worker => Duration::ZERO,
-            _ => part(service.config.refresh_interval, 2),
+        let is_other = ![0, self.worker].contains(&table.poller());
+        let is_ours = |errand: &Errand, pace: Pace| {
+            let overdue = if is_other {
+                pace.grace()
+            } else {
+                Duration::ZERO
+            };
+            errand.is_called_for(now, overdue, pace.patience())
         };
-        table
-            .pods()
-            .iter()
-            .any(|pod| pod.due_at().plus(patience) <= now && !is_pending(pod, service, now))
+        listing::pace(service).is_some_and(|pace| is_ours(&table.listing(), pace))
+            || table
+                .pods()
+                .iter()
+                .any(|pod| is_ours(pod.poll(), count::pace(service)))
     }
 
     fn work<H: Host>(
@@ -117,21 +140,22 @@ impl Poller {
         now: Timestamp,
     ) {
         let claimed = service.store.update(&balancer.host, |table| {
-            let role = (table.poller() != self.worker).then_some(table.poller());
-            let asked = if self.is_called_for(table, service, now) {
+            let previous = table.poller();
+            let subjects = if self.is_called_for(table, service, now) {
                 table.appoint(self.worker);
                 claim(table, service, now)
             } else {
                 Vec::new()
             };
-            (role, asked, announce(table, service, now), table.clone())
+            let changes = standing::announce(table, service, now);
+            (previous, subjects, changes, table.clone())
         });
         // Under contention the next tick tries again.
-        let Ok((role, asked, changes, table)) = claimed else {
+        let Ok((previous, subjects, changes, table)) = claimed else {
             return;
         };
         let cluster = &service.config.cluster;
-        if let (Some(previous), false) = (role, asked.is_empty()) {
+        if !subjects.is_empty() && previous != self.worker {
             log::debug!(
                 "cluster {cluster}: worker {:x} polls the pods, after worker {previous:x}",
                 self.worker
@@ -140,34 +164,46 @@ impl Poller {
         for change in changes {
             change.tell(cluster);
         }
-        show(balancer, service, &table, now);
-        for pod in asked {
-            self.ask(
-                balancer,
-                service,
-                Poll {
-                    service: index,
-                    pod,
-                    asked_at: now,
-                },
-            );
+        standing::show(balancer, service, &table, now);
+        for subject in subjects {
+            let question = Question {
+                service: index,
+                asked_at: now,
+                subject,
+            };
+            self.ask(balancer, service, question);
         }
     }
 
-    fn ask<H: Host>(&mut self, balancer: &Balancer<H>, service: &ServiceState, poll: Poll) {
-        let config = &service.config;
-        let token = balancer.host.call(
-            &config.cluster,
-            &config.metric_path,
-            (&balancer.override_header, &poll.pod.to_string()),
-            config.metric_timeout,
-        );
-        match token {
-            Ok(token) => {
-                self.pending.insert(token, poll);
-            }
-            Err(_) => settle(balancer, service, poll, Err(PollFailure::NotSent)),
+    fn ask<H: Host>(&mut self, balancer: &Balancer<H>, service: &ServiceState, question: Question) {
+        let sent = match question.subject {
+            Subject::Count(pod) => count::ask(balancer, service, pod),
+            Subject::Pods => listing::ask(balancer, service),
+        };
+        if let Ok(token) = sent {
+            self.pending.insert(token, question);
+            return;
         }
+        match question.subject {
+            Subject::Count(pod) => {
+                let failure = Err(PollFailure::NotSent);
+                count::settle(balancer, service, pod, question.asked_at, failure);
+            }
+            Subject::Pods => {
+                let failure = Err(ListingFailure::NotSent);
+                listing::settle(balancer, service, question.asked_at, failure);
+            }
+        }
+    }
+
+    /// The longest body, in bytes, that an answer that came with `token` may have.
+    #[must_use]
+    pub fn body_limit(&self, token: CallToken) -> usize {
+        let question = self.pending.get(&token);
+        question.map_or(0, |question| match question.subject {
+            Subject::Count(_) => METRIC_BODY_LIMIT,
+            Subject::Pods => LISTING_LIMIT,
+        })
     }
 
     /// Takes the answer that came with `token`. One that nobody waits for is ignored.
@@ -176,162 +212,91 @@ impl Poller {
         balancer: &Balancer<H>,
         token: CallToken,
         answer: Answer<'_>,
+        now: Timestamp,
     ) {
-        let Some(poll) = self.pending.remove(&token) else {
+        let Some(question) = self.pending.remove(&token) else {
             return;
         };
-        let Some(service) = balancer.services.get(poll.service) else {
+        let Some(service) = balancer.services.get(question.service) else {
             return;
         };
-        let report = match answer {
-            Answer::Nothing => Err(PollFailure::NoAnswer),
-            Answer::Response { status, body } => PodReport::read(status, body),
+        match question.subject {
+            Subject::Count(pod) => {
+                let report = match answer {
+                    Answer::Nothing => Err(PollFailure::NoAnswer),
+                    Answer::Response { status, body } => PodReport::read(status, body),
+                };
+                count::settle(balancer, service, pod, question.asked_at, report);
+            }
+            Subject::Pods => {
+                let cluster = &service.config.cluster;
+                let listing = match answer {
+                    Answer::Nothing => Err(ListingFailure::NoAnswer),
+                    Answer::Response { status, body } => Listing::read(cluster, status, body),
+                };
+                if let Ok(listing) = &listing {
+                    self.tell_left_out(question.service, cluster, listing);
+                }
+                listing::settle(balancer, service, question.asked_at, listing);
+                // New pods are asked at once.
+                self.work(balancer, question.service, service, now);
+            }
+        }
+    }
+
+    /// Tells of hosts that can't be chosen, if they are others than the last time.
+    fn tell_left_out(&mut self, service: usize, cluster: &str, listing: &Listing) {
+        let Some(left_out) = &listing.left_out else {
+            self.left_out.remove(&service);
+            return;
         };
-        settle(balancer, service, poll, report);
+        let left_out = left_out.to_string();
+        if self.left_out.get(&service) != Some(&left_out) {
+            log::warn!("cluster {cluster}: {left_out}");
+            self.left_out.insert(service, left_out);
+        }
     }
 }
 
-/// Whether an answer may still come. A poll that ends in a timeout ends about when the next is
-/// due; were the pod asked again first, that failure would be none. After half an interval more
-/// the worker that asked is given up, as it is for pods that are overdue.
-fn is_pending(pod: &Pod, service: &ServiceState, now: Timestamp) -> bool {
-    let Service {
-        metric_timeout,
-        refresh_interval,
-        ..
-    } = service.config;
-    pod.is_pending(
-        now,
-        metric_timeout.saturating_add(part(refresh_interval, 2)),
-    )
+/// How often a question is asked, and how long its answer may take.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    interval: Duration,
+    timeout: Duration,
 }
 
-/// Takes the due pods and sets their next time: an interval later, but the first time such that
-/// the pods come to be spread over the interval, and after a gap without catching up.
-fn claim(table: &mut Table, service: &ServiceState, now: Timestamp) -> Vec<PodAddress> {
-    let interval = service.config.refresh_interval;
-    let pods = table.pods_mut();
-    let share = part(interval, u32::try_from(pods.len()).unwrap_or(u32::MAX));
-    let mut asked = Vec::new();
-    for (pod, place) in pods.iter_mut().zip(1_u32..) {
-        let due_at = pod.due_at();
-        if due_at > now || is_pending(pod, service, now) {
-            continue;
-        }
-        let next = if due_at.happened() {
-            due_at.plus(interval)
+impl Pace {
+    /// How long a question of another worker's may be overdue.
+    fn grace(self) -> Duration {
+        part(self.interval, 2)
+    }
+
+    /// How long an answer is waited for. A question that ends in a timeout ends about when the
+    /// next is due; were it asked again first, that failure would be none. With the grace, a
+    /// poller that died just after it asked is replaced before two intervals have passed.
+    fn patience(self) -> Duration {
+        self.timeout.saturating_add(part(self.interval, 4))
+    }
+
+    /// When a question that was due at `due_at` and is asked `now` is due again: an interval later,
+    /// and after a gap without catching up.
+    fn next(self, due_at: Timestamp, now: Timestamp) -> Timestamp {
+        let next = due_at.plus(self.interval);
+        if next > now {
+            next
         } else {
-            now.plus(share.saturating_mul(place))
-        };
-        pod.ask(now, if next > now { next } else { now.plus(interval) });
-        asked.push(pod.address());
-    }
-    asked
-}
-
-fn untold(pod: &Pod, service: &ServiceState, now: Timestamp) -> bool {
-    let mut told = *pod;
-    told.announce(pod.standing(service.trust(), now))
-}
-
-fn announce(table: &mut Table, service: &ServiceState, now: Timestamp) -> Vec<Change> {
-    let mut changes = Vec::new();
-    for pod in table.pods_mut() {
-        let standing = pod.standing(service.trust(), now);
-        if pod.announce(standing) {
-            changes.push(Change {
-                pod: *pod,
-                standing,
-            });
-        }
-    }
-    changes
-}
-
-impl Change {
-    fn tell(&self, cluster: &str) {
-        let pod = self.pod.address();
-        match self.standing {
-            Standing::Usable => log::info!(
-                "cluster {cluster}: pod {pod} is up with {} WebSockets",
-                self.pod.estimate()
-            ),
-            Standing::Unknown => log::warn!("cluster {cluster}: pod {pod} is not known any more"),
-            Standing::Refusing => log::warn!(
-                "cluster {cluster}: pod {pod} is down: it refused a connection; \
-                 it is left out until it answers a poll"
-            ),
-            Standing::Unhealthy => log::warn!(
-                "cluster {cluster}: pod {pod} is down: {} polls failed in a row",
-                self.pod.failures_in_a_row()
-            ),
-            Standing::Stale => log::warn!(
-                "cluster {cluster}: pod {pod} is down: its last count is older than cacheTTL"
-            ),
+            now.plus(self.interval)
         }
     }
 }
 
-fn show<H: Host>(balancer: &Balancer<H>, service: &ServiceState, table: &Table, now: Timestamp) {
-    let pods = table.pods();
-    let usable = pods
-        .iter()
-        .filter(|pod| pod.standing(service.trust(), now) == Standing::Usable);
-    let host = &balancer.host;
-    host.set(service.metrics.pods_usable, usable.count() as u64);
-    host.set(service.metrics.pods_known, pods.len() as u64);
-}
-
-/// Records how a poll ended, and tells the log if that is different from the poll before.
-fn settle<H: Host>(
-    balancer: &Balancer<H>,
-    service: &ServiceState,
-    poll: Poll,
-    report: Result<PodReport, PollFailure>,
-) {
-    let Poll { pod, asked_at, .. } = poll;
-    let event = Event::Answered {
-        pod,
-        asked_at,
-        outcome: report
-            .as_ref()
-            .map(|report| report.agents_connections)
-            .map_err(|&failure| failure),
-    };
-    let before = service.store.update(&balancer.host, |table| {
-        let before = table.pod(pod).filter(|pod| pod.awaits(asked_at)).copied();
-        table.apply(&[event]);
-        before
-    });
-    let Ok(before) = before else {
-        service.store.defer(&[event]);
-        return;
-    };
-    let last_failure = before.and_then(|pod| pod.last_failure());
-    let host = &balancer.host;
-    let metrics = &service.metrics;
-    let cluster = &service.config.cluster;
-    match (before, report) {
-        (None, _) => host.add(metrics.polls_ignored, 1),
-        (Some(before), Ok(report)) => {
-            host.add(metrics.polls_ok, 1);
-            if last_failure.is_some() {
-                log::info!("cluster {cluster}: pod {pod} answers polls again");
-            }
-            log::debug!(
-                "cluster {cluster}: pod {pod} ({}) reports {} WebSockets, {} were expected",
-                report.names(),
-                report.agents_connections,
-                before.estimate()
-            );
-        }
-        (Some(_), Err(failure)) => {
-            host.add(metrics.polls_failed, 1);
-            if last_failure != Some(failure) {
-                log::warn!("cluster {cluster}: the poll of pod {pod} failed: {failure}");
-            }
-        }
-    }
+/// Takes what is due, and sets when it is due again.
+fn claim(table: &mut Table, service: &ServiceState, now: Timestamp) -> Vec<Subject> {
+    let pods = listing::claim(table, service, now).then_some(Subject::Pods);
+    let counts = count::claim(table, service, now);
+    pods.into_iter()
+        .chain(counts.into_iter().map(Subject::Count))
+        .collect()
 }
 
 #[cfg(test)]
@@ -340,6 +305,7 @@ mod tests {
     use crate::config::Config;
     use crate::host::fake::{Call, FakeHost};
     use crate::pod::tests::address;
+    use crate::table::Standing;
 
     /// Some workers of one process, with their clock.
     struct Process {
@@ -353,12 +319,26 @@ mod tests {
     impl Process {
         /// Three pods, asked every 5 s.
         fn new(workers: u64) -> Self {
-            let host = FakeHost::default();
-            let config = Config::parse(
-                br#"{"services": [{"cluster": "chat",
-                     "endpoints": ["10.0.0.1:8080", "10.0.0.2:8080", "10.0.0.3:8080"]}]}"#,
+            Self::of(
+                workers,
+                r#"{"services": [{"cluster": "chat",
+                    "endpoints": ["10.0.0.1:8080", "10.0.0.2:8080", "10.0.0.3:8080"]}]}"#,
             )
-            .unwrap();
+        }
+
+        /// The pods that Envoy lists, of which it is asked every 2 s; no answers by themselves.
+        fn discovering(workers: u64) -> Self {
+            let json = r#"{"services": [{"cluster": "chat"}],
+                "discovery": {"adminCluster": "admin", "interval": "2s"}}"#;
+            Self {
+                pods_answer: false,
+                ..Self::of(workers, json)
+            }
+        }
+
+        fn of(workers: u64, json: &str) -> Self {
+            let host = FakeHost::default();
+            let config = Config::parse(json.as_bytes()).unwrap();
             let worker = |n| {
                 let balancer = Balancer::new(host.clone(), config.clone(), n);
                 (Poller::new(n), balancer)
@@ -399,7 +379,8 @@ mod tests {
         fn answer(&mut self, worker: usize, call: &Call, status: u16, body: &str) {
             let (poller, balancer) = &mut self.workers[worker];
             let body = body.as_bytes();
-            poller.answer(balancer, call.token, Answer::Response { status, body });
+            let answer = Answer::Response { status, body };
+            poller.answer(balancer, call.token, answer, self.now);
         }
 
         fn standing(&self, n: u8) -> Standing {
@@ -412,6 +393,10 @@ mod tests {
         }
     }
 
+    fn steered_to(call: &Call) -> &str {
+        call.steering.as_ref().map_or("", |(_, pod)| pod)
+    }
+
     fn count(n: u64) -> String {
         format!(r#"{{"agentsConnections": {n}}}"#)
     }
@@ -420,14 +405,15 @@ mod tests {
     fn the_first_tick_asks_every_pod_through_its_own_cluster() {
         let mut process = Process::new(1);
         let calls = process.tick(0);
-        let steered: Vec<&str> = calls.iter().map(|call| call.steering.1.as_str()).collect();
+        let steered: Vec<&str> = calls.iter().map(steered_to).collect();
         assert_eq!(steered, ["10.0.0.1:8080", "10.0.0.2:8080", "10.0.0.3:8080"]);
         for call in &calls {
             assert_eq!(
                 (call.cluster.as_str(), call.path.as_str()),
                 ("chat", "/metric")
             );
-            assert_eq!(call.steering.0, "x-gateway-destination-endpoint");
+            let (header, _) = call.steering.as_ref().unwrap();
+            assert_eq!(header, "x-gateway-destination-endpoint");
             assert_eq!(call.timeout, Duration::from_secs(2));
         }
         assert_eq!(process.tick(0), [], "nothing is due");
@@ -547,12 +533,131 @@ mod tests {
     fn a_pod_is_not_asked_again_while_its_answer_may_still_come() {
         let mut process = Process::silent(1);
         let first = process.tick(0);
-        process.advance(4_499);
+        process.advance(3_249);
         assert_eq!(process.tick(0), []);
         process.answer(0, &first[0], 504, "");
         assert_eq!(process.tick(0).len(), 1, "the one whose poll has ended");
-        process.advance(1);
+        process.advance(85);
         assert_eq!(process.tick(0).len(), 1, "the second is given up");
         assert_eq!(process.host.metric("wsbalancer.chat.polls_failed"), 1);
+    }
+
+    fn list(pods: &[u8]) -> String {
+        let hosts: Vec<String> = pods
+            .iter()
+            .map(|n| {
+                format!(
+                    r#"{{"address": {{"socket_address": {{"address": "10.0.0.{n}",
+                        "port_value": 8080}}}}}}"#
+                )
+            })
+            .collect();
+        let hosts = hosts.join(",");
+        format!(r#"{{"cluster_statuses": [{{"name": "chat", "host_statuses": [{hosts}]}}]}}"#)
+    }
+
+    impl Process {
+        fn metric(&self, name: &str) -> u64 {
+            self.host.metric(&format!("wsbalancer.chat.{name}"))
+        }
+
+        /// The tick in which Envoy is asked for the pods, and its answer; the calls that follow.
+        fn discover(&mut self, status: u16, body: &str) -> Vec<Call> {
+            let calls = self.tick(0);
+            let asked = calls.iter().find(|call| call.cluster == "admin").unwrap();
+            self.answer(0, asked, status, body);
+            self.host.take_calls()
+        }
+    }
+
+    #[test]
+    fn envoy_is_asked_for_the_pods_and_they_are_asked_at_once() {
+        let mut process = Process::discovering(1);
+        let calls = process.tick(0);
+        assert_eq!(calls.len(), 1);
+        assert_eq!(
+            (calls[0].cluster.as_str(), calls[0].path.as_str()),
+            ("admin", "/clusters?format=json&filter=%5Echat%24")
+        );
+        assert_eq!(calls[0].steering, None);
+        process.answer(0, &calls[0], 200, &list(&[1, 2]));
+        let polls = process.host.take_calls();
+        let steered: Vec<&str> = polls.iter().map(steered_to).collect();
+        assert_eq!(steered, ["10.0.0.1:8080", "10.0.0.2:8080"]);
+        process.answer(0, &polls[0], 200, &count(7));
+        assert_eq!(process.standing(1), Standing::Usable);
+        assert_eq!(
+            (process.metric("discovery_ok"), process.metric("pods_known")),
+            (1, 2)
+        );
+    }
+
+    #[test]
+    fn pods_come_and_go_with_the_list() {
+        let mut process = Process::discovering(1);
+        for poll in process.discover(200, &list(&[1, 2])) {
+            process.answer(0, &poll, 200, &count(0));
+        }
+        process.advance(2_000);
+        let polls = process.discover(200, &list(&[2, 3]));
+        let steered: Vec<&str> = polls.iter().map(steered_to).collect();
+        assert_eq!(steered, ["10.0.0.3:8080"], "the other is not due");
+        assert_eq!(process.standing(2), Standing::Usable);
+        assert_eq!(process.standing(3), Standing::Unknown);
+        assert_eq!(
+            (process.metric("pods_known"), process.metric("pods_usable")),
+            (2, 1)
+        );
+    }
+
+    #[test]
+    fn the_last_list_stays_while_there_is_none() {
+        let mut process = Process::discovering(1);
+        for poll in process.discover(200, &list(&[1])) {
+            process.answer(0, &poll, 200, &count(0));
+        }
+        for (status, body) in [(503, ""), (200, "nonsense"), (200, "{}")] {
+            process.advance(2_000);
+            process.discover(status, body);
+            assert_eq!(process.standing(1), Standing::Usable, "{status} {body}");
+        }
+        assert_eq!(process.metric("discovery_failed"), 3);
+        process.advance(2_000);
+        process.discover(200, &list(&[]));
+        assert_eq!(process.metric("pods_known"), 0, "an empty list is one");
+    }
+
+    #[test]
+    fn a_late_list_changes_nothing() {
+        let mut process = Process::discovering(2);
+        let old = process.tick(0);
+        process.advance(60_000);
+        let new = process.tick(1);
+        process.answer(1, &new[0], 200, &list(&[1, 2]));
+        process.answer(0, &old[0], 200, &list(&[3]));
+        assert_eq!(process.standing(1), Standing::Unknown);
+        assert_eq!(process.metric("discovery_ok"), 1);
+    }
+
+    #[test]
+    fn until_there_is_a_list_it_is_asked_for_every_second() {
+        let mut process = Process::discovering(1);
+        process.host.set_unreachable(true);
+        for _ in 0..5 {
+            process.tick(0);
+            process.advance(1_000);
+        }
+        assert_eq!(process.metric("discovery_failed"), 5);
+    }
+
+    #[test]
+    fn another_worker_asks_for_the_pods_when_the_poller_stalls() {
+        let mut process = Process::discovering(2);
+        process.discover(200, &list(&[]));
+        // After the first time it is due in a second, and overdue by half an interval in two.
+        process.advance(1_999);
+        assert_eq!(process.tick(1), []);
+        process.advance(1);
+        assert_eq!(process.tick(1).len(), 1);
     }
 }

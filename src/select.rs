@@ -1,4 +1,5 @@
 //! Which pods get the next WebSocket: the usable ones with the smallest estimates, best first.
+//! Pods of a later tier follow those of the tiers before it, whatever their estimates.
 //!
 //! Pure: the table, the time and the random source come in as arguments. One pass over the
 //! pods, no sorting: with n pods and k places it costs n comparisons and about k ln n moves.
@@ -18,8 +19,8 @@ pub struct Candidate {
     pub estimate: u64,
 }
 
-/// The `places` usable pods with the smallest estimates, smallest first. Ties are broken at
-/// random, each order of the tied pods being as likely as any other.
+/// The `places` usable pods with the smallest estimates, smallest first, tier by tier. Ties are
+/// broken at random, each order of the tied pods being as likely as any other.
 #[must_use]
 pub fn rank(
     pods: &[Pod],
@@ -28,20 +29,21 @@ pub fn rank(
     now: Timestamp,
     random: &mut Rng,
 ) -> Vec<Candidate> {
-    let mut best: Vec<(u64, u32, &Pod)> = Vec::with_capacity(places.saturating_add(1));
+    // Lower is better: the tier, the estimate, the lot.
+    let mut best: Vec<((u16, u64), u32, &Pod)> = Vec::with_capacity(places.saturating_add(1));
     for pod in pods {
-        let estimate = pod.estimate();
-        let beaten = |&(worst, ..): &(u64, u32, &Pod)| best.len() >= places && estimate > worst;
+        let merit = (pod.tier(), pod.estimate());
+        let beaten = |&(worst, ..): &((u16, u64), u32, &Pod)| best.len() >= places && merit > worst;
         if best.last().is_some_and(beaten) || pod.standing(trust, now) != Standing::Usable {
             continue;
         }
-        let key = (estimate, random.u32(..));
-        let place = best.partition_point(|&(estimate, tie, _)| (estimate, tie) < key);
+        let key = (merit, random.u32(..));
+        let place = best.partition_point(|&(merit, lot, _)| (merit, lot) < key);
         best.insert(place, (key.0, key.1, pod));
         best.truncate(places);
     }
     best.into_iter()
-        .map(|(estimate, _, pod)| Candidate {
+        .map(|((_, estimate), _, pod)| Candidate {
             pod: pod.address(),
             estimate,
         })
@@ -56,6 +58,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::discovery::Listed;
     use crate::pod::tests::address;
     use crate::table::{Event, Table};
 
@@ -102,6 +105,23 @@ mod tests {
     fn without_a_usable_pod_nobody_is_named() {
         assert_eq!(ranked(&[None, None], 3, 0), []);
         assert_eq!(ranked(&[], 3, 0), []);
+    }
+
+    #[test]
+    fn a_later_tier_follows_whatever_its_estimates() {
+        let mut table = table(&[Some(50), Some(0), Some(40)]);
+        let tiers = [0, 2, 0];
+        let listed: Vec<Listed> = (1..)
+            .zip(tiers)
+            .map(|(n, tier)| Listed {
+                pod: address(n),
+                exclusion: None,
+                tier,
+            })
+            .collect();
+        table.assign(&listed);
+        let best = rank(table.pods(), 3, TRUST, NOW, &mut Rng::with_seed(0));
+        assert_eq!(pods(&best), [address(3), address(1), address(2)]);
     }
 
     #[test]

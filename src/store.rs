@@ -39,7 +39,7 @@ impl Store {
                 service.cluster,
                 service.fingerprint()
             ),
-            pods: service.endpoints.clone(),
+            pods: service.endpoints().to_vec(),
             backlog: Cell::default(),
         };
         if host.read(&store.key).is_none() {

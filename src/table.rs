@@ -6,6 +6,7 @@
 //! costs no decoding, however many pods there are. Every change is an [`Event`]; applying one is
 //! pure arithmetic, can't fail, and ignores pods that are not in the table.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -13,11 +14,13 @@ use zerocopy::native_endian::{I32, U16, U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::clock::Timestamp;
+use crate::discovery::{Exclusion, Listed};
+use crate::errand::Errand;
 use crate::pod::{PodAddress, PollFailure};
 
 /// First bytes of every table; another number for another layout, because modules of two
 /// versions can share a `vm_id` while one replaces the other.
-const LAYOUT: u32 = 0x7773_6201;
+const LAYOUT: u32 = 0x7773_6202;
 
 /// What happened to a pod, as far as its record is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +98,8 @@ pub enum Standing {
     Unhealthy,
     /// Its last count is too old.
     Stale,
+    /// Envoy holds that it should get nothing new.
+    Excluded(Exclusion),
 }
 
 impl Standing {
@@ -105,6 +110,7 @@ impl Standing {
             Self::Refusing => 2,
             Self::Unhealthy => 3,
             Self::Stale => 4,
+            Self::Excluded(exclusion) => exclusion.code().saturating_add(Self::Stale.code()),
         }
     }
 }
@@ -113,8 +119,10 @@ impl Standing {
 #[repr(C)]
 struct Header {
     layout: U32,
-    /// The worker that asks the pods; zero while there is none.
+    /// The worker that asks; zero while there is none.
     poller: U64,
+    /// The question which pods there are; never asked where they are configured.
+    listing: Errand,
 }
 
 /// A pod's record. All changes go through [`Table::apply`] and the poll's methods.
@@ -124,16 +132,14 @@ pub struct Pod {
     address: PackedAddress,
     /// The standing that was last told to the log.
     announced: u8,
-    /// The last poll's [`PollFailure::code`]; zero where it brought a count.
-    failure: U16,
-    failures_in_a_row: U32,
-    /// What the pod last reported, and when it was asked for that.
+    /// [`Exclusion::code`] of what Envoy holds against the pod; zero for nothing.
+    exclusion: u8,
+    /// See [`Listed::tier`].
+    tier: U16,
+    /// The question for the count.
+    poll: Errand,
+    /// What the pod last reported.
     count: U64,
-    counted_at: U64,
-    /// When the pod was asked; [`Timestamp::NEVER`] once the answer is in.
-    asked_at: U64,
-    /// When the pod is to be asked next.
-    due_at: U64,
     /// When the pod was last seen to refuse; [`Timestamp::NEVER`] once it answered a later poll.
     refused_at: U64,
     /// Upgrades on their way. They are in no report: the pod does not count them yet.
@@ -175,12 +181,14 @@ impl Pod {
     /// Whether the pod gets new WebSockets at `now`.
     #[must_use]
     pub fn standing(&self, trust: Trust, now: Timestamp) -> Standing {
-        let counted_at = Timestamp::from_nanos(self.counted_at.get());
-        if self.refused_at.get() != Timestamp::NEVER.as_nanos() {
+        let counted_at = self.poll.succeeded_at();
+        if let Some(exclusion) = Exclusion::from_code(self.exclusion) {
+            Standing::Excluded(exclusion)
+        } else if self.refused_at.get() != Timestamp::NEVER.as_nanos() {
             Standing::Refusing
         } else if !counted_at.happened() {
             Standing::Unknown
-        } else if self.failures_in_a_row.get() >= trust.unhealthy_threshold {
+        } else if self.poll.failures_in_a_row() >= trust.unhealthy_threshold {
             Standing::Unhealthy
         } else if now.since(counted_at) > trust.cache_ttl {
             Standing::Stale
@@ -192,39 +200,25 @@ impl Pod {
     /// Why the last poll failed; none where it brought a count, or where none has ended.
     #[must_use]
     pub fn last_failure(&self) -> Option<PollFailure> {
-        PollFailure::from_code(self.failure.get())
+        PollFailure::from_code(self.poll.failure())
     }
 
-    /// Polls failed since the last that brought a count.
+    /// The question for the count.
     #[must_use]
-    pub fn failures_in_a_row(&self) -> u32 {
-        self.failures_in_a_row.get()
+    pub const fn poll(&self) -> &Errand {
+        &self.poll
     }
 
-    /// When the pod is to be asked next; [`Timestamp::NEVER`] where it has not been asked yet.
+    /// See [`Listed::tier`].
     #[must_use]
-    pub fn due_at(&self) -> Timestamp {
-        Timestamp::from_nanos(self.due_at.get())
-    }
-
-    /// Whether the pod has been asked, for less than `patience`, and has not answered yet.
-    #[must_use]
-    pub fn is_pending(&self, now: Timestamp, patience: Duration) -> bool {
-        let asked_at = Timestamp::from_nanos(self.asked_at.get());
-        asked_at.happened() && now < asked_at.plus(patience)
+    pub fn tier(&self) -> u16 {
+        self.tier.get()
     }
 
     /// Notes that the pod is asked at `now`, and when it will be again.
     pub fn ask(&mut self, now: Timestamp, next: Timestamp) {
-        self.asked_at.set(now.as_nanos());
-        self.due_at.set(next.as_nanos());
+        self.poll.ask(now, next);
         self.opened_since_asked.set(0);
-    }
-
-    /// Whether an answer to the poll sent at `asked_at` is still waited for.
-    #[must_use]
-    pub fn awaits(&self, asked_at: Timestamp) -> bool {
-        asked_at.happened() && self.asked_at.get() == asked_at.as_nanos()
     }
 
     /// Whether `standing` has not been told yet; afterwards it has.
@@ -247,8 +241,7 @@ impl Pod {
             Event::Answered {
                 asked_at, outcome, ..
             } => {
-                if self.awaits(asked_at) {
-                    self.asked_at.set(Timestamp::NEVER.as_nanos());
+                if self.poll.awaits(asked_at) {
                     self.take(asked_at, outcome);
                 }
             }
@@ -256,23 +249,23 @@ impl Pod {
     }
 
     fn take(&mut self, asked_at: Timestamp, outcome: Result<u64, PollFailure>) {
-        match outcome {
-            Ok(count) => {
-                self.count.set(count);
-                self.counted_at.set(asked_at.as_nanos());
-                let opened = self.opened_since_asked.get();
-                self.change.set(i32::try_from(opened).unwrap_or(i32::MAX));
-                self.failure.set(0);
-                self.failures_in_a_row.set(0);
-                if asked_at.as_nanos() >= self.refused_at.get() {
-                    self.refused_at.set(Timestamp::NEVER.as_nanos());
-                }
-            }
-            Err(failure) => {
-                self.failure.set(failure.code());
-                add(&mut self.failures_in_a_row, 1);
-            }
+        self.poll
+            .settle(asked_at, outcome.err().map(PollFailure::code));
+        let Ok(count) = outcome else {
+            return;
+        };
+        self.count.set(count);
+        let opened = self.opened_since_asked.get();
+        self.change.set(i32::try_from(opened).unwrap_or(i32::MAX));
+        if asked_at.as_nanos() >= self.refused_at.get() {
+            self.refused_at.set(Timestamp::NEVER.as_nanos());
         }
+    }
+
+    /// What Envoy says of the pod now.
+    fn heed(&mut self, listed: &Listed) {
+        self.exclusion = listed.exclusion.map_or(0, Exclusion::code);
+        self.tier.set(listed.tier);
     }
 }
 
@@ -318,6 +311,15 @@ impl PackedAddress {
     }
 }
 
+/// How many pods a new list brought and took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turnover {
+    /// Pods that were not in the table before.
+    pub new: usize,
+    /// Pods that are not in the table any more.
+    pub gone: usize,
+}
+
 /// The pods of one service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
@@ -331,7 +333,7 @@ impl Table {
     pub fn new(pods: &[PodAddress]) -> Self {
         let header = Header {
             layout: U32::new(LAYOUT),
-            poller: U64::ZERO,
+            ..Header::new_zeroed()
         };
         let mut bytes = header.as_bytes().to_vec();
         for &address in pods {
@@ -354,7 +356,7 @@ impl Table {
         &self.bytes
     }
 
-    /// The pods, in the order of the configuration.
+    /// The pods, in the order of the configuration or of Envoy's list.
     #[must_use]
     pub fn pods(&self) -> &[Pod] {
         Header::ref_from_prefix(&self.bytes)
@@ -378,16 +380,58 @@ impl Table {
         self.pods().iter().find(|pod| pod.address == address)
     }
 
-    /// The worker that asks the pods; zero while there is none.
+    /// The worker that asks; zero while there is none.
     #[must_use]
     pub fn poller(&self) -> u64 {
         Header::ref_from_prefix(&self.bytes).map_or(0, |(header, _)| header.poller.get())
     }
 
-    /// Makes `worker` the one that asks the pods.
+    /// Makes `worker` the one that asks.
     pub fn appoint(&mut self, worker: u64) {
         if let Ok((header, _)) = Header::mut_from_prefix(&mut self.bytes) {
             header.poller.set(worker);
+        }
+    }
+
+    /// The question which pods there are.
+    #[must_use]
+    pub fn listing(&self) -> Errand {
+        Header::ref_from_prefix(&self.bytes)
+            .map_or_else(|_| Errand::new_zeroed(), |(header, _)| header.listing)
+    }
+
+    /// The question which pods there are, to change it.
+    pub fn listing_mut(&mut self) -> Option<&mut Errand> {
+        let (header, _) = Header::mut_from_prefix(&mut self.bytes).ok()?;
+        Some(&mut header.listing)
+    }
+
+    /// Makes the listed pods the table's: those it had keep their counts, others are forgotten.
+    pub fn assign(&mut self, listed: &[Listed]) -> Turnover {
+        let before = self.pods().len();
+        let known: BTreeMap<PodAddress, Pod> = self
+            .pods()
+            .iter()
+            .map(|pod| (pod.address(), *pod))
+            .collect();
+        let mut kept = 0_usize;
+        let mut bytes = Header::ref_from_prefix(&self.bytes)
+            .map_or_else(|_| Vec::new(), |(header, _)| header.as_bytes().to_vec());
+        for listed in listed {
+            let mut pod = match known.get(&listed.pod) {
+                Some(&pod) => {
+                    kept = kept.saturating_add(1);
+                    pod
+                }
+                None => Pod::new(listed.pod),
+            };
+            pod.heed(listed);
+            bytes.extend_from_slice(pod.as_bytes());
+        }
+        self.bytes = bytes;
+        Turnover {
+            new: listed.len().saturating_sub(kept),
+            gone: before.saturating_sub(kept),
         }
     }
 
@@ -593,6 +637,58 @@ mod tests {
         assert!(pod.announce(Standing::Usable));
         assert!(!pod.announce(Standing::Usable));
         assert!(pod.announce(Standing::Stale));
+    }
+
+    fn listed(n: u8) -> Listed {
+        Listed {
+            pod: address(n),
+            exclusion: None,
+            tier: 0,
+        }
+    }
+
+    #[test]
+    fn a_new_list_keeps_the_counts_of_the_pods_that_stay() {
+        let mut one = One::new();
+        one.poll(at(1), Ok(10));
+        let turnover = one.0.assign(&[listed(2), listed(1)]);
+        assert_eq!(turnover, Turnover { new: 1, gone: 0 });
+        assert_eq!(one.pod().estimate(), 10);
+        assert_eq!(
+            one.0.pod(address(2)).unwrap().standing(TRUST, at(1)),
+            Standing::Unknown
+        );
+        let turnover = one.0.assign(&[listed(2)]);
+        assert_eq!(turnover, Turnover { new: 0, gone: 1 });
+        one.happen(CLOSED);
+        one.0.assign(&[listed(1)]);
+        assert_eq!(one.standing(at(1)), Standing::Unknown, "it was forgotten");
+        assert_eq!(one.pod().estimate(), 0);
+    }
+
+    #[test]
+    fn what_envoy_holds_against_a_pod_counts_while_it_does() {
+        let mut one = One::new();
+        one.poll(at(1), Ok(10));
+        let exclusion = Exclusion::Ejected;
+        one.0.assign(&[Listed {
+            exclusion: Some(exclusion),
+            ..listed(1)
+        }]);
+        assert_eq!(one.standing(at(1)), Standing::Excluded(exclusion));
+        one.0.assign(&[listed(1)]);
+        assert_eq!(one.standing(at(1)), Standing::Usable);
+    }
+
+    #[test]
+    fn a_table_survives_a_list_through_bytes() {
+        let mut table = Table::new(&[]);
+        table.appoint(7);
+        table.listing_mut().unwrap().ask(at(1), at(6));
+        table.assign(&[listed(1), listed(2)]);
+        let table = Table::from_bytes(table.as_bytes().to_vec()).unwrap();
+        assert_eq!((table.pods().len(), table.poller()), (2, 7));
+        assert!(table.listing().awaits(at(1)));
     }
 
     proptest! {

@@ -17,7 +17,7 @@ pub(crate) struct Call {
     /// What it asked for.
     pub path: String,
     /// The steering header and its value.
-    pub steering: (String, String),
+    pub steering: Option<(String, String)>,
     /// How long it may take.
     pub timeout: Duration,
 }
@@ -120,7 +120,7 @@ impl Calls for FakeHost {
         &self,
         cluster: &str,
         path: &str,
-        steering: (&str, &str),
+        steering: Option<(&str, &str)>,
         timeout: Duration,
     ) -> Result<CallToken, NotSent> {
         if self.0.unreachable.get() {
@@ -132,7 +132,7 @@ impl Calls for FakeHost {
             token,
             cluster: cluster.to_owned(),
             path: path.to_owned(),
-            steering: (steering.0.to_owned(), steering.1.to_owned()),
+            steering: steering.map(|(header, pod)| (header.to_owned(), pod.to_owned())),
             timeout,
         });
         Ok(token)

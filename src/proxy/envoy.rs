@@ -54,10 +54,10 @@ impl Calls for Envoy {
         &self,
         cluster: &str,
         path: &str,
-        (header, value): (&str, &str),
+        steering: Option<(&str, &str)>,
         timeout: Duration,
     ) -> Result<CallToken, NotSent> {
-        let headers = vec![
+        let mut headers = vec![
             (":method", "GET"),
             (":path", path),
             (":authority", cluster),
@@ -66,8 +66,8 @@ impl Calls for Envoy {
                 "user-agent",
                 concat!("wsbalancer/", env!("CARGO_PKG_VERSION")),
             ),
-            (header, value),
         ];
+        headers.extend(steering);
         hostcalls::dispatch_http_call(cluster, headers, None, Vec::new(), timeout)
             .map(CallToken)
             .map_err(|_| NotSent)

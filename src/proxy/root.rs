@@ -11,9 +11,8 @@ use super::abi;
 use super::envoy::Envoy;
 use super::stream::Stream;
 use crate::balancer::Balancer;
-use crate::config::Config;
+use crate::config::{Config, PodSource};
 use crate::host::CallToken;
-use crate::pod::METRIC_BODY_LIMIT;
 use crate::poll::{Answer, Poller};
 
 #[derive(Default)]
@@ -37,8 +36,9 @@ impl Context for Root {
         };
         // A failed call has no headers, and asking for one would end the VM.
         let status = (num_headers > 0).then(status_of_call).flatten();
+        let token = CallToken(token);
         // One byte over the limit is enough to tell that a body is too large.
-        let size = body_size.min(METRIC_BODY_LIMIT.saturating_add(1));
+        let size = body_size.min(poller.body_limit(token).saturating_add(1));
         let body = match (status, size) {
             (None, _) | (_, 0) => None,
             _ => self::body_of_call(size),
@@ -50,7 +50,7 @@ impl Context for Root {
                 body: body.as_deref().unwrap_or_default(),
             },
         };
-        poller.answer(balancer, CallToken(token), answer);
+        poller.answer(balancer, token, answer, abi::now());
     }
 }
 
@@ -76,10 +76,15 @@ impl RootContext for Root {
             }
         };
         for service in &config.services {
+            let pods = match &service.pods {
+                PodSource::Endpoints(endpoints) => format!("{} pods", endpoints.len()),
+                PodSource::Discovery(discovery) => {
+                    format!("the pods that {} lists", discovery.admin_cluster)
+                }
+            };
             log::info!(
-                "cluster {}: {} pods, asked for {} every {:?}",
+                "cluster {}: {pods}, asked for {} every {:?}",
                 service.cluster,
-                service.endpoints.len(),
                 service.metric_path,
                 service.refresh_interval
             );

@@ -51,12 +51,14 @@ static_resources:
   - type: STATIC
     load_assignment: {{ cluster_name: chat, endpoints: [] }}
 {cluster}
+{admin_cluster}
 admin:
   address: {{ socket_address: {{ address: 127.0.0.1, port_value: 0 }} }}
 "#,
         route = snippet("In the route of the WebSockets", 16)?,
         connection_manager = snippet("In the HTTP connection manager", 10)?,
         cluster = snippet("In the cluster", 4)?,
+        admin_cluster = snippet("Among the clusters", 2)?,
     );
     let file = tempfile::NamedTempFile::new()?;
     fs::write(&file, configuration)?;

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use crate::admin::Admin;
 use crate::log::Log;
+use crate::loopback;
 use crate::options::Options;
 use crate::process::Process;
 use crate::sample::Sample;
@@ -47,7 +48,11 @@ impl Envoy {
     }
 
     pub(crate) fn start_with(options: &Options, sample: &Sample) -> anyhow::Result<Self> {
-        let directory = directory_with(sample)?;
+        let directory = if sample.admin_is_free() {
+            directory_with(&sample.clone().admin(loopback::claim()))?
+        } else {
+            directory_with(sample)?
+        };
         let admin_address = directory.path().join("admin-address");
         let mut command = options.command(&directory.path().join(CONFIGURATION))?;
         command.arg("--admin-address-path").arg(&admin_address);

@@ -25,6 +25,7 @@ mod admin;
 mod bond;
 mod envoy;
 mod log;
+mod loopback;
 mod options;
 mod process;
 mod sample;

@@ -13,9 +13,11 @@ use serde_json::{Value, json};
 use crate::workspace;
 
 const FILTER: &str = "wsbalancer";
+const ADMIN_CLUSTER: &str = "envoy_admin";
 
 // The places in the configuration, as JSON pointers (RFC 6901), each from the one above it.
 const ADMIN_ADDRESS: &str = "/admin/address/socket_address";
+const CLUSTERS: &str = "/static_resources/clusters";
 const FIRST_CLUSTER: &str = "/static_resources/clusters/0";
 const FIRST_LISTENER: &str = "/static_resources/listeners/0";
 const CONNECTION_MANAGER: &str = "/filter_chains/0/filters/0/typed_config";
@@ -93,27 +95,48 @@ impl Sample {
         self
     }
 
-    /// Puts the listener and the admin interface on ports of 127.0.0.1 that the system chooses.
+    /// Puts the listener on a port of 127.0.0.1 that the system chooses, and has every start put
+    /// the admin interface on an address of its own.
     #[must_use]
     pub fn on_free_ports(mut self) -> Self {
-        let free = socket_address(SocketAddr::from(([127, 0, 0, 1], 0)));
-        self.listener()["address"] = free.clone();
-        self.configuration["admin"]["address"] = free;
+        let free = SocketAddr::from(([127, 0, 0, 1], 0));
+        self.listener()["address"] = socket_address(free);
+        self.admin(free)
+    }
+
+    /// Puts the admin interface on an address, where the cluster `envoy_admin` finds it, too.
+    pub(crate) fn admin(mut self, address: SocketAddr) -> Self {
+        self.configuration["admin"]["address"] = socket_address(address);
+        if let Some(cluster) = cluster_among(&mut self.configuration, ADMIN_CLUSTER) {
+            cluster["load_assignment"]["endpoints"] = endpoints(&[address]);
+        }
         self
     }
 
-    /// Has the service consist of these pods: the cluster's endpoints and, unless it was removed,
-    /// those of the filter.
+    /// Whether the admin interface has no address before the start.
+    pub(crate) fn admin_is_free(&self) -> bool {
+        let address = self.configuration.pointer(ADMIN_ADDRESS);
+        address.is_some_and(|address| address["port_value"] == 0)
+    }
+
+    /// Has the cluster consist of these pods.
     #[must_use]
     pub fn pods(mut self, pods: &[SocketAddr]) -> Self {
-        let endpoints: Vec<Value> = pods
-            .iter()
-            .map(|pod| json!({ "endpoint": { "address": socket_address(*pod) } }))
-            .collect();
-        self.cluster()["load_assignment"]["endpoints"] = json!([{ "lb_endpoints": endpoints }]);
-        if let Some(filter) = filter_among(self.connection_manager()) {
-            place(filter, PLUGIN_CONFIGURATION)["services"][0]["endpoints"] = json!(pods);
+        self.cluster()["load_assignment"]["endpoints"] = endpoints(pods);
+        self
+    }
+
+    /// Has the filter know these pods from its configuration, and not by discovery.
+    ///
+    /// # Panics
+    /// After [`without_filter`](Self::without_filter).
+    #[must_use]
+    pub fn without_discovery(mut self, pods: &[SocketAddr]) -> Self {
+        let plugin = self.plugin_configuration();
+        if let Some(fields) = plugin.as_object_mut() {
+            fields.remove("discovery");
         }
+        plugin["services"][0]["endpoints"] = json!(pods);
         self
     }
 
@@ -217,6 +240,22 @@ fn filter_among(connection_manager: &mut Value) -> Option<&mut Value> {
         .find(|filter| filter["name"] == FILTER)
 }
 
+fn cluster_among<'a>(configuration: &'a mut Value, name: &str) -> Option<&'a mut Value> {
+    configuration
+        .pointer_mut(CLUSTERS)?
+        .as_array_mut()?
+        .iter_mut()
+        .find(|cluster| cluster["name"] == name)
+}
+
+fn endpoints(addresses: &[SocketAddr]) -> Value {
+    let endpoints: Vec<Value> = addresses
+        .iter()
+        .map(|address| json!({ "endpoint": { "address": socket_address(*address) } }))
+        .collect();
+    json!([{ "lb_endpoints": endpoints }])
+}
+
 fn place<'a>(value: &'a mut Value, pointer: &str) -> &'a mut Value {
     value
         .pointer_mut(pointer)
@@ -241,8 +280,9 @@ mod tests {
     }
 
     #[test]
-    fn pods_are_set_in_the_cluster_and_in_the_filter() {
-        let mut sample = Sample::standard().unwrap().pods(&pods());
+    fn pods_are_set_in_the_cluster_and_without_discovery_in_the_filter() {
+        let sample = Sample::standard().unwrap().pods(&pods());
+        let mut sample = sample.without_discovery(&pods());
         assert_eq!(
             sample.cluster()["load_assignment"]["endpoints"],
             json!([{ "lb_endpoints": [
@@ -255,6 +295,26 @@ mod tests {
         assert_eq!(
             sample.plugin_configuration()["services"],
             json!([{ "cluster": "chat", "endpoints": ["127.0.0.1:4711", "[::1]:4712"] }])
+        );
+        assert_eq!(sample.plugin_configuration()["discovery"], Value::Null);
+    }
+
+    #[test]
+    fn the_filter_finds_the_admin_interface() {
+        let address = SocketAddr::from(([127, 1, 2, 3], 4));
+        let free = Sample::standard().unwrap();
+        assert!(free.admin_is_free());
+        let mut sample = free.admin(address);
+        assert!(!sample.admin_is_free());
+        let name = sample.plugin_configuration()["discovery"]["adminCluster"].clone();
+        let cluster = cluster_among(&mut sample.configuration, name.as_str().unwrap()).unwrap();
+        assert_eq!(
+            cluster["load_assignment"]["endpoints"],
+            endpoints(&[address])
+        );
+        assert_eq!(
+            sample.configuration["admin"]["address"],
+            socket_address(address)
         );
     }
 
