@@ -2,6 +2,8 @@
 //!
 //! The tests load the module as Envoy does and never link the filter.
 
+pub mod eds;
+
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
