@@ -253,8 +253,8 @@ enum AdminAnswer {
 }
 
 impl AdminAnswer {
-    fn text(status: u16, body: impl ToString) -> Self {
-        Self::Body(status, body.to_string().into_bytes().into())
+    fn text(status: u16, body: &str) -> Self {
+        Self::Body(status, body.as_bytes().into())
     }
 
     fn list(pods: &[SocketAddr]) -> Self {
@@ -266,7 +266,7 @@ impl AdminAnswer {
             })
             .collect();
         let chat = json!({ "name": "chat", "host_statuses": hosts });
-        Self::text(200, json!({ "cluster_statuses": [chat] }))
+        Self::text(200, &json!({ "cluster_statuses": [chat] }).to_string())
     }
 }
 
