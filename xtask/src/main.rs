@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use xshell::Shell;
 
+mod bench;
 mod checks;
 mod demo;
 mod envoy;
@@ -34,6 +35,12 @@ enum Command {
         #[arg(long)]
         keep: bool,
     },
+    /// Measure what the filter costs, beside `HAProxy` and nginx.
+    Bench {
+        /// What the benchmark itself takes: `--rounds N`, `--quick`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Run every check and test, or with a filter only the end-to-end tests that match it.
     Test {
         /// Part of the names of end-to-end tests.
@@ -51,6 +58,7 @@ fn main() -> Result<()> {
         Command::Build => wasm::build(&shell),
         Command::Envoy => envoy::provide(&shell),
         Command::Demo { keep } => demo::run(&shell, keep),
+        Command::Bench { arguments } => bench::run(&shell, &arguments),
         Command::Test { filter: None } => checks::run(&shell),
         Command::Test {
             filter: Some(filter),

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::admin::Admin;
 use crate::log::Log;
-use crate::loopback;
+use crate::loopback::own_address;
 use crate::options::Options;
 use crate::process::Process;
 use crate::sample::Sample;
@@ -49,7 +49,7 @@ impl Envoy {
 
     pub(crate) fn start_with(options: &Options, sample: &Sample) -> anyhow::Result<Self> {
         let directory = if sample.admin_is_free() {
-            directory_with(&sample.clone().admin(loopback::claim()))?
+            directory_with(&sample.clone().admin(own_address()))?
         } else {
             directory_with(sample)?
         };

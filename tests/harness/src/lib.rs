@@ -34,6 +34,7 @@ mod workspace;
 
 pub use bond::end_with_parent;
 pub use envoy::Envoy;
+pub use loopback::own_address;
 pub use options::Options;
 pub use sample::Sample;
 pub use wait::wait_until;

@@ -12,8 +12,10 @@ use std::sync::atomic::{AtomicU16, Ordering};
 const FIRST_PORT: u16 = 20_000;
 const PORTS: u16 = 10_000;
 
-/// An address that no other process claims, and this one not again for a long time.
-pub(crate) fn claim() -> SocketAddr {
+/// An address of this machine that no other process is given, and this one not again for a long
+/// time.
+#[must_use]
+pub fn own_address() -> SocketAddr {
     static CLAIMED: AtomicU16 = AtomicU16::new(0);
     // Ids have at most 22 bits on Linux. With the highest bit, it is none of 127.0.0.x, which
     // others like to use.
@@ -28,8 +30,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn claims_differ_and_are_of_this_machine() {
-        let (first, second) = (claim(), claim());
+    fn addresses_differ_and_are_of_this_machine() {
+        let (first, second) = (own_address(), own_address());
         assert_ne!(first, second);
         for address in [first, second] {
             assert!(address.ip().is_loopback(), "{address}");

@@ -1,0 +1,110 @@
+//! What an upgrade and a list of pods cost the filter itself, natively: without Envoy and its
+//! calls.
+
+use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
+use fastrand::Rng;
+use serde_json::json;
+use wsbalancer::clock::Timestamp;
+use wsbalancer::discovery::Listing;
+use wsbalancer::pod::PodAddress;
+use wsbalancer::select::rank;
+use wsbalancer::table::{Event, Table, Trust};
+
+const PODS: [u32; 3] = [10, 100, 1_000];
+/// How many pods the override header names by default.
+const PLACES: usize = 3;
+const NOW: Timestamp = Timestamp::from_nanos(1_000_000_000);
+const TRUST: Trust = Trust {
+    cache_ttl: Duration::from_secs(30),
+    unhealthy_threshold: 3,
+};
+
+fn addresses(count: u32) -> Vec<PodAddress> {
+    let address = |n: u32| {
+        let ip = Ipv4Addr::from_bits(0x0a00_0001 + n);
+        PodAddress::try_from(SocketAddr::new(IpAddr::V4(ip), 8080)).expect("it is an address")
+    };
+    (0..count).map(address).collect()
+}
+
+/// A table whose pods have all reported some count.
+fn table(count: u32) -> Table {
+    let pods = addresses(count);
+    let mut table = Table::new(&pods);
+    let mut random = Rng::with_seed(7);
+    for (index, &pod) in pods.iter().enumerate() {
+        table.pods_mut()[index].ask(NOW, NOW);
+        table.apply(&[Event::Answered {
+            pod,
+            asked_at: NOW,
+            outcome: Ok(random.u64(..1_000)),
+        }]);
+    }
+    table
+}
+
+/// From the shared bytes to the changed bytes, as for every upgrade.
+fn upgrade(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("upgrade: decode, choose, apply, encode");
+    for count in PODS {
+        let bytes = table(count).as_bytes().to_vec();
+        let mut random = Rng::with_seed(11);
+        group.bench_function(BenchmarkId::from_parameter(count), |bencher| {
+            bencher.iter(|| {
+                let mut table = Table::from_bytes(black_box(&bytes).clone()).expect("it is one");
+                let ranked = rank(table.pods(), PLACES, TRUST, NOW, &mut random);
+                let pod = ranked[0].pod;
+                table.apply(&[Event::Chosen { pod }]);
+                table.as_bytes().to_vec()
+            });
+        });
+    }
+    group.finish();
+}
+
+/// A host as Envoy 1.40 lists it.
+fn host(pod: &PodAddress) -> serde_json::Value {
+    let stats = ["cx_connect_fail", "cx_total", "rq_error", "rq_success"];
+    let stats = stats.map(|name| json!({ "name": name, "value": "1234" }));
+    json!({
+        "address": { "socket_address": {
+            "address": pod.socket().ip(),
+            "port_value": pod.socket().port(),
+        } },
+        "stats": stats,
+        "health_status": { "eds_health_status": "HEALTHY" },
+        "weight": 1,
+        "locality": { "region": "eu-west-1", "zone": "a" },
+    })
+}
+
+/// From the admin interface's answer to the table's pods, as for every list.
+fn listing(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("list of pods: read, assign");
+    for count in PODS {
+        let hosts: Vec<_> = addresses(count).iter().map(host).collect();
+        let chat = json!({ "name": "chat", "host_statuses": hosts });
+        let answer = json!({ "cluster_statuses": [chat] });
+        let body = serde_json::to_vec_pretty(&answer).expect("it is JSON");
+        group.throughput(criterion::Throughput::Bytes(body.len() as u64));
+        group.bench_function(BenchmarkId::from_parameter(count), |bencher| {
+            bencher.iter_batched(
+                || table(count),
+                |mut table| {
+                    let listing = Listing::read("chat", 200, black_box(&body));
+                    table.assign(&listing.expect("it is a list").pods);
+                    table
+                },
+                BatchSize::LargeInput,
+            );
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, upgrade, listing);
+criterion_main!(benches);
