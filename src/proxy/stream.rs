@@ -44,8 +44,12 @@ impl Stream {
 
     /// An HTTP/1.1 pod refuses a handshake without a key, and HTTP/2 clients send none.
     fn complete_handshake(&mut self, balancer: &Balancer<Envoy>) {
+        // Whether there is a key is cheaper to ask than the version of HTTP.
+        if self.get_http_request_header_bytes(KEY).is_some() {
+            return;
+        }
         let version = property(&["request", "protocol"]).unwrap_or_default();
-        if version.starts_with(b"HTTP/1") || self.get_http_request_header_bytes(KEY).is_some() {
+        if version.starts_with(b"HTTP/1") {
             return;
         }
         let key = handshake::key(&mut balancer.random());

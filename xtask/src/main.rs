@@ -35,7 +35,7 @@ enum Command {
         #[arg(long)]
         keep: bool,
     },
-    /// Measure what the filter costs, beside `HAProxy` and nginx.
+    /// Measure what the filter costs, beside HAProxy and nginx.
     Bench {
         /// What the benchmark itself takes: `--rounds N`, `--quick`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

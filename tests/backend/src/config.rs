@@ -7,6 +7,7 @@ use std::str::FromStr;
 use anyhow::{Context, bail, ensure};
 
 use crate::service::Switches;
+use crate::tls::Tls;
 
 /// A fleet before it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub struct PodConfig {
     pub refusing: bool,
     /// How it answers.
     pub switches: Switches,
+    /// Its certificate, where it speaks TLS and nothing else.
+    pub tls: Option<Tls>,
 }
 
 /// One pod of a fleet by its place from 0, or all of them.
@@ -77,6 +80,7 @@ impl PodConfig {
             node: "node".to_owned(),
             refusing: false,
             switches: Switches::default(),
+            tls: None,
         }
     }
 

@@ -4,6 +4,7 @@
 //! kernel refuses every connection, and gives the port to nobody else: neither to a bind of port
 //! 0 nor to a client that connects, which could otherwise end up connected to itself.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -13,9 +14,11 @@ use axum::serve::Listener;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -23,13 +26,23 @@ use tokio_util::task::TaskTracker;
 const BACKLOG: u32 = 4096;
 
 /// Where a pod, or the control endpoint, is reached, and whether it can be.
-#[derive(Debug)]
 pub(crate) struct Door {
     address: SocketAddr,
     entrance: Mutex<Option<Entrance>>,
     is_open: watch::Sender<bool>,
     lifetime: Lifetime,
+    tls: Option<TlsAcceptor>,
     _reservation: TcpSocket,
+}
+
+impl fmt::Debug for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Door")
+            .field("address", &self.address)
+            .field("is_open", &self.is_open())
+            .field("has_tls", &self.tls.is_some())
+            .finish_non_exhaustive()
+    }
 }
 
 /// What all tasks of a fleet have in common: when they end, and whether they have.
@@ -59,8 +72,14 @@ impl Door {
             entrance: Mutex::default(),
             is_open: watch::Sender::new(false),
             lifetime,
+            tls: None,
             _reservation: reservation,
         })
+    }
+
+    /// Has connections speak TLS.
+    pub(crate) fn set_tls(&mut self, acceptor: TlsAcceptor) {
+        self.tls = Some(acceptor);
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -85,6 +104,7 @@ impl Door {
         let closing = self.lifetime.end.child_token();
         let listening = self.lifetime.tasks.spawn(accept_connections(
             listener,
+            self.tls.clone(),
             router,
             closing.clone(),
             self.lifetime.clone(),
@@ -127,6 +147,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
 
 async fn accept_connections(
     mut listener: TcpListener,
+    tls: Option<TlsAcceptor>,
     router: Router,
     closing: CancellationToken,
     lifetime: Lifetime,
@@ -137,25 +158,34 @@ async fn accept_connections(
             () = closing.cancelled() => return,
             accepted = Listener::accept(&mut listener) => accepted,
         };
-        lifetime.tasks.spawn(serve_connection(
-            stream,
-            router.clone(),
-            closing.clone(),
-            lifetime.end.clone(),
-        ));
+        if let Err(error) = stream.set_nodelay(true) {
+            log::debug!("a connection without TCP_NODELAY: {error}");
+        }
+        let (tls, router, closing) = (tls.clone(), router.clone(), closing.clone());
+        let end = lifetime.end.clone();
+        lifetime.tasks.spawn(async move {
+            let Some(tls) = tls else {
+                return serve_connection(stream, router, closing, end).await;
+            };
+            let secured = tokio::select! {
+                () = end.cancelled() => return,
+                secured = tls.accept(stream) => secured,
+            };
+            match secured {
+                Ok(stream) => serve_connection(stream, router, closing, end).await,
+                Err(error) => log::debug!("a connection without TLS: {error}"),
+            }
+        });
     }
 }
 
 /// Serves a connection until it ends or becomes a WebSocket.
 async fn serve_connection(
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     router: Router,
     closing: CancellationToken,
     end: CancellationToken,
 ) {
-    if let Err(error) = stream.set_nodelay(true) {
-        log::debug!("a connection without TCP_NODELAY: {error}");
-    }
     let mut protocol = auto::Builder::new(TokioExecutor::new());
     protocol
         .http2()

@@ -91,7 +91,11 @@ async fn start_pod(
     lifetime: &Lifetime,
 ) -> anyhow::Result<Pod> {
     let cannot_listen = || format!("pod {index} can't listen on {}", config.listen);
-    let door = Door::reserve(config.listen, lifetime.clone()).with_context(cannot_listen)?;
+    let mut door = Door::reserve(config.listen, lifetime.clone()).with_context(cannot_listen)?;
+    if let Some(tls) = &config.tls {
+        let acceptor = tls.acceptor();
+        door.set_tls(acceptor.with_context(|| format!("pod {index} can't speak TLS"))?);
+    }
     let identity = Identity {
         pod_ip: config.told_ip(door.address().ip()),
         pod_name: config.name,

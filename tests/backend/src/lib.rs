@@ -32,6 +32,7 @@ mod pod;
 mod service;
 mod status;
 mod tally;
+mod tls;
 
 pub use config::{FleetConfig, PodConfig, Target};
 pub use fleet::{Fleet, Ready, raise_descriptor_limit};
@@ -40,3 +41,4 @@ pub use metric::{Identity, MetricBehavior};
 pub use pod::{Pod, PodChange, PodState};
 pub use service::{HeaderLists, RequestSeen, Switches};
 pub use tally::Counters;
+pub use tls::Tls;

@@ -1,11 +1,13 @@
 //! The command line, and the fleet that it asks for.
 
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use anyhow::{Context, ensure};
 use clap::Parser;
-use wsbalancer_backend::{FleetConfig, HandshakeBehavior, MetricBehavior, PodConfig, Target};
+use wsbalancer_backend::{FleetConfig, HandshakeBehavior, MetricBehavior, PodConfig, Target, Tls};
 
 const EXAMPLE: &str = "\
 When all pods are up, one line on stdout says where:
@@ -69,6 +71,28 @@ pub(crate) struct Options {
     #[arg(long, value_name = "NAME", env = "NODE_NAME", help_heading = "Names")]
     node_name: Option<String>,
 
+    /// PEM file with the pods' certificate: they speak TLS and nothing else
+    #[arg(long, value_name = "FILE", requires = "tls_key", help_heading = "TLS")]
+    tls_certificate: Option<PathBuf>,
+
+    /// PEM file with the key of the certificate
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "tls_certificate",
+        help_heading = "TLS"
+    )]
+    tls_key: Option<PathBuf>,
+
+    /// PEM file with the authorities whose clients are taken [default: every client is]
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "tls_certificate",
+        help_heading = "TLS"
+    )]
+    tls_client_authorities: Option<PathBuf>,
+
     /// Pods that refuse connections: 0,3 or all
     #[arg(
         long,
@@ -130,12 +154,16 @@ fn parse_path(text: &str) -> anyhow::Result<String> {
 impl Options {
     /// The fleet to start. Where two options set the same switch of a pod, the later one counts.
     pub(crate) fn into_config(self) -> anyhow::Result<FleetConfig> {
+        let tls = self.tls()?;
         let count = self.pods.unwrap_or(self.listen.len());
         let mut pods = PodConfig::spread(count, &self.listen, &self.name_prefix)?;
         if let [pod] = pods.as_mut_slice() {
             pod.name = self.pod_name.unwrap_or_else(|| pod.name.clone());
             pod.ip = self.pod_ip;
             pod.node = self.node_name.unwrap_or_else(|| pod.node.clone());
+        }
+        for pod in &mut pods {
+            pod.tls.clone_from(&tls);
         }
         for target in self.refuse {
             set(&mut pods, target, |pod| pod.refusing = true).context("--refuse")?;
@@ -156,6 +184,24 @@ impl Options {
             control: self.control,
         })
     }
+}
+
+impl Options {
+    fn tls(&self) -> anyhow::Result<Option<Tls>> {
+        let (Some(certificates), Some(key)) = (&self.tls_certificate, &self.tls_key) else {
+            return Ok(None);
+        };
+        let authorities = self.tls_client_authorities.as_ref();
+        Ok(Some(Tls {
+            certificates: read(certificates)?,
+            key: read(key)?,
+            client_authorities: authorities.map(read).transpose()?,
+        }))
+    }
+}
+
+fn read(file: &PathBuf) -> anyhow::Result<String> {
+    fs::read_to_string(file).with_context(|| format!("can't read {}", file.display()))
 }
 
 fn set(
@@ -220,6 +266,11 @@ mod tests {
             ("--preload 0=-1", "invalid digit"),
             ("--pods 0", "0 pods"),
             ("--metric-path metric", "starts with /"),
+            ("--tls-key k", "--tls-certificate"),
+            (
+                "--tls-certificate /none --tls-key /none",
+                "can't read /none",
+            ),
         ] {
             let error = format!("{:#}", config(arguments).unwrap_err());
             assert!(error.contains(word), "{arguments}: {error}");

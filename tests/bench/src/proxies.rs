@@ -23,7 +23,7 @@ pub(crate) enum Kind {
     Envoy,
     /// The same with the filter.
     Filter,
-    /// `HAProxy` with `balance leastconn`.
+    /// HAProxy with `balance leastconn`.
     HaProxy,
     /// nginx with `least_conn`.
     Nginx,
@@ -87,19 +87,19 @@ impl Kind {
     /// Starts one before `pods`, and waits until it takes connections.
     pub(crate) fn start(self, pods: &[SocketAddr]) -> Result<Proxy> {
         match self {
-            Self::Envoy => start_envoy(Sample::standard()?.pods(pods).without_filter(), 0),
-            Self::Filter => start_envoy(Sample::standard()?.pods(pods), pods.len()),
+            Self::Envoy => start_envoy(&Sample::standard()?.pods(pods).without_filter(), 0),
+            Self::Filter => start_envoy(&Sample::standard()?.pods(pods), pods.len()),
             Self::HaProxy => start_program(pods, haproxy),
             Self::Nginx => start_program(pods, nginx),
         }
     }
 }
 
-fn start_envoy(sample: Sample, usable: usize) -> Result<Proxy> {
+fn start_envoy(sample: &Sample, usable: usize) -> Result<Proxy> {
     let envoy = Envoy::options()
         .concurrency(1)
         .log_level("warning")
-        .start(&sample)?;
+        .start(sample)?;
     let usable = u64::try_from(usable)?;
     envoy.wait_for_filter_stat("pods_usable", |pods| pods == usable, PATIENCE)?;
     Ok(Proxy {
