@@ -6,7 +6,7 @@ use std::cell::Cell;
 
 use fastrand::Rng;
 
-use crate::config::{Config, OnNoPods, Service};
+use crate::config::{Config, OnNoPods, RouteBy, Service};
 use crate::host::Host;
 use crate::metrics::ServiceMetrics;
 use crate::store::Store;
@@ -22,6 +22,8 @@ pub struct Balancer<H> {
     pub override_header: String,
     /// How many pods it names.
     pub attempts: usize,
+    /// What an upgrade's pod is to Envoy.
+    pub route_by: RouteBy,
     /// What happens to an upgrade when no pod is usable.
     pub on_no_pods: OnNoPods,
     seed: Cell<u64>,
@@ -65,6 +67,7 @@ impl<H: Host> Balancer<H> {
             services,
             override_header: config.override_header,
             attempts: config.attempts,
+            route_by: config.route_by,
             on_no_pods: config.on_no_pods,
             seed: Cell::new(seed),
         }

@@ -46,6 +46,8 @@ pub struct Config {
     pub override_header: String,
     /// How many pods it names, best first; 1 to 16.
     pub attempts: usize,
+    /// What a pod is to Envoy.
+    pub route_by: RouteBy,
     /// What happens to an upgrade when no pod is usable.
     pub on_no_pods: OnNoPods,
 }
@@ -76,6 +78,8 @@ pub enum PodSource {
     Endpoints(Vec<PodAddress>),
     /// Envoy's admin interface lists the cluster's hosts.
     Discovery(Discovery),
+    /// The cluster is one pod, whatever its host is.
+    Cluster,
 }
 
 /// How Envoy is asked for the hosts of a cluster.
@@ -88,12 +92,13 @@ pub struct Discovery {
 }
 
 impl Service {
-    /// The pods that the configuration lists; none where Envoy lists them.
+    /// The pods that are known from the configuration; none where Envoy lists them.
     #[must_use]
     pub fn endpoints(&self) -> &[PodAddress] {
         match &self.pods {
             PodSource::Endpoints(endpoints) => endpoints,
             PodSource::Discovery(_) => &[],
+            PodSource::Cluster => &[PodAddress::ANY],
         }
     }
 
@@ -101,7 +106,7 @@ impl Service {
     #[must_use]
     pub const fn discovery(&self) -> Option<&Discovery> {
         match &self.pods {
-            PodSource::Endpoints(_) => None,
+            PodSource::Endpoints(_) | PodSource::Cluster => None,
             PodSource::Discovery(discovery) => Some(discovery),
         }
     }
@@ -116,6 +121,19 @@ impl Service {
         self.hash(&mut hasher);
         hasher.finish()
     }
+}
+
+/// What a pod is to Envoy, and how Envoy is told which one an upgrade is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum RouteBy {
+    /// A host of the service's cluster: the override header names hosts, and the cluster's
+    /// `override_host` policy obeys.
+    #[default]
+    Endpoint,
+    /// A cluster of its own: the override header names the cluster, and the route's
+    /// `cluster_header` obeys.
+    Cluster,
 }
 
 /// What to do with an upgrade when no pod is usable.
@@ -180,6 +198,7 @@ struct Fields {
     services: Vec<ServiceFields>,
     override_header: Option<HeaderName>,
     attempts: Option<usize>,
+    route_by: Option<RouteBy>,
     on_no_pods: Option<OnNoPods>,
     discovery: Option<DiscoveryFields>,
     // The metric fields, for every service that does not set its own. They stand here and in
@@ -244,6 +263,7 @@ impl Fields {
                 |HeaderName(name)| name,
             ),
             attempts,
+            route_by: self.route_by.unwrap_or_default(),
             on_no_pods: self.on_no_pods.unwrap_or_default(),
         })
     }
@@ -304,6 +324,17 @@ impl ServiceFields {
         refresh_interval: Duration,
     ) -> Result<PodSource, ConfigError> {
         let error = |place: String, reason: &str| Err(ConfigError::new(place, reason));
+        if common.route_by == Some(RouteBy::Cluster) {
+            let superfluous = [
+                (self.endpoints.is_some(), format!("{path}.endpoints")),
+                (self.discovery.is_some(), format!("{path}.discovery")),
+                (common.discovery.is_some(), "discovery".to_owned()),
+            ];
+            return match superfluous.into_iter().find(|(is_there, _)| *is_there) {
+                Some((_, place)) => error(place, "with routeBy cluster, each cluster is one pod"),
+                None => Ok(PodSource::Cluster),
+            };
+        }
         let Some(endpoints) = &self.endpoints else {
             let (place, discovery) = match (&self.discovery, &common.discovery) {
                 (Some(own), _) => (format!("{path}.discovery"), own),
@@ -512,6 +543,7 @@ mod tests {
                 }],
                 override_header: "x-gateway-destination-endpoint".to_owned(),
                 attempts: 3,
+                route_by: RouteBy::Endpoint,
                 on_no_pods: OnNoPods::Fallback,
             }
         );
@@ -704,6 +736,31 @@ mod tests {
         let config = with(common).unwrap();
         assert_eq!(config.services[0].discovery(), None, "its endpoints hold");
         assert_eq!(config.services[0].endpoints().len(), 1);
+    }
+
+    #[test]
+    fn with_clusters_for_pods_there_is_nothing_to_find() {
+        let of = |service: &str, more: &str| {
+            parse(&format!(
+                r#"{{"routeBy": "cluster", "services": [{{"cluster": "a"{service}}}]{more}}}"#
+            ))
+        };
+        let config = of("", "").unwrap();
+        assert_eq!(config.route_by, RouteBy::Cluster);
+        assert_eq!(config.services[0].endpoints(), [PodAddress::ANY]);
+        for (service, more, place) in [
+            (
+                r#", "endpoints": ["1.1.1.1:1"]"#,
+                "",
+                "services[0].endpoints",
+            ),
+            ("", r#", "discovery": {"adminCluster": "a"}"#, "discovery"),
+        ] {
+            assert_eq!(
+                of(service, more).unwrap_err(),
+                format!("{place}: with routeBy cluster, each cluster is one pod")
+            );
+        }
     }
 
     #[test]

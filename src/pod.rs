@@ -4,7 +4,7 @@
 //! no other module looks at the text of either.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 use serde::Deserialize;
@@ -36,6 +36,9 @@ impl fmt::Display for AddressError {
 impl std::error::Error for AddressError {}
 
 impl PodAddress {
+    /// Stands for whichever host a cluster has, where the cluster is the pod; written `*`.
+    pub const ANY: Self = Self(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0));
+
     /// The socket address itself.
     #[must_use]
     pub const fn socket(self) -> SocketAddr {
@@ -89,6 +92,9 @@ impl TryFrom<String> for PodAddress {
 
 impl fmt::Display for PodAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Self::ANY {
+            return f.write_str("*");
+        }
         self.0.fmt(f)
     }
 }

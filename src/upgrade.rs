@@ -7,22 +7,23 @@ use std::time::Duration;
 
 use crate::balancer::{Balancer, ServiceState};
 use crate::clock::Timestamp;
-use crate::config::OnNoPods;
+use crate::config::{OnNoPods, RouteBy};
 use crate::host::Host;
 use crate::pod::PodAddress;
-use crate::select::{Candidate, rank};
-use crate::table::{Event, Table};
+use crate::table::Event;
 
-/// Names at least this many pods, so that the log can tell the runner-up.
-const FEWEST_RANKED: usize = 2;
+mod choice;
+
+use choice::{Choice, Ranked};
 
 /// What becomes of an upgrade request.
 #[derive(Debug)]
 pub enum Decision {
-    /// Send it on, to the pods in the header's value if there is one.
+    /// Send it on, to whom the header's value names if there is one.
     Proceed {
-        /// The override header's value; none leaves the choice to the fallback policy.
-        pods: Option<String>,
+        /// The override header's value: pods, best first, or a cluster. None leaves the choice to
+        /// the fallback policy.
+        header: Option<String>,
         /// What to tell about the rest of its life.
         upgrade: Upgrade,
     },
@@ -37,9 +38,9 @@ pub enum Decision {
 #[derive(Debug)]
 pub struct Upgrade {
     service: usize,
-    /// The pods in the header, best first; empty where the fallback policy chose.
-    ranked: Vec<Candidate>,
-    /// How many of them the header names.
+    /// The usable pods, best first; empty where the fallback policy chose.
+    ranked: Vec<Ranked>,
+    /// How many of them Envoy may try.
     named: usize,
     since: Timestamp,
     state: State,
@@ -63,16 +64,41 @@ pub struct Journey {
     pub connect_failed: bool,
 }
 
+impl Journey {
+    /// The same in terms of the table: where a cluster is a pod, any of its hosts is.
+    fn by(self, route_by: RouteBy) -> Self {
+        let served = match route_by {
+            RouteBy::Endpoint => self.served,
+            RouteBy::Cluster => self.served.map(|_| PodAddress::ANY),
+        };
+        Self { served, ..self }
+    }
+}
+
 impl Upgrade {
     /// Chooses the pods of a new upgrade to the service at `index`.
-    pub fn decide<H: Host>(
+    pub fn to_endpoint<H: Host>(
         balancer: &Balancer<H>,
         index: usize,
         now: Timestamp,
     ) -> Option<Decision> {
-        let service = balancer.services.get(index)?;
-        let ranked = choose(balancer, service, now);
-        let metrics = &service.metrics;
+        Self::decide(balancer, Choice::of_endpoints(balancer, index, now)?, now)
+    }
+
+    /// Chooses the cluster of a new upgrade, where each is a pod.
+    pub fn to_cluster<H: Host>(balancer: &Balancer<H>, now: Timestamp) -> Option<Decision> {
+        Self::decide(balancer, Choice::of_clusters(balancer, now)?, now)
+    }
+
+    fn decide<H: Host>(balancer: &Balancer<H>, choice: Choice, now: Timestamp) -> Option<Decision> {
+        let Choice {
+            service,
+            ranked,
+            named,
+            header,
+        } = choice;
+        let state = balancer.services.get(service)?;
+        let metrics = &state.metrics;
         let metric = match (ranked.is_empty(), balancer.on_no_pods) {
             (false, _) => metrics.upgrades_balanced,
             (true, OnNoPods::Fallback) => metrics.upgrades_fallback,
@@ -81,14 +107,13 @@ impl Upgrade {
         balancer.host.add(metric, 1);
         if ranked.is_empty() && balancer.on_no_pods == OnNoPods::Reject {
             return Some(Decision::Reject {
-                retry_after: whole_seconds(service.config.refresh_interval),
+                retry_after: whole_seconds(state.config.refresh_interval),
             });
         }
-        let named = ranked.len().min(balancer.attempts);
         Some(Decision::Proceed {
-            pods: (!ranked.is_empty()).then(|| header_value(&ranked, named)),
+            header,
             upgrade: Self {
-                service: index,
+                service,
                 ranked,
                 named,
                 since: now,
@@ -100,11 +125,12 @@ impl Upgrade {
     /// The pod that is to serve, if every pod accepts connections.
     #[must_use]
     pub fn chosen(&self) -> Option<PodAddress> {
-        self.ranked.first().map(|candidate| candidate.pod)
+        self.ranked.first().map(|ranked| ranked.pod)
     }
 
     /// The pod accepted the upgrade (status 101).
     pub fn open<H: Host>(&mut self, balancer: &Balancer<H>, journey: Journey, now: Timestamp) {
+        let journey = journey.by(balancer.route_by);
         let Some(service) = self.step(balancer, State::Open(journey.served)) else {
             return;
         };
@@ -130,7 +156,7 @@ impl Upgrade {
         let cluster = &service.config.cluster;
         match state {
             State::OnItsWay => {
-                let journey = journey();
+                let journey = journey().by(balancer.route_by);
                 let events = self.arrive(balancer, service, journey, now);
                 service.store.record(&balancer.host, &events);
             }
@@ -176,8 +202,8 @@ impl Upgrade {
             .iter()
             .take(self.named)
             .take(self.refusals(journey));
-        events.extend(refused.map(|candidate| Event::Refused {
-            pod: candidate.pod,
+        events.extend(refused.map(|ranked| Event::Refused {
+            pod: ranked.pod,
             at: now,
         }));
         events
@@ -190,11 +216,7 @@ impl Upgrade {
         } else {
             journey.attempts.saturating_sub(1)
         };
-        let place = |pod| {
-            self.ranked
-                .iter()
-                .position(|candidate| candidate.pod == pod)
-        };
+        let place = |pod| self.ranked.iter().position(|ranked| ranked.pod == pod);
         match journey.served.and_then(place) {
             Some(place) if !journey.connect_failed => failed.min(place),
             _ => failed,
@@ -212,15 +234,15 @@ impl Upgrade {
             (Some(best), Some(next)) => log::debug!(
                 "cluster {cluster}: opened a WebSocket on {pod}; chosen {} (estimate {}), \
                  runner-up {} (estimate {})",
-                best.pod,
+                best.name,
                 best.estimate,
-                next.pod,
+                next.name,
                 next.estimate
             ),
             (Some(best), None) => log::debug!(
                 "cluster {cluster}: opened a WebSocket on {pod}; chosen {} (estimate {}), \
                  the only usable pod",
-                best.pod,
+                best.name,
                 best.estimate
             ),
             (None, _) => log::debug!(
@@ -228,39 +250,6 @@ impl Upgrade {
             ),
         }
     }
-}
-
-fn choose<H: Host>(
-    balancer: &Balancer<H>,
-    service: &ServiceState,
-    now: Timestamp,
-) -> Vec<Candidate> {
-    let mut random = balancer.random();
-    let places = balancer.attempts.max(FEWEST_RANKED);
-    let mut rank = |table: &Table| rank(table.pods(), places, service.trust(), now, &mut random);
-    let chosen = |ranked: &[Candidate]| ranked.first().map(|best| Event::Chosen { pod: best.pod });
-    let updated = service.store.update(&balancer.host, |table| {
-        let ranked = rank(table);
-        table.apply(chosen(&ranked).as_slice());
-        ranked
-    });
-    updated.unwrap_or_else(|_| {
-        let ranked = rank(&service.store.read(&balancer.host));
-        service.store.defer(chosen(&ranked).as_slice());
-        ranked
-    })
-}
-
-/// The pods as `override_host` takes them: the n-th attempt goes to the n-th.
-fn header_value(ranked: &[Candidate], named: usize) -> String {
-    let mut value = String::new();
-    for candidate in ranked.iter().take(named) {
-        if !value.is_empty() {
-            value.push(',');
-        }
-        value.push_str(&candidate.pod.to_string());
-    }
-    value
 }
 
 /// Rounded up: `retry-after` knows no fractions (RFC 9110, section 10.2.3).
@@ -303,8 +292,8 @@ mod tests {
     }
 
     fn proceed(balancer: &Balancer<FakeHost>) -> (Option<String>, Upgrade) {
-        match Upgrade::decide(balancer, 0, NOW) {
-            Some(Decision::Proceed { pods, upgrade }) => (pods, upgrade),
+        match Upgrade::to_endpoint(balancer, 0, NOW) {
+            Some(Decision::Proceed { header, upgrade }) => (header, upgrade),
             other => panic!("{other:?}"),
         }
     }
@@ -412,11 +401,14 @@ mod tests {
     fn without_a_usable_pod_the_fallback_chooses_and_its_choice_counts() {
         let balancer = balancer([5, 1, 3], "fallback");
         let late = NOW.plus(Duration::from_secs(31));
-        let Some(Decision::Proceed { pods, mut upgrade }) = Upgrade::decide(&balancer, 0, late)
+        let Some(Decision::Proceed {
+            header,
+            mut upgrade,
+        }) = Upgrade::to_endpoint(&balancer, 0, late)
         else {
             panic!("it proceeds");
         };
-        assert_eq!(pods, None);
+        assert_eq!(header, None);
         assert_eq!(metric(&balancer, "upgrades_fallback"), 1);
         upgrade.open(&balancer, served(1, 1), late);
         assert_eq!(estimates(&balancer), [6, 1, 3]);
@@ -426,12 +418,100 @@ mod tests {
     fn without_a_usable_pod_reject_says_when_to_try_again() {
         let balancer = balancer([5, 1, 3], "reject");
         let late = NOW.plus(Duration::from_secs(31));
-        let decision = Upgrade::decide(&balancer, 0, late);
+        let decision = Upgrade::to_endpoint(&balancer, 0, late);
         assert!(matches!(
             decision,
             Some(Decision::Reject { retry_after: 5 })
         ));
         assert_eq!(metric(&balancer, "upgrades_rejected"), 1);
+    }
+
+    /// Three clusters of one pod each, with these counts.
+    fn clusters(counts: [u64; 3], on_no_pods: &str) -> Balancer<FakeHost> {
+        let json = format!(
+            r#"{{"onNoPods": "{on_no_pods}", "routeBy": "cluster",
+                "services": [{{"cluster": "a"}}, {{"cluster": "b"}}, {{"cluster": "c"}}]}}"#
+        );
+        let config = Config::parse(json.as_bytes()).unwrap();
+        let balancer = Balancer::new(FakeHost::default(), config, 1);
+        for (service, count) in balancer.services.iter().zip(counts) {
+            let reported = service.store.update(&balancer.host, |table| {
+                table.pods_mut()[0].ask(NOW, NOW);
+                table.apply(&[Event::Answered {
+                    pod: PodAddress::ANY,
+                    asked_at: NOW,
+                    outcome: Ok(count),
+                }]);
+            });
+            reported.unwrap();
+        }
+        balancer
+    }
+
+    fn cluster_estimates(balancer: &Balancer<FakeHost>) -> Vec<u64> {
+        let estimate = |service: &ServiceState| {
+            let table = service.store.read(&balancer.host);
+            table.pods()[0].estimate()
+        };
+        balancer.services.iter().map(estimate).collect()
+    }
+
+    #[test]
+    fn the_header_names_the_cluster_with_the_fewest() {
+        let balancer = clusters([5, 1, 3], "fallback");
+        let Some(Decision::Proceed {
+            header,
+            mut upgrade,
+        }) = Upgrade::to_cluster(&balancer, NOW)
+        else {
+            panic!("it proceeds");
+        };
+        assert_eq!(header.as_deref(), Some("b"));
+        assert_eq!(balancer.host.metric("wsbalancer.b.upgrades_balanced"), 1);
+        assert_eq!(cluster_estimates(&balancer), [5, 2, 3]);
+        upgrade.open(&balancer, served(7, 1), NOW);
+        assert_eq!(cluster_estimates(&balancer), [5, 2, 3]);
+        upgrade.end(&balancer, Journey::default, NOW);
+        assert_eq!(cluster_estimates(&balancer), [5, 1, 3]);
+    }
+
+    #[test]
+    fn a_cluster_that_refuses_is_left_out() {
+        let balancer = clusters([5, 1, 3], "fallback");
+        let Some(Decision::Proceed { mut upgrade, .. }) = Upgrade::to_cluster(&balancer, NOW)
+        else {
+            panic!("it proceeds");
+        };
+        let journey = Journey {
+            connect_failed: true,
+            ..served(7, 2)
+        };
+        upgrade.end(&balancer, || journey, NOW);
+        let next = Upgrade::to_cluster(&balancer, NOW);
+        assert!(
+            matches!(&next, Some(Decision::Proceed { header: Some(cluster), .. }) if cluster == "c"),
+            "{next:?}"
+        );
+    }
+
+    #[test]
+    fn without_a_usable_cluster_any_may_be_lucky_or_none() {
+        let late = NOW.plus(Duration::from_secs(31));
+        let any = clusters([5, 1, 3], "fallback");
+        let decision = Upgrade::to_cluster(&any, late);
+        assert!(
+            matches!(
+                &decision,
+                Some(Decision::Proceed {
+                    header: Some(_),
+                    ..
+                })
+            ),
+            "{decision:?}"
+        );
+        let none = clusters([5, 1, 3], "reject");
+        let decision = Upgrade::to_cluster(&none, late);
+        assert!(matches!(decision, Some(Decision::Reject { .. })));
     }
 
     #[test]

@@ -46,10 +46,12 @@ pub(super) fn ask<H: Host>(
     pod: PodAddress,
 ) -> Result<CallToken, NotSent> {
     let config = &service.config;
+    let name = pod.to_string();
+    let steering = (pod != PodAddress::ANY).then_some((&*balancer.override_header, &*name));
     balancer.host.call(
         &config.cluster,
         &config.metric_path,
-        Some((&balancer.override_header, &pod.to_string())),
+        steering,
         config.metric_timeout,
     )
 }

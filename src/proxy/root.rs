@@ -81,6 +81,7 @@ impl RootContext for Root {
                 PodSource::Discovery(discovery) => {
                     format!("the pods that {} lists", discovery.admin_cluster)
                 }
+                PodSource::Cluster => "a pod".to_owned(),
             };
             log::info!(
                 "cluster {}: {pods}, asked for {} every {:?}",

@@ -9,6 +9,7 @@ use proxy_wasm::types::Action;
 use super::abi;
 use super::envoy::Envoy;
 use crate::balancer::Balancer;
+use crate::config::RouteBy;
 use crate::handshake;
 use crate::pod::PodAddress;
 use crate::upgrade::{Decision, Journey, Upgrade};
@@ -31,6 +32,21 @@ impl Stream {
             upgrade: None,
             key_added: false,
         }
+    }
+
+    /// Removes the override header, and tells what it was where that matters still.
+    fn take_override(&self, balancer: &Balancer<Envoy>) -> Option<Vec<u8>> {
+        let header = &balancer.override_header;
+        let sent = match balancer.route_by {
+            RouteBy::Endpoint => None,
+            RouteBy::Cluster => self.get_http_request_header_bytes(header),
+        };
+        self.set_http_request_header(header, None);
+        if sent.is_some() {
+            // Envoy has looked for the route already, and may have found the cluster in it.
+            clear_route_cache();
+        }
+        sent
     }
 
     fn asks_for_websocket(&self) -> bool {
@@ -69,18 +85,27 @@ impl HttpContext for Stream {
             return Action::Continue;
         };
         // Before anything else: no client chooses a pod.
-        self.set_http_request_header(&balancer.override_header, None);
+        let sent = self.take_override(&balancer);
         if !self.asks_for_websocket() {
             return Action::Continue;
         }
         let cluster = property(&["xds", "cluster_name"]).unwrap_or_default();
-        let Some((index, _)) = balancer.service_of(&cluster) else {
-            return Action::Continue;
+        let decision = match balancer.route_by {
+            RouteBy::Endpoint => balancer
+                .service_of(&cluster)
+                .and_then(|(index, _)| Upgrade::to_endpoint(&balancer, index, abi::now())),
+            RouteBy::Cluster if is_from_header(&cluster, sent.as_deref()) => {
+                Upgrade::to_cluster(&balancer, abi::now())
+            }
+            RouteBy::Cluster => None,
         };
-        match Upgrade::decide(&balancer, index, abi::now()) {
-            Some(Decision::Proceed { pods, upgrade }) => {
-                if let Some(pods) = pods {
-                    self.set_http_request_header(&balancer.override_header, Some(&pods));
+        match decision {
+            Some(Decision::Proceed { header, upgrade }) => {
+                if let Some(header) = header {
+                    self.set_http_request_header(&balancer.override_header, Some(&header));
+                    if balancer.route_by == RouteBy::Cluster {
+                        clear_route_cache();
+                    }
                 }
                 self.complete_handshake(&balancer);
                 self.upgrade = Some(upgrade);
@@ -142,6 +167,18 @@ fn journey(chosen: Option<PodAddress>) -> Journey {
         attempts: usize::try_from(attempts).unwrap_or(usize::MAX),
         connect_failed: flags & UPSTREAM_CONNECTION_FAILURE != 0,
     }
+}
+
+/// Whether the route takes its cluster from the override header: then it has none yet, or the one
+/// that the client sent.
+fn is_from_header(cluster: &[u8], sent: Option<&[u8]>) -> bool {
+    let first = sent.and_then(|sent| sent.split(|byte| *byte == b',').next());
+    cluster.is_empty() || first.is_some_and(|first| first.trim_ascii() == cluster)
+}
+
+/// Has Envoy look for the route anew: since 1.33 it does not by itself when headers change.
+fn clear_route_cache() {
+    let _cleared = hostcalls::call_foreign_function("clear_route_cache", None);
 }
 
 fn property(path: &[&str]) -> Option<Vec<u8>> {
