@@ -54,14 +54,14 @@ impl Choice {
             .collect();
         let named = ranked.len().min(balancer.attempts);
         // `override_host` sends the n-th attempt to the n-th of them.
-        let names: Vec<&str> = ranked
+        let addresses: Vec<&str> = ranked
             .iter()
             .take(named)
             .map(|ranked| ranked.name.as_str())
             .collect();
         Some(Self {
             service: index,
-            header: (!names.is_empty()).then(|| names.join(",")),
+            header: (!addresses.is_empty()).then(|| addresses.join(",")),
             named,
             ranked,
         })

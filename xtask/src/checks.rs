@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use xshell::{Cmd, Shell, cmd};
 
-use crate::{envoy, wasm};
+use crate::{debian, envoy, wasm};
 
 /// Runs every check and test, and stops at the first that fails.
 pub(crate) fn run(shell: &Shell) -> Result<()> {
@@ -13,6 +13,7 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
     steps.command("format", &cmd!(shell, "cargo fmt --all --check"))?;
     steps.step("build", || wasm::build(shell))?;
     steps.step("envoy", || envoy::provide(shell))?;
+    steps.step("chromium", || provide_browser(shell))?;
     steps.command(
         "lints",
         &cmd!(
@@ -45,9 +46,16 @@ pub(crate) fn run_end_to_end(shell: &Shell, filter: &str) -> Result<()> {
     let mut steps = Steps::default();
     steps.step("build", || wasm::build(shell))?;
     steps.step("envoy", || envoy::provide(shell))?;
+    steps.step("chromium", || provide_browser(shell))?;
     steps.command("end-to-end tests", &end_to_end(shell, Some(filter)))?;
     steps.summarize();
     Ok(())
+}
+
+/// A browser, and what drives it.
+fn provide_browser(shell: &Shell) -> Result<()> {
+    debian::provide(shell, "chromium", "chromium")?;
+    debian::provide(shell, "chromedriver", "chromium-driver")
 }
 
 /// One test at a time: each has a whole Envoy and thousands of WebSockets.

@@ -11,6 +11,7 @@ use xshell::Shell;
 
 mod bench;
 mod checks;
+mod debian;
 mod demo;
 mod envoy;
 mod wasm;
