@@ -9,7 +9,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use anyhow::Context;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::task::block_in_place;
 use wsbalancer_backend::{Fleet, FleetConfig, Pod, raise_descriptor_limit};
 use wsbalancer_client::{Load, Report};
@@ -152,6 +152,17 @@ pub fn preloaded(count: usize, preload: &[u64]) -> FleetConfig {
 /// A count is trusted for six intervals, as by default.
 pub fn every(millis: u32) -> impl FnOnce(Sample) -> Sample {
     move |sample| sample.option("cacheTTL", Value::from(format!("{}ms", millis * 6)))
+}
+
+/// The plugin options of a filter that finds pods at once, asks each for its count, and then not
+/// again for long.
+///
+/// What happens while a poll is under way makes an estimate err by as much. Without polls
+/// WebSockets spread exactly.
+#[must_use]
+pub fn seldom(sample: Sample) -> Sample {
+    let discovery = json!({ "adminCluster": "envoy_admin", "interval": "100ms" });
+    every(60_000)(sample).option("discovery", discovery)
 }
 
 /// Asserts that nothing went wrong for any client.

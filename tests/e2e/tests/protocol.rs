@@ -16,12 +16,12 @@ use tokio::task::block_in_place;
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use wsbalancer_backend::{FleetConfig, Pod, RequestSeen};
-use wsbalancer_e2e::{PATIENCE, Stage, every, preloaded};
+use wsbalancer_e2e::{PATIENCE, Stage, every, preloaded, seldom};
 use wsbalancer_harness::{Envoy, Sample, wait_until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn websockets_over_http2_are_balanced_onto_http1_pods() -> Result<()> {
-    let stage = Stage::start(FleetConfig::local(3), every(200)).await?;
+    let stage = Stage::start(FleetConfig::local(3), seldom).await?;
     stage.until_usable(3)?;
     let mut live = Vec::new();
     // A connection stays with one worker.
