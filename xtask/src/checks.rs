@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use xshell::{Cmd, Shell, cmd};
 
+use crate::compose::{self, Outcome};
 use crate::{debian, envoy, wasm};
 
 /// Runs every check and test, and stops at the first that fails.
@@ -37,6 +38,16 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
         &cmd!(shell, "cargo doc --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings"),
     )?;
     steps.command("end-to-end tests", &end_to_end(shell, None))?;
+    steps.compose(shell)?;
+    steps.summarize();
+    Ok(())
+}
+
+/// Tries only docker-compose.yml.
+pub(crate) fn run_compose(shell: &Shell) -> Result<()> {
+    let mut steps = Steps::default();
+    steps.step("envoy", || envoy::provide(shell))?;
+    steps.compose(shell)?;
     steps.summarize();
     Ok(())
 }
@@ -66,9 +77,14 @@ fn end_to_end<'a>(shell: &'a Shell, filter: Option<&str>) -> Cmd<'a> {
     )
 }
 
-/// The steps that passed so far, and how long each took.
+/// The steps that passed so far.
 #[derive(Default)]
-struct Steps(Vec<(&'static str, Duration)>);
+struct Steps {
+    /// How long each took.
+    passed: Vec<(&'static str, Duration)>,
+    /// What could not be done here.
+    left_out: Vec<&'static str>,
+}
 
 impl Steps {
     fn command(&mut self, name: &'static str, command: &Cmd<'_>) -> Result<()> {
@@ -79,14 +95,31 @@ impl Steps {
         println!("\n── {name}");
         let start = Instant::now();
         step().with_context(|| format!("`{name}` failed"))?;
-        self.0.push((name, start.elapsed()));
+        self.passed.push((name, start.elapsed()));
+        Ok(())
+    }
+
+    fn compose(&mut self, shell: &Shell) -> Result<()> {
+        let mut outcome = Outcome::LeftOut;
+        self.step("docker-compose", || {
+            outcome = compose::run(shell)?;
+            Ok(())
+        })?;
+        if matches!(outcome, Outcome::LeftOut) {
+            self.passed.pop();
+            self.left_out
+                .push("docker-compose: there is no Docker Engine");
+        }
         Ok(())
     }
 
     fn summarize(&self) {
         println!("\nall passed:");
-        for (name, time) in &self.0 {
+        for (name, time) in &self.passed {
             println!("  {:>6.1} s  {name}", time.as_secs_f64());
+        }
+        for reason in &self.left_out {
+            println!("  LEFT OUT  {reason}");
         }
     }
 }

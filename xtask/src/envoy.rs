@@ -42,6 +42,11 @@ pub(crate) fn provide(shell: &Shell) -> Result<()> {
     Ok(())
 }
 
+/// The Envoy that [`provide`] has made sure of.
+pub(crate) fn binary() -> PathBuf {
+    std::env::var_os(OVERRIDE).map_or_else(|| PathBuf::from(BINARY), PathBuf::from)
+}
+
 fn download(shell: &Shell) -> Result<()> {
     let directory = Path::new(BINARY)
         .parent()

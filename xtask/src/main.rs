@@ -11,6 +11,7 @@ use xshell::Shell;
 
 mod bench;
 mod checks;
+mod compose;
 mod debian;
 mod demo;
 mod envoy;
@@ -42,6 +43,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Try docker-compose.yml on the machine's Docker Engine.
+    Compose,
     /// Run every check and test, or with a filter only the end-to-end tests that match it.
     Test {
         /// Part of the names of end-to-end tests.
@@ -60,6 +63,7 @@ fn main() -> Result<()> {
         Command::Envoy => envoy::provide(&shell),
         Command::Demo { keep } => demo::run(&shell, keep),
         Command::Bench { arguments } => bench::run(&shell, &arguments),
+        Command::Compose => checks::run_compose(&shell),
         Command::Test { filter: None } => checks::run(&shell),
         Command::Test {
             filter: Some(filter),

@@ -2,6 +2,8 @@
 //! gateway.
 
 use std::fmt;
+use std::io;
+use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -13,6 +15,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
+use tokio::net::lookup_host;
 use tokio::time::timeout;
 
 /// Where pods serve their count unless told otherwise.
@@ -35,6 +38,21 @@ pub struct Pods {
 }
 
 impl Pods {
+    /// The same pods with addresses in place of names. A name that has several, such as that of a
+    /// headless service, stands for as many pods; one that can't be resolved stays.
+    pub async fn resolved(mut self) -> Self {
+        let mut resolved = Vec::new();
+        for address in self.addresses {
+            match address.resolve().await {
+                Ok(addresses) => resolved.extend(addresses),
+                // Whoever asks it will tell.
+                Err(_) => resolved.push(address),
+            }
+        }
+        self.addresses = resolved;
+        self
+    }
+
     /// Asks all pods at once for the WebSockets they have open.
     ///
     /// The answers come in the order of the addresses.
@@ -152,6 +170,20 @@ impl FromStr for PodAddress {
     }
 }
 
+impl PodAddress {
+    async fn resolve(&self) -> io::Result<Vec<Self>> {
+        let mut addresses: Vec<SocketAddr> = lookup_host(self.0.as_str()).await?.collect();
+        // A pod with an address of each kind is one pod.
+        if addresses.iter().any(SocketAddr::is_ipv4) {
+            addresses.retain(SocketAddr::is_ipv4);
+        }
+        addresses.sort_unstable();
+        addresses.dedup();
+        let parsed = addresses.iter().map(|address| address.to_string().parse());
+        parsed.collect::<Result<_, _>>().map_err(io::Error::other)
+    }
+}
+
 impl fmt::Display for PodAddress {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(formatter)
@@ -161,6 +193,20 @@ impl fmt::Display for PodAddress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn names_become_addresses_and_what_has_none_stays() {
+        let pods = Pods {
+            addresses: ["localhost:80", "[::1]:81", "nowhere.invalid:82"]
+                .map(|text| text.parse().expect(text))
+                .into(),
+            metric_path: PathAndQuery::from_static("/metric"),
+            timeout: Duration::from_secs(1),
+        };
+        let resolved = pods.resolved().await.addresses;
+        let texts: Vec<String> = resolved.iter().map(PodAddress::to_string).collect();
+        assert_eq!(texts, ["127.0.0.1:80", "[::1]:81", "nowhere.invalid:82"]);
+    }
 
     #[test]
     fn an_address_has_a_host_and_a_port() {

@@ -137,7 +137,7 @@ pub(crate) struct Arguments {
     #[arg(value_parser = humantime::parse_duration)]
     message_timeout: Duration,
 
-    /// Pods to ask for their counts, HOST:PORT each; repeatable
+    /// Pods to ask for their counts, HOST:PORT each; a name means all its addresses; repeatable
     #[arg(
         long,
         value_name = "ADDR,…",

@@ -108,7 +108,7 @@ impl PodCounts {
 }
 
 async fn open(arguments: &Arguments, stop: &CancellationToken, progress: &Progress) -> Opened {
-    let pods = arguments.pods();
+    let pods = arguments.pods().resolved().await;
     let before = pods.count().await;
     let held = arguments
         .load()

@@ -1,0 +1,34 @@
+# The images of docker-compose.yml. One build makes the filter and both programs.
+
+FROM rust:1.95-slim-bookworm AS build
+WORKDIR /src
+COPY . .
+# The filter first: it fails faster.
+RUN cargo xtask build \
+    && cargo build --locked --package wsbalancer-backend --package wsbalancer-client
+
+FROM debian:bookworm-slim AS pod
+COPY --from=build /src/target/debug/wsbalancer-backend /usr/local/bin/
+USER 65532:65532
+EXPOSE 8080
+# A container is a pod: it goes by the container's name and address.
+CMD ["sh", "-c", "POD_NAME=$(hostname) POD_IP=$(hostname -i) exec wsbalancer-backend --listen 0.0.0.0:8080"]
+HEALTHCHECK --interval=2s --timeout=2s --retries=5 \
+    CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/8080 && printf 'GET /metric HTTP/1.0\\r\\n\\r\\n' >&3 && grep -q agentsConnections <&3"]
+
+FROM debian:bookworm-slim AS client
+COPY --from=build /src/target/debug/wsbalancer-client /usr/local/bin/
+USER 65532:65532
+ENTRYPOINT ["wsbalancer-client"]
+CMD ["--help"]
+
+FROM envoyproxy/envoy:v1.40.0 AS envoy
+COPY --from=build /src/target/wsbalancer.wasm /etc/envoy/wsbalancer.wasm
+COPY envoy/compose.yaml /etc/envoy/envoy.yaml
+USER 101:101
+EXPOSE 10000
+# The image's own entry point changes to a user of its choice, for which it has to be root.
+ENTRYPOINT ["envoy", "--config-path", "/etc/envoy/envoy.yaml"]
+CMD []
+HEALTHCHECK --interval=2s --timeout=2s --retries=15 \
+    CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/9901 && printf 'GET /ready HTTP/1.1\\r\\nhost: admin\\r\\nconnection: close\\r\\n\\r\\n' >&3 && grep -q LIVE <&3"]

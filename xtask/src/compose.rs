@@ -1,0 +1,258 @@
+//! docker-compose.yml, tried as it stands: pods, an Envoy and clients in containers, pods that come
+//! and one that is killed.
+
+use std::env;
+use std::process;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+use xshell::{Cmd, Shell, cmd};
+
+mod images;
+
+/// Set where a missing engine is a failure, as in CI.
+const REQUIRED: &str = "WSBALANCER_REQUIRE_DOCKER";
+
+/// Whether the file was tried.
+pub(crate) enum Outcome {
+    Tried,
+    /// There is no engine to try it on.
+    LeftOut,
+}
+
+/// Tries the file on the machine's Docker Engine.
+pub(crate) fn run(shell: &Shell) -> Result<Outcome> {
+    let engine = cmd!(shell, "docker version")
+        .quiet()
+        .ignore_stdout()
+        .ignore_stderr();
+    if engine.run().is_err() {
+        ensure!(
+            env::var_os(REQUIRED).is_none(),
+            "{REQUIRED} is set, and there is no Docker Engine"
+        );
+        return Ok(Outcome::LeftOut);
+    }
+    images::provide(shell)?;
+    let project = Project::new(shell)?;
+    let tried = project.try_out();
+    if tried.is_err() {
+        // Why the containers did what they did.
+        let _shown = project.compose(["logs", "--tail", "40"]).run();
+    }
+    let taken_down = project.take_down();
+    tried.and(taken_down)?;
+    Ok(Outcome::Tried)
+}
+
+/// The services of the file under a name that nobody else uses.
+struct Project<'a> {
+    shell: &'a Shell,
+    name: String,
+    /// The program, and the plugin's name where it is one.
+    compose: (&'static str, Option<&'static str>),
+}
+
+impl<'a> Project<'a> {
+    fn new(shell: &'a Shell) -> Result<Self> {
+        let compose = [("docker", Some("compose")), ("docker-compose", None)]
+            .into_iter()
+            .find(|(program, plugin)| {
+                let version = cmd!(shell, "{program} {plugin...} version").quiet();
+                version.ignore_stdout().ignore_stderr().run().is_ok()
+            })
+            .context("there is neither `docker compose` nor `docker-compose`")?;
+        Ok(Self {
+            shell,
+            name: format!("wsbalancer-test-{}", process::id()),
+            compose,
+        })
+    }
+
+    fn compose<const N: usize>(&self, arguments: [&str; N]) -> Cmd<'a> {
+        let (shell, name) = (self.shell, &self.name);
+        let (program, plugin) = self.compose;
+        cmd!(shell, "{program} {plugin...} --project-name {name}")
+            .args(arguments)
+            // A port that the system chooses: the usual one may be in use.
+            .env("WSBALANCER_PORT", "0")
+    }
+
+    fn try_out(&self) -> Result<()> {
+        self.compose([
+            "up", "--build", "--detach", "--scale", "pod=3", "pod", "envoy",
+        ])
+        .run()?;
+        self.compose(["build", "client"]).run()?;
+        let report = self.client(&["--connections", "200", "--max-imbalance", "1.05"])?;
+        expect(&report, "/connections/opened", 200)?;
+
+        // The next ones find the pods that are new empty, and 200 WebSockets on the others.
+        let first = self.hold(200)?;
+        self.scale(6)?;
+        let report = self.client(&[
+            "--connections",
+            "300",
+            "--rate",
+            "100",
+            "--max-imbalance",
+            "1.05",
+        ])?;
+        expect(&report, "/connections/failed", 0)?;
+        let cmd_shell = self.shell;
+        cmd!(cmd_shell, "docker rm --force {first}")
+            .ignore_stdout()
+            .run()?;
+
+        self.kill_one_under_load()
+    }
+
+    /// Runs the client to its end; what it reports.
+    fn client(&self, arguments: &[&str]) -> Result<Value> {
+        let client = self.run_client(["run", "--rm", "-T", "client"], arguments);
+        let output = client.ignore_status().output()?;
+        let report = String::from_utf8_lossy(&output.stdout).into_owned();
+        ensure!(
+            output.status.success(),
+            "the client is not content: {report}"
+        );
+        serde_json::from_str(&report).with_context(|| format!("no report: {report}"))
+    }
+
+    /// Starts a client that opens WebSockets and holds them; its container.
+    fn hold(&self, websockets: u32) -> Result<String> {
+        let connections = websockets.to_string();
+        let client = self.run_client(
+            ["run", "--detach", "client"],
+            &["--connections", &connections, "--keep"],
+        );
+        let output = client.read()?;
+        let container = output
+            .lines()
+            .last()
+            .context("a container's name")?
+            .to_owned();
+        self.until_logged(&container, "\"opened\"")?;
+        Ok(container)
+    }
+
+    fn run_client<const N: usize>(&self, run: [&str; N], arguments: &[&str]) -> Cmd<'a> {
+        self.compose(run)
+            .args(["ws://envoy:10000/", "--pods", "pod:8080", "--json"])
+            .args(arguments)
+    }
+
+    /// Waits until the container has written `text`.
+    fn until_logged(&self, container: &str, text: &str) -> Result<()> {
+        let shell = self.shell;
+        let log = cmd!(shell, "docker logs {container}")
+            .quiet()
+            .ignore_stderr();
+        wait_until(text, || Ok(log.read()?.contains(text)))
+    }
+
+    /// Has so many pods, of all of which the filter knows.
+    fn scale(&self, pods: u32) -> Result<()> {
+        let scale = format!("pod={pods}");
+        self.compose([
+            "up",
+            "--detach",
+            "--no-recreate",
+            "--scale",
+            &scale,
+            "pod",
+            "envoy",
+        ])
+        .run()?;
+        self.until_usable(pods)
+    }
+
+    fn until_usable(&self, pods: u32) -> Result<()> {
+        let ask = get(9901, "/stats?filter=pods_usable");
+        let stats = self
+            .compose(["exec", "-T", "envoy", "bash", "-c", &ask])
+            .quiet();
+        let usable = format!("pods_usable: {pods}\n");
+        wait_until(&usable, || {
+            Ok(format!("{}\n", stats.read()?).contains(&usable))
+        })
+    }
+
+    /// A pod is killed while WebSockets are opened: its own are lost, and nobody else notices.
+    fn kill_one_under_load(&self) -> Result<()> {
+        let shell = self.shell;
+        let pods = self.compose(["ps", "-q", "pod"]).read()?;
+        let pod = pods.lines().next().context("a pod")?;
+        let client = self.run_client(
+            ["run", "--detach", "client"],
+            &["--connections", "600", "--rate", "100", "--messages", "0"],
+        );
+        let output = client.read()?;
+        let container = output.lines().last().context("a container's name")?;
+        let ask = get(8080, "/metric");
+        let count = cmd!(shell, "docker exec {pod} bash -c {ask}").quiet();
+        wait_until("WebSockets on the pod", || {
+            Ok(!count.read()?.contains("\"agentsConnections\":0"))
+        })?;
+        cmd!(shell, "docker kill {pod}").ignore_stdout().run()?;
+        // It exits with 1, because of the WebSockets that the pod had.
+        cmd!(shell, "docker wait {container}")
+            .ignore_stdout()
+            .run()?;
+        let report = cmd!(shell, "docker logs {container}")
+            .ignore_stderr()
+            .read()?;
+        let report: Value = serde_json::from_str(&report).context("no report")?;
+        cmd!(shell, "docker rm --force {container}")
+            .ignore_stdout()
+            .run()?;
+        expect(&report, "/connections/opened", 600)?;
+        expect(&report, "/connections/failed", 0)
+    }
+
+    /// Takes everything down, and makes sure that nothing is left.
+    fn take_down(&self) -> Result<()> {
+        let (shell, name) = (self.shell, &self.name);
+        self.compose(["down", "--volumes", "--remove-orphans"])
+            .run()?;
+        let label = format!("label=com.docker.compose.project={name}");
+        for kind in ["container", "network", "volume"] {
+            let all = (kind == "container").then_some("--all");
+            let left = cmd!(shell, "docker {kind} ls {all...} --quiet --filter {label}").read()?;
+            ensure!(left.is_empty(), "a {kind} is left: {left}");
+        }
+        Ok(())
+    }
+}
+
+/// A script for bash that asks a port of its container: there is no curl in the images.
+fn get(port: u16, path: &str) -> String {
+    format!(
+        "exec 3<>/dev/tcp/127.0.0.1/{port} && printf 'GET {path} HTTP/1.1\\r\\nhost: container\\r\\n\
+         connection: close\\r\\n\\r\\n' >&3 && cat <&3"
+    )
+}
+
+fn expect(report: &Value, place: &str, number: u64) -> Result<()> {
+    let found = report.pointer(place).and_then(Value::as_u64);
+    if found != Some(number) {
+        bail!("{place} is not {number}: {report:#}");
+    }
+    Ok(())
+}
+
+/// Waits for what containers do in their own time.
+fn wait_until(what: &str, mut condition: impl FnMut() -> Result<bool>) -> Result<()> {
+    const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+    let mut failure = None;
+    wsbalancer_harness::wait_until(what, PATIENCE, || match condition() {
+        Ok(true) => Some(()),
+        Ok(false) => None,
+        // A container that is about to start can't be asked yet.
+        Err(error) => {
+            failure = Some(error);
+            None
+        }
+    })
+    .map_err(|error| failure.map_or(error, |failure| failure.context("waited in vain")))
+}
