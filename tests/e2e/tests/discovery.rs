@@ -149,6 +149,8 @@ async fn a_pod_that_fails_the_active_health_check_gets_nothing_new() -> Result<(
         sample.cluster()["health_checks"] = json!([{
             "timeout": "1s",
             "interval": "0.1s",
+            // By default a cluster without traffic is checked once a minute.
+            "no_traffic_interval": "0.1s",
             "unhealthy_threshold": 1,
             "healthy_threshold": 1,
             "http_health_check": { "path": "/healthy" },

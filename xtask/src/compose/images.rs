@@ -7,16 +7,17 @@
 //! does.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use xshell::{Shell, cmd};
 
 use crate::{debian, envoy};
 
 const DOCKERFILE: &str = "Dockerfile";
 const STAND_IN: &str = "LABEL wsbalancer.stand-in=true";
-const ROOTS: &str = "target/images";
+const FOLDER: &str = "target/images";
+const DEBIAN: &str = "debian:bookworm-slim";
 const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// Makes sure that the engine has every base image.
@@ -51,70 +52,66 @@ fn bases(dockerfile: &str) -> Vec<&str> {
 
 fn stand_in(shell: &Shell, image: &str) -> Result<()> {
     let (name, _) = image.split_once(':').context("an image has a tag")?;
+    let folder = Path::new(FOLDER).join(name);
+    shell.remove_path(&folder)?;
+    shell.create_dir(&folder)?;
     match name {
-        "debian" => import(shell, image, &root(shell, "debian", &[])?, &[]),
+        "debian" => bootstrap(shell, image, &folder)?,
         "envoyproxy/envoy" => {
-            let root = root(shell, "envoy", &[])?;
-            fs::copy(envoy::binary(), root.join("usr/local/bin/envoy"))?;
-            import(shell, image, &root, &["ENTRYPOINT [\"envoy\"]"])
+            shell.copy_file(envoy::binary(), &folder)?;
+            build(shell, image, &folder, ENVOY)?;
         }
         "rust" => {
-            let root = root(shell, "rust", &["ca-certificates", "gcc", "libc6-dev"])?;
-            fs::copy(
-                CERTIFICATES,
-                root.join(CERTIFICATES.trim_start_matches('/')),
-            )?;
-            copy_toolchain(shell, &root.join("usr/local"))?;
-            import(shell, image, &root, &[])
+            let toolchain = cmd!(shell, "rustc --print sysroot").read()?;
+            cmd!(
+                shell,
+                "cp --recursive --dereference {toolchain}/bin {toolchain}/lib {folder}"
+            )
+            .run()?;
+            shell.copy_file(CERTIFICATES, &folder)?;
+            build(shell, image, &folder, RUST)?;
         }
-        _ => anyhow::bail!("nobody knows what it is made of"),
+        _ => bail!("nobody knows what it is made of"),
     }
-}
-
-/// A folder with a minimal Debian and these packages.
-fn root(shell: &Shell, name: &str, packages: &[&str]) -> Result<PathBuf> {
-    debian::provide(shell, "debootstrap", "debootstrap")?;
-    shell.create_dir(ROOTS)?;
-    let root = Path::new(ROOTS).join(name);
-    shell.remove_path(&root)?;
-    let include: Vec<String> = (!packages.is_empty())
-        .then(|| format!("--include={}", packages.join(",")))
-        .into_iter()
-        .collect();
-    cmd!(
-        shell,
-        "debootstrap --variant=minbase {include...} bookworm {root}"
-    )
-    .ignore_stdout()
-    .run()?;
-    Ok(root)
-}
-
-/// The compiler and cargo, without what only rustup needs and without documentation.
-fn copy_toolchain(shell: &Shell, destination: &Path) -> Result<()> {
-    let sysroot = cmd!(shell, "rustc --print sysroot").read()?;
-    for part in ["bin", "lib"] {
-        cmd!(
-            shell,
-            "cp --recursive --dereference {sysroot}/{part} {destination}"
-        )
-        .run()?;
-    }
+    shell.remove_path(&folder)?;
     Ok(())
 }
 
-fn import(shell: &Shell, image: &str, root: &Path, changes: &[&str]) -> Result<()> {
-    let changes = changes
-        .iter()
-        .chain(&[STAND_IN])
-        .flat_map(|change| ["--change", change]);
-    let archive = root.with_extension("tar");
-    cmd!(shell, "tar --create --file {archive} --directory {root} .").run()?;
-    cmd!(shell, "docker import {changes...} {archive} {image}")
+const ENVOY: &str = r#"
+COPY envoy /usr/local/bin/
+ENTRYPOINT ["envoy"]
+"#;
+
+const RUST: &str = "
+RUN apt-get update \\
+    && apt-get install --yes --no-install-recommends ca-certificates gcc libc6-dev
+COPY ca-certificates.crt /etc/ssl/certs/
+COPY bin /usr/local/bin
+COPY lib /usr/local/lib
+";
+
+/// Makes an image of a minimal Debian.
+fn bootstrap(shell: &Shell, image: &str, folder: &Path) -> Result<()> {
+    debian::provide(shell, "debootstrap", "debootstrap")?;
+    let root = folder.join("root");
+    let archive = folder.join("root.tar");
+    cmd!(shell, "debootstrap --variant=minbase bookworm {root}")
         .ignore_stdout()
         .run()?;
-    shell.remove_path(&archive)?;
-    shell.remove_path(root)?;
+    cmd!(shell, "tar --create --file {archive} --directory {root} .").run()?;
+    cmd!(shell, "docker import --change {STAND_IN} {archive} {image}")
+        .ignore_stdout()
+        .run()?;
+    Ok(())
+}
+
+/// Builds an image on Debian's from the files in `folder`.
+fn build(shell: &Shell, image: &str, folder: &Path, steps: &str) -> Result<()> {
+    let dockerfile = format!("FROM {DEBIAN}\n{STAND_IN}\n{steps}");
+    shell.write_file(folder.join("Dockerfile"), dockerfile)?;
+    cmd!(shell, "docker build --quiet --tag {image} {folder}")
+        .ignore_stdout()
+        .run()?;
     Ok(())
 }
 
