@@ -24,7 +24,7 @@ CMD ["--help"]
 
 FROM envoyproxy/envoy:v1.40.0 AS envoy
 COPY --from=build /src/target/wsbalancer.wasm /etc/envoy/wsbalancer.wasm
-COPY envoy/compose.yaml /etc/envoy/envoy.yaml
+COPY envoy/dns.yaml /etc/envoy/envoy.yaml
 USER 101:101
 EXPOSE 10000
 # The image's own entry point changes to a user of its choice, for which it has to be root.

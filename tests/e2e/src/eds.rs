@@ -53,6 +53,13 @@ impl Endpoint {
         self
     }
 
+    /// Sets metadata of its own for a part of Envoy, such as `envoy.transport_socket_match`.
+    #[must_use]
+    pub fn metadata(mut self, part: &str, fields: &Value) -> Self {
+        self.fields["metadata"]["filter_metadata"][part] = fields.clone();
+        self
+    }
+
     /// Sets its priority.
     #[must_use]
     pub fn priority(mut self, priority: u32) -> Self {
@@ -90,8 +97,11 @@ impl EdsFile {
         if let Some(fields) = fields.as_object_mut() {
             fields.remove("load_assignment");
         }
+        // A name of its own is what an Envoy needs for any discovery service.
         let sample = sample.edit(|configuration| {
-            configuration["node"] = json!({ "id": "test", "cluster": "test" });
+            if configuration["node"].is_null() {
+                configuration["node"] = json!({ "id": "test", "cluster": "test" });
+            }
         });
         Ok((eds, sample))
     }

@@ -2,7 +2,9 @@
 //!
 //! The tests load the module as Envoy does and never link the filter.
 
+pub mod authority;
 pub mod eds;
+pub mod istio;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -14,6 +16,9 @@ use tokio::task::block_in_place;
 use wsbalancer_backend::{Fleet, FleetConfig, Pod, raise_descriptor_limit};
 use wsbalancer_client::{Load, Report};
 use wsbalancer_harness::{Envoy, Options, Sample, wait_until};
+
+/// The root of the workspace.
+pub const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 /// How long a test waits for what must happen. It is no bound on speed: a machine under load
 /// may take its time, and a test that waits in vain has failed anyway.

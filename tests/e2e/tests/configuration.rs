@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tokio::task::block_in_place;
 use wsbalancer_backend::{Fleet, FleetConfig, Pod};
 use wsbalancer_client::{Held, imbalance};
-use wsbalancer_e2e::{PATIENCE, Stage, addresses, assert_all_well, load, seldom};
+use wsbalancer_e2e::{PATIENCE, ROOT, Stage, addresses, assert_all_well, load, seldom};
 use wsbalancer_harness::{Envoy, Sample, wait_until};
 
 /// Fields of the plugin configuration, and what the log says of them.
@@ -173,7 +173,7 @@ fn with_every_option(mut sample: Sample, form: &str) -> Sample {
 
 #[test]
 fn every_file_of_the_project_is_accepted() -> Result<()> {
-    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
+    let root = Path::new(ROOT);
     let files: Vec<PathBuf> = fs::read_dir(root.join("envoy"))?
         .map(|entry| Ok(entry?.path()))
         .collect::<Result<_>>()?;

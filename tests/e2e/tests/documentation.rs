@@ -2,16 +2,14 @@
 //! and log lines are those it lists.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use tokio::task::block_in_place;
 use wsbalancer_backend::Fleet;
-use wsbalancer_e2e::{PATIENCE, Stage, addresses, assert_all_well, preloaded};
+use wsbalancer_e2e::{PATIENCE, ROOT, Stage, addresses, assert_all_well, preloaded};
 use wsbalancer_harness::{Envoy, Sample};
 
-const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 const README: &str = include_str!("../../../README.md");
 
 /// The README's YAML block that begins with the comment `# {title}:`, by `indent` spaces.
@@ -60,11 +58,7 @@ admin:
         cluster = snippet("In the cluster", 4)?,
         admin_cluster = snippet("Among the clusters", 2)?,
     );
-    let file = tempfile::NamedTempFile::new()?;
-    fs::write(&file, configuration)?;
-    Ok(Sample::load(&file)?
-        .wasm(Path::new(ROOT).join("target/wsbalancer.wasm"))
-        .on_free_ports())
+    Ok(Sample::parse(&configuration)?.ready_to_run())
 }
 
 /// That Envoy, before pods that report `preload`.

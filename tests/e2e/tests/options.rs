@@ -6,42 +6,15 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use futures_util::SinkExt;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::SanType;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
-use wsbalancer_backend::{FleetConfig, HandshakeBehavior, Pod, Tls};
+use wsbalancer_backend::{FleetConfig, HandshakeBehavior, Pod};
+use wsbalancer_e2e::authority::Authority;
 use wsbalancer_e2e::{PATIENCE, Stage, assert_all_well, every, preloaded, seldom};
 use wsbalancer_harness::Sample;
-
-/// Somebody who vouches for pods.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
-
-impl Authority {
-    fn new() -> Result<Self> {
-        let mut params = CertificateParams::default();
-        // A certificate whose subject is its issuer would be taken for a self-signed one.
-        let name = &mut params.distinguished_name;
-        name.push(DnType::CommonName, "authority");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Ok(Self(CertifiedIssuer::self_signed(
-            params,
-            KeyPair::generate()?,
-        )?))
-    }
-
-    /// A pod's certificate for the name `chat`.
-    fn vouch(&self) -> Result<Tls> {
-        let key = KeyPair::generate()?;
-        let params = CertificateParams::new(["chat".to_owned()])?;
-        Ok(Tls {
-            certificates: params.signed_by(&key, &self.0)?.pem(),
-            key: key.serialize_pem(),
-            client_authorities: None,
-        })
-    }
-}
 
 /// Two pods on TLS, for the second of which the wrong authority vouches.
 async fn tls_stage(
@@ -50,8 +23,9 @@ async fn tls_stage(
 ) -> Result<Stage> {
     let (right, wrong) = (Authority::new()?, Authority::new()?);
     let mut fleet = FleetConfig::local(2);
-    fleet.pods[0].tls = Some(right.vouch()?);
-    fleet.pods[1].tls = Some(wrong.vouch()?);
+    let name = SanType::DnsName("chat".try_into()?);
+    fleet.pods[0].tls = Some(right.vouch(name.clone())?);
+    fleet.pods[1].tls = Some(wrong.vouch(name)?);
     let validation = validation(&right);
     Stage::start(fleet, |mut sample| {
         sample.cluster()["transport_socket"] = json!({
@@ -70,7 +44,7 @@ async fn tls_stage(
 async fn tls_verify_on_refuses_a_pod_with_a_wrong_certificate() -> Result<()> {
     let validation = |right: &Authority| {
         json!({ "validation_context": {
-            "trusted_ca": { "inline_string": right.0.pem() },
+            "trusted_ca": { "inline_string": right.pem() },
             "match_typed_subject_alt_names": [{ "san_type": "DNS", "matcher": { "exact": "chat" } }],
         }})
     };

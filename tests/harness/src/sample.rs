@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 use crate::workspace;
 
 const FILTER: &str = "wsbalancer";
-const ADMIN_CLUSTER: &str = "envoy_admin";
 
 // The places in the configuration, as JSON pointers (RFC 6901), each from the one above it.
 const ADMIN_ADDRESS: &str = "/admin/address/socket_address";
@@ -43,8 +42,7 @@ impl Sample {
     /// # Errors
     /// When the sample can't be read.
     pub fn standard() -> anyhow::Result<Self> {
-        let sample = Self::load(workspace::sample())?;
-        Ok(sample.wasm(workspace::filter()).on_free_ports())
+        Ok(Self::load(workspace::sample())?.ready_to_run())
     }
 
     /// A sample from a YAML or JSON file, as it is.
@@ -59,7 +57,11 @@ impl Sample {
             .with_context(|| format!("can't load the sample {}", path.display()))
     }
 
-    fn parse(yaml: &str) -> anyhow::Result<Self> {
+    /// A sample from YAML or JSON text, as it is.
+    ///
+    /// # Errors
+    /// When it is not in the shape of the project's sample.
+    pub fn parse(yaml: &str) -> anyhow::Result<Self> {
         let mut configuration: Value = serde_saphyr::from_str(yaml)?;
         for place in [ADMIN_ADDRESS, FIRST_CLUSTER, FIRST_LISTENER] {
             ensure!(
@@ -84,6 +86,15 @@ impl Sample {
         Ok(Self { configuration })
     }
 
+    /// With the filter as `cargo xtask` builds it, and on free ports of 127.0.0.1.
+    ///
+    /// # Panics
+    /// After [`without_filter`](Self::without_filter).
+    #[must_use]
+    pub fn ready_to_run(self) -> Self {
+        self.wasm(workspace::filter()).on_free_ports()
+    }
+
     /// Takes the filter from a file.
     ///
     /// # Panics
@@ -104,13 +115,22 @@ impl Sample {
         self.admin(free)
     }
 
-    /// Puts the admin interface on an address, where the cluster `envoy_admin` finds it, too.
+    /// Puts the admin interface on an address, where the filter's discovery finds it, too.
     pub(crate) fn admin(mut self, address: SocketAddr) -> Self {
         self.configuration["admin"]["address"] = socket_address(address);
-        if let Some(cluster) = cluster_among(&mut self.configuration, ADMIN_CLUSTER) {
+        if let Some(name) = self.admin_cluster()
+            && let Some(cluster) = cluster_among(&mut self.configuration, &name)
+        {
             cluster["load_assignment"]["endpoints"] = endpoints(&[address]);
         }
         self
+    }
+
+    /// The cluster that the filter asks for its pods, if it asks.
+    fn admin_cluster(&mut self) -> Option<String> {
+        let filter = filter_among(self.connection_manager())?;
+        let discovery = &filter.pointer(PLUGIN_CONFIGURATION)?["discovery"];
+        discovery["adminCluster"].as_str().map(str::to_owned)
     }
 
     /// Whether the admin interface has no address before the start.
