@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use xshell::{Cmd, Shell, cmd};
 
-use crate::compose::{self, Outcome};
-use crate::{debian, envoy, wasm};
+use crate::{compose, debian, docker, envoy, image, wasm};
 
 /// Runs every check and test, and stops at the first that fails.
 pub(crate) fn run(shell: &Shell) -> Result<()> {
@@ -38,16 +37,16 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
         &cmd!(shell, "cargo doc --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings"),
     )?;
     steps.command("end-to-end tests", &end_to_end(shell, None))?;
-    steps.compose(shell)?;
+    steps.docker(shell)?;
     steps.summarize();
     Ok(())
 }
 
-/// Tries only docker-compose.yml.
-pub(crate) fn run_compose(shell: &Shell) -> Result<()> {
+/// Tries only what is for the Docker Engine.
+pub(crate) fn run_docker(shell: &Shell) -> Result<()> {
     let mut steps = Steps::default();
     steps.step("envoy", || envoy::provide(shell))?;
-    steps.compose(shell)?;
+    steps.docker(shell)?;
     steps.summarize();
     Ok(())
 }
@@ -99,16 +98,13 @@ impl Steps {
         Ok(())
     }
 
-    fn compose(&mut self, shell: &Shell) -> Result<()> {
-        let mut outcome = Outcome::LeftOut;
-        self.step("docker-compose", || {
-            outcome = compose::run(shell)?;
-            Ok(())
-        })?;
-        if matches!(outcome, Outcome::LeftOut) {
-            self.passed.pop();
+    fn docker(&mut self, shell: &Shell) -> Result<()> {
+        if docker::is_there(shell)? {
+            self.step("image", || image::try_out(shell))?;
+            self.step("docker-compose", || compose::try_out(shell))?;
+        } else {
             self.left_out
-                .push("docker-compose: there is no Docker Engine");
+                .push("image and docker-compose: there is no Docker Engine");
         }
         Ok(())
     }

@@ -1,7 +1,6 @@
 //! docker-compose.yml, tried as it stands: pods, an Envoy and clients in containers, pods that come
 //! and one that is killed.
 
-use std::env;
 use std::process;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -10,29 +9,8 @@ use xshell::{Cmd, Shell, cmd};
 
 mod images;
 
-/// Set where a missing engine is a failure, as in CI.
-const REQUIRED: &str = "WSBALANCER_REQUIRE_DOCKER";
-
-/// Whether the file was tried.
-pub(crate) enum Outcome {
-    Tried,
-    /// There is no engine to try it on.
-    LeftOut,
-}
-
 /// Tries the file on the machine's Docker Engine.
-pub(crate) fn run(shell: &Shell) -> Result<Outcome> {
-    let engine = cmd!(shell, "docker version")
-        .quiet()
-        .ignore_stdout()
-        .ignore_stderr();
-    if engine.run().is_err() {
-        ensure!(
-            env::var_os(REQUIRED).is_none(),
-            "{REQUIRED} is set, and there is no Docker Engine"
-        );
-        return Ok(Outcome::LeftOut);
-    }
+pub(crate) fn try_out(shell: &Shell) -> Result<()> {
     images::provide(shell)?;
     let project = Project::new(shell)?;
     let tried = project.try_out();
@@ -41,8 +19,7 @@ pub(crate) fn run(shell: &Shell) -> Result<Outcome> {
         let _shown = project.compose(["logs", "--tail", "40"]).run();
     }
     let taken_down = project.take_down();
-    tried.and(taken_down)?;
-    Ok(Outcome::Tried)
+    tried.and(taken_down)
 }
 
 /// The services of the file under a name that nobody else uses.

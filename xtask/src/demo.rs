@@ -11,10 +11,8 @@ use serde_json::Value;
 use wsbalancer_harness::{Envoy, Sample};
 use xshell::{Shell, cmd};
 
-use self::children::{Children, Family};
+use crate::children::{Children, Family};
 use crate::{envoy, wasm};
-
-mod children;
 
 const PODS: usize = 8;
 /// So many of the pods have WebSockets before Envoy starts …

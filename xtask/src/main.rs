@@ -11,10 +11,13 @@ use xshell::Shell;
 
 mod bench;
 mod checks;
+mod children;
 mod compose;
 mod debian;
 mod demo;
+mod docker;
 mod envoy;
+mod image;
 mod wasm;
 
 /// Builds, tries and tests wsbalancer.
@@ -43,8 +46,14 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Try docker-compose.yml on the machine's Docker Engine.
-    Compose,
+    /// Build the filter into an image for Istio and Envoy Gateway, with the machine's Docker Engine.
+    Image {
+        /// Name of the image, with the registry that it is for.
+        #[arg(default_value = concat!("wsbalancer:", env!("CARGO_PKG_VERSION")))]
+        name: String,
+    },
+    /// Try docker-compose.yml and the image on the machine's Docker Engine.
+    Docker,
     /// Run every check and test, or with a filter only the end-to-end tests that match it.
     Test {
         /// Part of the names of end-to-end tests.
@@ -63,7 +72,8 @@ fn main() -> Result<()> {
         Command::Envoy => envoy::provide(&shell),
         Command::Demo { keep } => demo::run(&shell, keep),
         Command::Bench { arguments } => bench::run(&shell, &arguments),
-        Command::Compose => checks::run_compose(&shell),
+        Command::Image { name } => image::build(&shell, &name),
+        Command::Docker => checks::run_docker(&shell),
         Command::Test { filter: None } => checks::run(&shell),
         Command::Test {
             filter: Some(filter),

@@ -12,7 +12,8 @@ use xshell::{Shell, cmd};
 
 const TARGET: &str = "wasm32-wasip1";
 const COMPILED: &str = "target/wasm32-wasip1/wasm/wsbalancer.wasm";
-const FINISHED: &str = "target/wsbalancer.wasm";
+/// The module as it is to be loaded.
+pub(crate) const FINISHED: &str = "target/wsbalancer.wasm";
 
 /// What Envoy needs to find: its memory and allocator, the ABI's version, and the callbacks of a
 /// context's life, of the polls and of a request's head. Everything else that the SDK exports is

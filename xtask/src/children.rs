@@ -1,4 +1,4 @@
-//! The demo's child processes: none of them outlives it, whether it ends by itself, by an error or
+//! Child processes: none of them outlives this one, whether it ends by itself, by an error or
 //! by any signal.
 
 use std::process::{Child, ChildStdout, Command, ExitStatus};
@@ -12,7 +12,7 @@ use wsbalancer_harness::end_with_parent;
 
 /// The processes that are to end when a signal comes.
 #[derive(Clone, Default)]
-pub(super) struct Family {
+pub(crate) struct Family {
     living: Arc<Mutex<Vec<Pid>>>,
     ending: Arc<AtomicBool>,
 }
@@ -20,7 +20,7 @@ pub(super) struct Family {
 impl Family {
     /// Ends all on SIGINT and SIGTERM. Whoever waits for one of them then goes on, and finds
     /// that the family [is ending](Self::is_ending).
-    pub(super) fn end_on_signals(&self) -> Result<()> {
+    pub(crate) fn end_on_signals(&self) -> Result<()> {
         let family = self.clone();
         let end = move || {
             family.ending.store(true, Ordering::SeqCst);
@@ -30,7 +30,7 @@ impl Family {
     }
 
     /// Whether a signal came.
-    pub(super) fn is_ending(&self) -> bool {
+    pub(crate) fn is_ending(&self) -> bool {
         self.ending.load(Ordering::SeqCst)
     }
 
@@ -62,13 +62,13 @@ impl Family {
 }
 
 /// Processes that end when this is dropped.
-pub(super) struct Children {
+pub(crate) struct Children {
     family: Family,
     children: Vec<Child>,
 }
 
 impl Children {
-    pub(super) fn of(family: &Family) -> Self {
+    pub(crate) fn of(family: &Family) -> Self {
         Self {
             family: family.clone(),
             children: Vec::new(),
@@ -76,7 +76,7 @@ impl Children {
     }
 
     /// Starts a process that goes on in the background; its output, if that is piped.
-    pub(super) fn start(&mut self, command: &mut Command) -> Result<Option<ChildStdout>> {
+    pub(crate) fn start(&mut self, command: &mut Command) -> Result<Option<ChildStdout>> {
         let mut child = self.family.spawn(command)?;
         let output = child.stdout.take();
         self.children.push(child);
@@ -84,7 +84,7 @@ impl Children {
     }
 
     /// Runs a process to its end.
-    pub(super) fn run(&mut self, command: &mut Command) -> Result<ExitStatus> {
+    pub(crate) fn run(&mut self, command: &mut Command) -> Result<ExitStatus> {
         let mut child = self.family.spawn(command)?;
         self.family.wait(&mut child)
     }
