@@ -104,7 +104,9 @@ impl Registry {
         fs::write(&file, configuration)?;
         let mut process = Children::of(&Family::default());
         let mut registry = Command::new(PROGRAM);
-        let _no_output = process.start(registry.arg("serve").arg(&file).stderr(Stdio::null()))?;
+        registry.arg("serve").arg(&file);
+        // It tells of every request.
+        let _no_output = process.start(registry.stdout(Stdio::null()).stderr(Stdio::null()))?;
         wait_until("the registry", Duration::from_secs(60), || {
             TcpStream::connect(address).ok()
         })?;
