@@ -4,6 +4,7 @@
 //! Machines that others use as well drift by more than the filter costs. So the proxies take turns,
 //! round after round, and what counts is the ratio of two proxies within a round.
 
+mod discovery;
 mod measures;
 mod proxies;
 mod relay;
@@ -19,6 +20,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use wsbalancer_backend::{Ready, raise_descriptor_limit};
 
+use crate::discovery::Discovery;
 use crate::measures::{Effort, Measures};
 use crate::proxies::{Child, Kind};
 use crate::report::{Report, Round};
@@ -69,8 +71,9 @@ async fn main() -> Result<()> {
         }
         rounds.push(round);
     }
-    let report = Report::new(rounds);
-    println!("{report}");
+    let discovery = tokio::task::block_in_place(|| Discovery::take(effort.refreshes))?;
+    let report = Report::new(rounds, discovery);
+    println!("{report}\n");
     fs::write(&arguments.output, serde_json::to_string_pretty(&report)?)
         .with_context(|| format!("can't write {}", arguments.output.display()))?;
     println!("All numbers are in {}.", arguments.output.display());

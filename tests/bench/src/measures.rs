@@ -20,16 +20,20 @@ pub(crate) struct Effort {
     upgrades: u32,
     /// How long messages go to and fro.
     relay: Duration,
+    /// How often Envoy is asked for all pods.
+    pub(crate) refreshes: u32,
 }
 
 impl Effort {
     pub(crate) const FULL: Self = Self {
         upgrades: 2_000,
         relay: Duration::from_secs(3),
+        refreshes: 20,
     };
     pub(crate) const QUICK: Self = Self {
         upgrades: 200,
         relay: Duration::from_millis(300),
+        refreshes: 2,
     };
 }
 
@@ -116,20 +120,20 @@ fn micros(latency: u64) -> f64 {
 }
 
 /// The time that all threads of a process have spent on CPUs (`clock_getcpuclockid(3)`).
-struct CpuClock(ClockId);
+pub(crate) struct CpuClock(ClockId);
 
 impl CpuClock {
-    fn of(pid: i32) -> Result<Self> {
+    pub(crate) fn of(pid: i32) -> Result<Self> {
         Ok(Self(clock_getcpuclockid(Pid::from_raw(pid))?))
     }
 
-    fn read(&self) -> Result<Duration> {
+    pub(crate) fn read(&self) -> Result<Duration> {
         Ok(clock_gettime(self.0)?.into())
     }
 }
 
 /// The resident memory of a process, in bytes.
-fn resident(pid: i32) -> Result<f64> {
+pub(crate) fn resident(pid: i32) -> Result<f64> {
     let status = Process::new(pid)?.status()?;
     let kib = status.vmrss.context("the process has memory")?;
     Ok(f64::from(u32::try_from(kib)?) * 1024.0)

@@ -7,6 +7,7 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 
+use crate::discovery::Discovery;
 use crate::measures::Measures;
 use crate::proxies::Kind;
 
@@ -20,6 +21,7 @@ pub(crate) struct Report {
     /// A line for each measure.
     lines: Vec<Line>,
     rounds: Vec<Round>,
+    discovery: Discovery,
 }
 
 #[derive(Serialize)]
@@ -103,11 +105,12 @@ const MEASURES: [Measure; 7] = [
 ];
 
 impl Report {
-    pub(crate) fn new(rounds: Vec<Round>) -> Self {
+    pub(crate) fn new(rounds: Vec<Round>, discovery: Discovery) -> Self {
         let lines = MEASURES.iter().map(|measure| measure.line(&rounds));
         Self {
             lines: lines.collect(),
             rounds,
+            discovery,
         }
     }
 }
@@ -227,12 +230,13 @@ impl fmt::Display for Report {
             column.set_cell_alignment(CellAlignment::Right);
         }
         writeln!(f, "{table}")?;
-        write!(
+        writeln!(
             f,
             "Medians of {} rounds; ratios to Envoy without the filter in the same round, \
              in brackets the smallest and the largest.",
             self.rounds.len()
-        )
+        )?;
+        self.discovery.fmt(f)
     }
 }
 
@@ -272,11 +276,8 @@ mod tests {
                 (Kind::Filter, measures(filter)),
             ])
         };
-        let report = Report::new(vec![
-            round(100.0, 99.0),
-            round(10.0, 9.9),
-            round(50.0, 49.5),
-        ]);
+        let rounds = vec![round(100.0, 99.0), round(10.0, 9.9), round(50.0, 49.5)];
+        let report = Report::new(rounds, Discovery::default());
         let line = &report.lines[0];
         assert_eq!(
             line.ratios[&Kind::Filter].to_string(),
