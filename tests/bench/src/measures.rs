@@ -28,7 +28,7 @@ impl Effort {
     pub(crate) const FULL: Self = Self {
         upgrades: 2_000,
         relay: Duration::from_secs(3),
-        refreshes: 20,
+        refreshes: 200,
     };
     pub(crate) const QUICK: Self = Self {
         upgrades: 200,
