@@ -14,7 +14,7 @@ use anyhow::Context;
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 use wsbalancer_backend::{Fleet, FleetConfig, Pod, raise_descriptor_limit};
-use wsbalancer_client::{Load, Report};
+use wsbalancer_client::{Load, Report, imbalance};
 use wsbalancer_harness::{Envoy, Options, Sample, wait_until};
 
 /// The root of the workspace.
@@ -121,6 +121,24 @@ impl Stage {
             })
         })
     }
+}
+
+/// What must hold wherever the pods come from: 2,000 WebSockets make up for the skew of eight
+/// pods, of which four began with 500.
+///
+/// # Errors
+/// When the pods don't become usable, or Envoy does not tell.
+///
+/// # Panics
+/// When a client sees a failure, or the pods end more than 2% apart.
+pub async fn assert_skewed_pods_even_out(stage: &Stage) -> anyhow::Result<()> {
+    stage.until_usable(8)?;
+    let held = stage.load(2_000, 500)?.open().await;
+    assert_all_well(&held.report());
+    let counts = stage.counts();
+    assert!(imbalance(&counts) <= 1.02, "{counts:?}");
+    assert_eq!(stage.stat("upgrades_balanced")?, 2_000);
+    Ok(())
 }
 
 /// `connections` WebSockets to `address`, `rate` a second.

@@ -4,7 +4,9 @@ use anyhow::{Context, Result};
 use tokio::task::block_in_place;
 use wsbalancer_backend::{FleetConfig, Pod};
 use wsbalancer_client::imbalance;
-use wsbalancer_e2e::{PATIENCE, Stage, assert_all_well, every, preloaded, seldom};
+use wsbalancer_e2e::{
+    PATIENCE, Stage, assert_all_well, assert_skewed_pods_even_out, every, preloaded, seldom,
+};
 use wsbalancer_harness::{Sample, wait_until};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -24,12 +26,7 @@ async fn skewed_pods_even_out(cache_ttl: &str) -> Result<()> {
     let fleet = preloaded(8, &[500, 0]);
     let option = |sample: Sample| sample.option("cacheTTL", cache_ttl);
     let stage = Stage::start(fleet, option).await?;
-    stage.until_usable(8)?;
-    let held = stage.load(2_000, 500)?.open().await;
-    assert_all_well(&held.report());
-    let counts = stage.counts();
-    assert!(imbalance(&counts) <= 1.02, "{counts:?}");
-    Ok(())
+    assert_skewed_pods_even_out(&stage).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,8 +7,9 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 use wsbalancer_backend::{FleetConfig, Pod, RequestSeen};
-use wsbalancer_client::imbalance;
-use wsbalancer_e2e::{Stage, addresses, assert_all_well, every, preloaded};
+use wsbalancer_e2e::{
+    Stage, addresses, assert_all_well, assert_skewed_pods_even_out, every, preloaded,
+};
 use wsbalancer_harness::{Envoy, Sample};
 
 const README: &str = include_str!("../../../README.md");
@@ -77,12 +78,7 @@ async fn stage(fleet: FleetConfig, change: impl FnOnce(Sample) -> Sample) -> Res
 #[tokio::test(flavor = "multi_thread")]
 async fn skewed_pods_even_out() -> Result<()> {
     let stage = stage(preloaded(8, &[500, 0]), |sample| sample).await?;
-    let held = stage.load(2_000, 500)?.open().await;
-    assert_all_well(&held.report());
-    let counts = stage.counts();
-    assert!(imbalance(&counts) <= 1.02, "{counts:?}");
-    assert_eq!(stage.stat("upgrades_balanced")?, 2_000);
-    Ok(())
+    assert_skewed_pods_even_out(&stage).await
 }
 
 /// The handshake that finds out fails; no other one does.

@@ -13,7 +13,10 @@ use tokio::task::block_in_place;
 use wsbalancer_backend::{Fleet, FleetConfig, HandshakeBehavior, Pod};
 use wsbalancer_client::{Held, imbalance};
 use wsbalancer_e2e::eds::{EdsFile, Endpoint, endpoints};
-use wsbalancer_e2e::{PATIENCE, Stage, addresses, assert_all_well, every, preloaded, seldom};
+use wsbalancer_e2e::{
+    PATIENCE, Stage, addresses, assert_all_well, assert_skewed_pods_even_out, every, preloaded,
+    seldom,
+};
 use wsbalancer_harness::{Envoy, Sample};
 
 /// Pods behind a cluster that takes its endpoints from a file.
@@ -36,21 +39,11 @@ async fn open(stage: &Stage, websockets: u32) -> Result<Held> {
     Ok(held)
 }
 
-async fn skewed_pods_even_out(stage: &Stage) -> Result<()> {
-    stage.until_usable(8)?;
-    let held = stage.load(2_000, 500)?.open().await;
-    assert_all_well(&held.report());
-    let counts = stage.counts();
-    assert!(imbalance(&counts) <= 1.02, "{counts:?}");
-    assert_eq!(stage.stat("upgrades_balanced")?, 2_000);
-    Ok(())
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_of_an_endpoint_discovery_service_even_out() -> Result<()> {
     let fleet = preloaded(8, &[500, 0]);
     let (stage, _eds) = eds_stage(fleet, endpoints, |sample| sample).await?;
-    skewed_pods_even_out(&stage).await
+    assert_skewed_pods_even_out(&stage).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -66,7 +59,7 @@ async fn pods_of_a_dns_name_even_out() -> Result<()> {
         sample
     })
     .await?;
-    skewed_pods_even_out(&stage).await
+    assert_skewed_pods_even_out(&stage).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,7 +68,7 @@ async fn pods_that_are_listed_by_hand_even_out() -> Result<()> {
     let pods = addresses(&fleet);
     let sample = Sample::standard()?.pods(&pods).without_discovery(&pods);
     let envoy = block_in_place(|| Envoy::start(&sample))?;
-    skewed_pods_even_out(&Stage { fleet, envoy }).await
+    assert_skewed_pods_even_out(&Stage { fleet, envoy }).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

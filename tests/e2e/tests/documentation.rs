@@ -51,7 +51,7 @@ static_resources:
 {cluster}
 {admin_cluster}
 admin:
-  address: {{ socket_address: {{ address: 127.0.0.1, port_value: 0 }} }}
+  address: {{ socket_address: {{ address: 127.0.0.1, port_value: 9901 }} }}
 "#,
         route = snippet("In the route of the WebSockets", 16)?,
         connection_manager = snippet("In the HTTP connection manager", 10)?,

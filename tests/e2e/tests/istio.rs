@@ -5,11 +5,12 @@ use rcgen::SanType;
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 use wsbalancer_backend::{Fleet, FleetConfig};
-use wsbalancer_client::imbalance;
 use wsbalancer_e2e::authority::Authority;
 use wsbalancer_e2e::eds::{EdsFile, Endpoint};
 use wsbalancer_e2e::istio::{self, PatchContext};
-use wsbalancer_e2e::{Stage, addresses, assert_all_well, every, preloaded};
+use wsbalancer_e2e::{
+    Stage, addresses, assert_all_well, assert_skewed_pods_even_out, every, preloaded,
+};
 use wsbalancer_harness::{Envoy, Sample};
 
 /// Pods in a mesh, and an Envoy of the mesh before them.
@@ -95,13 +96,7 @@ fn sidecar() -> Result<Value> {
 async fn skewed_pods_even_out(bootstrap: Value) -> Result<()> {
     let Mesh { stage, _eds } =
         Mesh::start(preloaded(8, &[500, 0]), bootstrap, |sample| sample).await?;
-    stage.until_usable(8)?;
-    let held = stage.load(2_000, 500)?.open().await;
-    assert_all_well(&held.report());
-    let counts = stage.counts();
-    assert!(imbalance(&counts) <= 1.02, "{counts:?}");
-    assert_eq!(stage.stat("upgrades_balanced")?, 2_000);
-    Ok(())
+    assert_skewed_pods_even_out(&stage).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

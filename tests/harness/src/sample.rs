@@ -18,6 +18,7 @@ const FILTER: &str = "wsbalancer";
 const ADMIN_ADDRESS: &str = "/admin/address/socket_address";
 const CLUSTERS: &str = "/static_resources/clusters";
 const FIRST_CLUSTER: &str = "/static_resources/clusters/0";
+const FIRST_ENDPOINT: &str = "/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address";
 const FIRST_LISTENER: &str = "/static_resources/listeners/0";
 const CONNECTION_MANAGER: &str = "/filter_chains/0/filters/0/typed_config";
 const ROUTE: &str = "/route_config/virtual_hosts/0/routes/0/route";
@@ -115,22 +116,19 @@ impl Sample {
         self.admin(free)
     }
 
-    /// Puts the admin interface on an address, where the filter's discovery finds it, too.
+    /// Puts the admin interface on an address, where clusters that reach it find it, too.
     pub(crate) fn admin(mut self, address: SocketAddr) -> Self {
-        self.configuration["admin"]["address"] = socket_address(address);
-        if let Some(name) = self.admin_cluster()
-            && let Some(cluster) = cluster_among(&mut self.configuration, &name)
-        {
-            cluster["load_assignment"]["endpoints"] = endpoints(&[address]);
+        let before = place(&mut self.configuration, "/admin/address").clone();
+        let now = socket_address(address);
+        let clusters = place(&mut self.configuration, CLUSTERS).as_array_mut();
+        for cluster in clusters.into_iter().flatten() {
+            let endpoint = cluster.pointer_mut(FIRST_ENDPOINT);
+            if let Some(endpoint) = endpoint.filter(|endpoint| **endpoint == before) {
+                *endpoint = now.clone();
+            }
         }
+        self.configuration["admin"]["address"] = now;
         self
-    }
-
-    /// The cluster that the filter asks for its pods, if it asks.
-    fn admin_cluster(&mut self) -> Option<String> {
-        let filter = filter_among(self.connection_manager())?;
-        let discovery = &filter.pointer(PLUGIN_CONFIGURATION)?["discovery"];
-        discovery["adminCluster"].as_str().map(str::to_owned)
     }
 
     /// Whether the admin interface has no address before the start.
@@ -260,14 +258,6 @@ fn filter_among(connection_manager: &mut Value) -> Option<&mut Value> {
         .find(|filter| filter["name"] == FILTER)
 }
 
-fn cluster_among<'a>(configuration: &'a mut Value, name: &str) -> Option<&'a mut Value> {
-    configuration
-        .pointer_mut(CLUSTERS)?
-        .as_array_mut()?
-        .iter_mut()
-        .find(|cluster| cluster["name"] == name)
-}
-
 fn endpoints(addresses: &[SocketAddr]) -> Value {
     let endpoints: Vec<Value> = addresses
         .iter()
@@ -327,11 +317,10 @@ mod tests {
         let mut sample = free.admin(address);
         assert!(!sample.admin_is_free());
         let name = sample.plugin_configuration()["discovery"]["adminCluster"].clone();
-        let cluster = cluster_among(&mut sample.configuration, name.as_str().unwrap()).unwrap();
-        assert_eq!(
-            cluster["load_assignment"]["endpoints"],
-            endpoints(&[address])
-        );
+        let clusters = place(&mut sample.configuration, CLUSTERS).as_array();
+        let cluster = clusters.and_then(|all| all.iter().find(|cluster| cluster["name"] == name));
+        let reached = cluster.and_then(|cluster| cluster.pointer(FIRST_ENDPOINT));
+        assert_eq!(reached, Some(&socket_address(address)));
         assert_eq!(
             sample.configuration["admin"]["address"],
             socket_address(address)
