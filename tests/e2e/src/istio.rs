@@ -191,6 +191,20 @@ struct RouteConfigurationMatch {
 #[serde(deny_unknown_fields)]
 struct VirtualHostMatch {
     name: String,
+    route: RouteMatch,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RouteMatch {
+    action: RouteAction,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+enum RouteAction {
+    /// To a cluster: neither a redirect nor an answer of Envoy's own.
+    Route,
 }
 
 #[derive(Deserialize)]
@@ -249,11 +263,14 @@ impl ConfigPatch {
     }
 
     fn merge_routes(&self, vhost: &VirtualHostMatch, bootstrap: &mut Value) -> Result<usize> {
+        let VirtualHostMatch { name, route } = vhost;
+        let RouteAction::Route = route.action;
         let mut merged = 0;
         for manager in connection_managers(bootstrap, None)? {
             let hosts = array(manager, "/route_config/virtual_hosts")?;
-            for host in hosts.iter_mut().filter(|host| host["name"] == *vhost.name) {
-                for route in array(host, "/routes")? {
+            for host in hosts.iter_mut().filter(|host| host["name"] == **name) {
+                let routes = array(host, "/routes")?.iter_mut();
+                for route in routes.filter(|route| route["route"].is_object()) {
                     merge(route, &self.patch.value);
                     merged += 1;
                 }
@@ -408,6 +425,27 @@ mod tests {
         let thresholds = &cluster["circuit_breakers"]["thresholds"];
         assert_eq!(thresholds[0]["max_retries"], 4_294_967_295_u32);
         assert_eq!(thresholds[1], json!({ "max_connections": 7 }));
+        Ok(())
+    }
+
+    #[test]
+    fn a_redirect_is_no_route_to_a_cluster() -> Result<()> {
+        let redirect = json!({ "match": { "prefix": "/old" }, "redirect": {} });
+        let mut bootstrap = bootstrap(PatchContext::Gateway)?;
+        let routes = "/route_config/virtual_hosts/0/routes";
+        for manager in connection_managers(&mut bootstrap, None)? {
+            array(manager, routes)?.push(redirect.clone());
+        }
+        let matched = json!({ "context": "GATEWAY", "routeConfiguration": { "vhost": {
+            "name": "chat.example.com:80", "route": { "action": "ROUTE" } } } });
+        let patch = json!({ "operation": "MERGE", "value": { "route": { "timeout": "30s" } } });
+        let filter = envoy_filter("HTTP_ROUTE", &matched, &patch);
+        apply(PatchContext::Gateway, &filter, &mut bootstrap)?;
+        for manager in connection_managers(&mut bootstrap, None)? {
+            let routes = array(manager, routes)?;
+            assert_eq!(routes[0]["route"]["timeout"], "30s");
+            assert_eq!(routes[1], redirect);
+        }
         Ok(())
     }
 
