@@ -12,15 +12,17 @@ use wsbalancer::clock::Timestamp;
 use wsbalancer::discovery::Listing;
 use wsbalancer::pod::PodAddress;
 use wsbalancer::select::rank;
-use wsbalancer::table::{Event, Table, Trust};
+use wsbalancer::standing::Rules;
+use wsbalancer::table::{Event, Reported, Table};
 
 const PODS: [u32; 3] = [10, 100, 1_000];
 /// How many pods the override header names by default.
 const PLACES: usize = 3;
 const NOW: Timestamp = Timestamp::from_nanos(1_000_000_000);
-const TRUST: Trust = Trust {
+const RULES: Rules = Rules {
     cache_ttl: Duration::from_secs(30),
     unhealthy_threshold: 3,
+    slow_start: None,
 };
 
 fn addresses(count: u32) -> Vec<PodAddress> {
@@ -41,7 +43,10 @@ fn table(count: u32) -> Table {
         table.apply(&[Event::Answered {
             pod,
             asked_at: NOW,
-            outcome: Ok(random.u64(..1_000)),
+            outcome: Ok(Reported {
+                count: random.u64(..1_000),
+                ..Reported::default()
+            }),
         }]);
     }
     table
@@ -56,8 +61,9 @@ fn upgrade(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::from_parameter(count), |bencher| {
             bencher.iter(|| {
                 let mut table = Table::from_bytes(black_box(&bytes).clone()).expect("it is one");
-                let ranked = rank(table.pods(), PLACES, TRUST, NOW, &mut random);
-                let pod = ranked[0].pod;
+                let outlook = table.outlook(RULES, NOW);
+                let ranking = rank(table.pods(), PLACES, &outlook, &mut random);
+                let pod = ranking.best[0].pod;
                 table.apply(&[Event::Chosen { pod }]);
                 table.as_bytes().to_vec()
             });

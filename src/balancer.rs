@@ -6,11 +6,13 @@ use std::cell::Cell;
 
 use fastrand::Rng;
 
+use crate::clock::Timestamp;
 use crate::config::{Config, OnNoPods, RouteBy, Service};
 use crate::host::Host;
 use crate::metrics::ServiceMetrics;
+use crate::standing::{Outlook, Rules};
 use crate::store::Store;
-use crate::table::Trust;
+use crate::table::Table;
 
 /// One worker's view of everything.
 pub struct Balancer<H> {
@@ -40,13 +42,15 @@ pub struct ServiceState {
 }
 
 impl ServiceState {
-    /// When the service's counts are trusted.
+    /// The service's pods in `table` as they are at `now`.
     #[must_use]
-    pub const fn trust(&self) -> Trust {
-        Trust {
+    pub fn outlook(&self, table: &Table, now: Timestamp) -> Outlook {
+        let rules = Rules {
             cache_ttl: self.config.cache_ttl,
             unhealthy_threshold: self.config.unhealthy_threshold,
-        }
+            slow_start: self.config.slow_start,
+        };
+        table.outlook(rules, now)
     }
 }
 

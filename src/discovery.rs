@@ -28,6 +28,8 @@ pub struct Listed {
     /// Pods of a tier are for when there are none in the tiers before it. It is twice the
     /// endpoint's priority, and one more where the host is degraded.
     pub tier: u16,
+    /// How many WebSockets it should have for each one of an endpoint of weight 1.
+    pub weight: u32,
 }
 
 /// What Envoy can hold against a host.
@@ -234,6 +236,7 @@ impl Listing {
                     pod,
                     exclusion: host.health_status.exclusion(),
                     tier: host.tier(),
+                    weight: host.weight,
                 });
             }
         }
@@ -262,6 +265,13 @@ struct HostStatus {
     health_status: HealthStatus,
     #[serde(default)]
     priority: u16,
+    /// The endpoint's `load_balancing_weight`, 1 where it has none.
+    #[serde(default = "one")]
+    weight: u32,
+}
+
+const fn one() -> u32 {
+    1
 }
 
 impl HostStatus {
@@ -480,6 +490,18 @@ mod tests {
             listed(healthy, 1),
         ];
         assert_eq!(tiers.map(|listed| listed.tier), [0, 1, 2]);
+    }
+
+    #[test]
+    fn weights_are_the_endpoints() {
+        let mut heavy = host("10.0.0.2");
+        heavy["weight"] = 7.into();
+        let mut without = host("10.0.0.3");
+        without["weight"].take();
+        without.as_object_mut().unwrap().remove("weight");
+        let listing = read(&json!([host("10.0.0.1"), heavy, without])).unwrap();
+        let weights: Vec<u32> = listing.pods.iter().map(|listed| listed.weight).collect();
+        assert_eq!(weights, [1, 7, 1]);
     }
 
     #[test]

@@ -23,18 +23,29 @@
         clippy::unwrap_used
     )
 )]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::float_cmp,
+        reason = "the tests' counts are whole numbers, which floats hold exactly"
+    )
+)]
 
 pub mod balancer;
 pub mod clock;
 pub mod config;
 pub mod discovery;
 pub mod errand;
+pub mod fleet;
 pub mod handshake;
 pub mod host;
 pub mod metrics;
 pub mod pod;
 pub mod poll;
+pub mod report;
 pub mod select;
+pub mod slow_start;
+pub mod standing;
 pub mod store;
 pub mod table;
 pub mod upgrade;

@@ -17,8 +17,14 @@ pub struct ServiceMetrics {
     pub upgrades_fallback: MetricId,
     /// Upgrades that were answered with 503.
     pub upgrades_rejected: MetricId,
+    /// Upgrades that were answered with 503 because every pod is full.
+    pub upgrades_full: MetricId,
     /// Upgrades that needed more than one pod.
     pub upgrades_retried: MetricId,
+    /// Upgrades that were served by another pod than the one chosen, without a retry.
+    pub upgrades_mismatched: MetricId,
+    /// WebSockets that were closed to relieve their pods.
+    pub websockets_rebalanced: MetricId,
     /// Polls that brought a count.
     pub polls_ok: MetricId,
     /// Polls that brought none.
@@ -44,7 +50,10 @@ impl ServiceMetrics {
             upgrades_balanced: counter("upgrades_balanced"),
             upgrades_fallback: counter("upgrades_fallback"),
             upgrades_rejected: counter("upgrades_rejected"),
+            upgrades_full: counter("upgrades_full"),
             upgrades_retried: counter("upgrades_retried"),
+            upgrades_mismatched: counter("upgrades_mismatched"),
+            websockets_rebalanced: counter("websockets_rebalanced"),
             polls_ok: counter("polls_ok"),
             polls_failed: counter("polls_failed"),
             polls_ignored: counter("polls_ignored"),

@@ -14,7 +14,8 @@ use crate::clock::{Timestamp, part};
 use crate::discovery::{LISTING_LIMIT, Listing, ListingFailure};
 use crate::errand::Errand;
 use crate::host::{CallToken, Host};
-use crate::pod::{METRIC_BODY_LIMIT, PodAddress, PodReport, PollFailure};
+use crate::pod::PodAddress;
+use crate::report::{METRIC_BODY_LIMIT, PodReport, PollFailure};
 use crate::table::Table;
 
 mod count;
@@ -224,7 +225,9 @@ impl Poller {
             Subject::Count(pod) => {
                 let report = match answer {
                     Answer::Nothing => Err(PollFailure::NoAnswer),
-                    Answer::Response { status, body } => PodReport::read(status, body),
+                    Answer::Response { status, body } => {
+                        PodReport::read(&service.config.metric, status, body)
+                    }
                 };
                 count::settle(balancer, service, pod, question.asked_at, report);
             }
@@ -305,7 +308,7 @@ mod tests {
     use crate::config::Config;
     use crate::host::fake::{Call, FakeHost};
     use crate::pod::tests::address;
-    use crate::table::Standing;
+    use crate::standing::Standing;
 
     /// Some workers of one process, with their clock.
     struct Process {
@@ -386,10 +389,8 @@ mod tests {
         fn standing(&self, n: u8) -> Standing {
             let service = &self.workers[0].1.services[0];
             let table = service.store.read(&self.host);
-            table
-                .pod(address(n))
-                .unwrap()
-                .standing(service.trust(), self.now)
+            let outlook = service.outlook(&table, self.now);
+            outlook.standing(table.pod(address(n)).unwrap())
         }
     }
 
@@ -439,31 +440,49 @@ mod tests {
     }
 
     #[test]
-    fn pods_come_to_be_spread_over_the_interval() {
+    fn pods_are_asked_together_and_a_second_time_soon() {
         let mut process = Process::new(1);
-        process.tick(0);
-        process.advance(2_000);
-        let sizes: Vec<usize> = (0..3)
-            .map(|_| {
-                let asked = process.tick(0).len();
-                process.advance(1_700);
-                asked
-            })
-            .collect();
-        assert_eq!(sizes, [1, 1, 1]);
+        let mut times = Vec::new();
+        let start = process.now;
+        for _ in 0..45 {
+            let asked = process.tick(0).len();
+            if asked > 0 {
+                times.push((process.now.since(start).as_millis(), asked));
+            }
+            process.advance(250);
+        }
+        assert_eq!(times, [(0, 3), (750, 3), (5_750, 3), (10_750, 3)]);
+    }
+
+    #[test]
+    fn a_new_pod_joins_the_others() {
+        let mut process = Process::discovering(1);
+        let polls = process.discover(200, &list(&[1, 2]));
+        for poll in &polls {
+            process.answer(0, poll, 200, &count(0));
+        }
+        process.advance(625);
+        assert_eq!(process.tick(0).len(), 2);
+        process.advance(1_375);
+        let polls = process.discover(200, &list(&[1, 2, 3]));
+        assert_eq!(polls.len(), 1, "it is asked at once");
+        process.advance(3_625);
+        let calls = process.tick(0);
+        let polls = calls.iter().filter(|call| call.cluster == "chat");
+        assert_eq!(polls.count(), 3);
     }
 
     #[test]
     fn a_stalled_poller_is_replaced_after_half_an_interval() {
         let mut process = Process::new(2);
         process.tick(0);
-        process.advance(5_000);
-        process.tick(0);
-        // The first pod is due at 6.667 s, and overdue by half an interval at 9.167 s.
-        process.advance(4_166);
+        process.advance(625);
+        assert_eq!(process.tick(0).len(), 3);
+        // They are due at 5.625 s, and overdue by half an interval at 8.125 s.
+        process.advance(7_499);
         assert_eq!(process.tick(1), []);
         process.advance(1);
-        assert_eq!(process.tick(1).len(), 2, "all that are due by now");
+        assert_eq!(process.tick(1).len(), 3);
         assert_eq!(process.tick(0), [], "the role has moved");
     }
 
@@ -504,7 +523,7 @@ mod tests {
         process.answer(1, &new[0], 200, &count(7));
         process.answer(0, &old[0], 200, &count(99));
         let table = process.workers[0].1.services[0].store.read(&process.host);
-        assert_eq!(table.pod(address(1)).unwrap().estimate(), 7);
+        assert_eq!(table.pod(address(1)).unwrap().count(), 7);
         assert_eq!(process.host.metric("wsbalancer.chat.polls_ignored"), 1);
     }
 
@@ -537,8 +556,8 @@ mod tests {
         assert_eq!(process.tick(0), []);
         process.answer(0, &first[0], 504, "");
         assert_eq!(process.tick(0).len(), 1, "the one whose poll has ended");
-        process.advance(85);
-        assert_eq!(process.tick(0).len(), 1, "the second is given up");
+        process.advance(1);
+        assert_eq!(process.tick(0).len(), 2, "the others are given up");
         assert_eq!(process.host.metric("wsbalancer.chat.polls_failed"), 1);
     }
 

@@ -1,53 +1,109 @@
 //! Which pods get the next WebSocket: the usable ones with the smallest estimates, best first.
 //! Pods of a later tier follow those of the tiers before it, whatever their estimates.
 //!
+//! An estimate counts for each unit of the pod's weight, with the next WebSocket in it, as
+//! weighted least connections do: with nothing open, the pod of the largest weight comes first.
+//! A pod in its [slow start](crate::slow_start) lets others go first as often as its factor says.
+//!
 //! Pure: the table, the time and the random source come in as arguments. One pass over the
 //! pods, no sorting: with n pods and k places it costs n comparisons and about k ln n moves.
 
+use std::cmp::Ordering;
+
 use fastrand::Rng;
 
-use crate::clock::Timestamp;
 use crate::pod::PodAddress;
-use crate::table::{Pod, Standing, Trust};
+use crate::standing::{Outlook, Standing};
+use crate::table::Pod;
 
 /// A pod and the number of WebSockets it is thought to hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Candidate {
     /// The pod.
     pub pod: PodAddress,
-    /// See [`Pod::estimate`].
-    pub estimate: u64,
+    /// See [`Outlook::estimate`].
+    pub estimate: f64,
+    /// See [`Outlook::load_with_one_more`].
+    pub load: f64,
 }
 
-/// The `places` usable pods with the smallest estimates, smallest first, tier by tier. Ties are
-/// broken at random, each order of the tied pods being as likely as any other.
+/// The usable pods that were found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Ranking {
+    /// The best of them, best first.
+    pub best: Vec<Candidate>,
+    /// Whether there are pods that would be usable if they were not full.
+    pub some_are_full: bool,
+}
+
+/// What makes a pod better than another: less is better, one after the other.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Merit {
+    tier: u16,
+    /// Whether it lets others go first.
+    holds_back: bool,
+    load: f64,
+    lot: u32,
+}
+
+impl Merit {
+    /// In which order two pods come if the lot does not decide.
+    fn compare(&self, other: &Self) -> Ordering {
+        (self.tier, self.holds_back)
+            .cmp(&(other.tier, other.holds_back))
+            .then(self.load.total_cmp(&other.load))
+    }
+}
+
+/// The `places` best pods. Ties are broken at random, each order of the tied pods being as likely
+/// as any other.
 #[must_use]
-pub fn rank(
-    pods: &[Pod],
-    places: usize,
-    trust: Trust,
-    now: Timestamp,
-    random: &mut Rng,
-) -> Vec<Candidate> {
-    // Lower is better: the tier, the estimate, the lot.
-    let mut best: Vec<((u16, u64), u32, &Pod)> = Vec::with_capacity(places.saturating_add(1));
+pub fn rank(pods: &[Pod], places: usize, outlook: &Outlook, random: &mut Rng) -> Ranking {
+    let mut some_are_full = false;
+    let mut best: Vec<(Merit, &Pod)> = Vec::with_capacity(places.saturating_add(1));
     for pod in pods {
-        let merit = (pod.tier(), pod.estimate());
-        let beaten = |&(worst, ..): &((u16, u64), u32, &Pod)| best.len() >= places && merit > worst;
-        if best.last().is_some_and(beaten) || pod.standing(trust, now) != Standing::Usable {
+        let mut merit = Merit {
+            tier: pod.tier(),
+            holds_back: false,
+            load: outlook.load_with_one_more(pod),
+            lot: 0,
+        };
+        let beaten = |(worst, _): &(Merit, &Pod)| {
+            best.len() >= places && merit.compare(worst) == Ordering::Greater
+        };
+        if best.last().is_some_and(beaten) {
             continue;
         }
-        let key = (merit, random.u32(..));
-        let place = best.partition_point(|&(merit, lot, _)| (merit, lot) < key);
-        best.insert(place, (key.0, key.1, pod));
+        match outlook.standing(pod) {
+            Standing::Usable => {}
+            Standing::Full => {
+                some_are_full = true;
+                continue;
+            }
+            _ => continue,
+        }
+        merit.holds_back = outlook
+            .slow_start(pod)
+            .is_some_and(|factor| random.f64() >= factor);
+        merit.lot = random.u32(..);
+        let place = best.partition_point(|(other, _)| {
+            other.compare(&merit).then(other.lot.cmp(&merit.lot)) == Ordering::Less
+        });
+        best.insert(place, (merit, pod));
         best.truncate(places);
     }
-    best.into_iter()
-        .map(|((_, estimate), _, pod)| Candidate {
+    let best = best
+        .into_iter()
+        .map(|(Merit { load, .. }, pod)| Candidate {
             pod: pod.address(),
-            estimate,
+            estimate: outlook.estimate(pod),
+            load,
         })
-        .collect()
+        .collect();
+    Ranking {
+        best,
+        some_are_full,
+    }
 }
 
 #[cfg(test)]
@@ -58,36 +114,76 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::clock::Timestamp;
     use crate::discovery::Listed;
+    use crate::fleet::approximate;
     use crate::pod::tests::address;
-    use crate::table::{Event, Table};
+    use crate::report::Weight;
+    use crate::slow_start::SlowStart;
+    use crate::standing::Rules;
+    use crate::table::{Event, Reported, Table};
 
     const NOW: Timestamp = Timestamp::from_nanos(1_000_000_000);
-    const TRUST: Trust = Trust {
+    const RULES: Rules = Rules {
         cache_ttl: Duration::from_secs(30),
         unhealthy_threshold: 3,
+        slow_start: None,
     };
 
-    /// Pods 1, 2, 3 … that reported these counts just now; none: never answered.
-    fn table(counts: &[Option<u64>]) -> Table {
-        let pods: Vec<PodAddress> = (1..).map(address).take(counts.len()).collect();
+    /// Pods 1, 2, 3 … that reported this just now; none: never answered.
+    fn reported(reports: &[Option<Reported>]) -> Table {
+        let pods: Vec<PodAddress> = (1..).map(address).take(reports.len()).collect();
         let mut table = Table::new(&pods);
-        for (index, (&pod, count)) in pods.iter().zip(counts).enumerate() {
-            if let &Some(count) = count {
+        for (index, (&pod, report)) in pods.iter().zip(reports).enumerate() {
+            if let &Some(report) = report {
                 table.pods_mut()[index].ask(NOW, NOW);
                 table.apply(&[Event::Answered {
                     pod,
                     asked_at: NOW,
-                    outcome: Ok(count),
+                    outcome: Ok(report),
                 }]);
             }
         }
         table
     }
 
+    fn counted(count: u64) -> Reported {
+        Reported {
+            count,
+            ..Reported::default()
+        }
+    }
+
+    fn table(counts: &[Option<u64>]) -> Table {
+        let reports: Vec<_> = counts.iter().map(|count| count.map(counted)).collect();
+        reported(&reports)
+    }
+
+    fn rank_with(table: &Table, rules: Rules, places: usize, random: &mut Rng) -> Ranking {
+        rank(table.pods(), places, &table.outlook(rules, NOW), random)
+    }
+
+    fn best_of(table: &Table, places: usize, seed: u64) -> Vec<Candidate> {
+        rank_with(table, RULES, places, &mut Rng::with_seed(seed)).best
+    }
+
     fn ranked(counts: &[Option<u64>], places: usize, seed: u64) -> Vec<Candidate> {
-        let random = &mut Rng::with_seed(seed);
-        rank(table(counts).pods(), places, TRUST, NOW, random)
+        best_of(&table(counts), places, seed)
+    }
+
+    /// WebSockets for the pods of `table`, one after the other; how many each holds afterwards.
+    fn filled(table: &mut Table, websockets: u32) -> Vec<f64> {
+        let random = &mut Rng::with_seed(1);
+        for _ in 0..websockets {
+            let best = rank_with(table, RULES, 1, random).best;
+            table.apply(&[Event::Chosen { pod: best[0].pod }]);
+        }
+        let outlook = table.outlook(RULES, NOW);
+        table
+            .pods()
+            .iter()
+            .map(|pod| outlook.estimate(pod))
+            .collect()
     }
 
     fn pods(candidates: &[Candidate]) -> Vec<PodAddress> {
@@ -98,7 +194,7 @@ mod tests {
     fn the_fewest_come_first() {
         let best = ranked(&[Some(5), Some(1), None, Some(3), Some(9)], 3, 0);
         assert_eq!(pods(&best), [address(2), address(4), address(1)]);
-        assert_eq!(best[0].estimate, 1);
+        assert_eq!(best[0].estimate, 1.0);
     }
 
     #[test]
@@ -117,10 +213,11 @@ mod tests {
                 pod: address(n),
                 exclusion: None,
                 tier,
+                weight: 1,
             })
             .collect();
         table.assign(&listed);
-        let best = rank(table.pods(), 3, TRUST, NOW, &mut Rng::with_seed(0));
+        let best = best_of(&table, 3, 0);
         assert_eq!(pods(&best), [address(3), address(1), address(2)]);
     }
 
@@ -140,14 +237,101 @@ mod tests {
 
     #[test]
     fn a_burst_between_two_polls_spreads_evenly() {
-        let mut table = table(&[Some(0); 8]);
-        let random = &mut Rng::with_seed(1);
-        for _ in 0..2_000 {
-            let best = rank(table.pods(), 1, TRUST, NOW, random);
-            table.apply(&[Event::Chosen { pod: best[0].pod }]);
+        assert_eq!(filled(&mut table(&[Some(0); 8]), 2_000), [250.0; 8]);
+    }
+
+    fn weighing(weight: f64) -> Reported {
+        Reported {
+            weight: Weight::try_from(weight).ok(),
+            ..Reported::default()
         }
-        let estimates: Vec<u64> = table.pods().iter().map(Pod::estimate).collect();
-        assert_eq!(estimates, [250; 8]);
+    }
+
+    #[test]
+    fn websockets_are_as_the_weights() {
+        let mut weighted = reported(&[1.0, 2.0, 4.0].map(|weight| Some(weighing(weight))));
+        assert_eq!(
+            pods(&best_of(&weighted, 1, 0)),
+            [address(3)],
+            "with none open"
+        );
+        assert_eq!(filled(&mut weighted, 700), [100.0, 200.0, 400.0]);
+        let mut fractions = reported(&[0.25, 0.75].map(|weight| Some(weighing(weight))));
+        assert_eq!(filled(&mut fractions, 1_000), [250.0, 750.0]);
+    }
+
+    fn limited(count: u64, limit: u64) -> Reported {
+        Reported {
+            limit: Some(limit),
+            ..counted(count)
+        }
+    }
+
+    #[test]
+    fn a_full_pod_gets_nothing() {
+        let mut table = reported(&[Some(limited(5, 10)), Some(counted(50))]);
+        assert_eq!(filled(&mut table, 20), [10.0, 65.0]);
+        let ranking = rank_with(&table, RULES, 2, &mut Rng::with_seed(0));
+        assert_eq!(pods(&ranking.best), [address(2)]);
+        assert!(ranking.some_are_full);
+        let all_full = reported(&[Some(limited(10, 10)), Some(limited(7, 0)), None]);
+        let ranking = rank_with(&all_full, RULES, 2, &mut Rng::with_seed(0));
+        assert_eq!((ranking.best, ranking.some_are_full), (vec![], true));
+        let unknown = reported(&[None, None]);
+        let ranking = rank_with(&unknown, RULES, 2, &mut Rng::with_seed(0));
+        assert_eq!((ranking.best, ranking.some_are_full), (vec![], false));
+    }
+
+    const SLOW: Rules = Rules {
+        slow_start: Some(SlowStart {
+            window: Duration::from_secs(100),
+            aggression: 1.0,
+            min_weight_percent: 10.0,
+        }),
+        ..RULES
+    };
+
+    /// How often the first of three pods, empty and started `seconds` ago, is the best.
+    fn share_of_new_pod(seconds: u64, others_too: bool) -> f64 {
+        let mut table = table(&[Some(0), Some(50), Some(50)]);
+        let now = NOW.plus(Duration::from_secs(seconds));
+        table.pods_mut()[0].start(NOW);
+        if others_too {
+            table.pods_mut()[1].start(NOW);
+            table.pods_mut()[2].start(NOW);
+        }
+        let outlook = Outlook {
+            rules: Rules {
+                cache_ttl: Duration::from_secs(1_000),
+                ..SLOW
+            },
+            ..table.outlook(SLOW, now)
+        };
+        let random = &mut Rng::with_seed(3);
+        let won = (0..10_000).filter(|_| {
+            let best = rank(table.pods(), 2, &outlook, random).best;
+            assert_eq!(best.len(), 2, "who lets others go first is not left out");
+            best[0].pod == address(1)
+        });
+        f64::from(u32::try_from(won.count()).unwrap()) / 10_000.0
+    }
+
+    #[test]
+    fn a_pod_in_its_slow_start_gets_its_part() {
+        for (seconds, expect) in [(0, 0.1), (5, 0.1), (50, 0.5), (90, 0.9)] {
+            let share = share_of_new_pod(seconds, false);
+            // Five standard deviations.
+            assert!((share - expect).abs() < 0.025, "{seconds} s: {share}");
+        }
+        assert_eq!(share_of_new_pod(100, false), 1.0);
+    }
+
+    /// If the first holds back, it still comes first where the others do so too.
+    #[test]
+    fn where_all_start_the_fewest_still_come_first() {
+        let share = share_of_new_pod(50, true);
+        let expect = 0.5 + 0.5_f64.powi(3);
+        assert!((share - expect).abs() < 0.025, "{share}");
     }
 
     proptest! {
@@ -161,6 +345,7 @@ mod tests {
             let mut sorted: Vec<u64> = counts.iter().flatten().copied().collect();
             sorted.sort_unstable();
             sorted.truncate(places);
+            let sorted: Vec<f64> = sorted.into_iter().map(approximate).collect();
             prop_assert_eq!(best.iter().map(|c| c.estimate).collect::<Vec<_>>(), sorted);
             let mut distinct = pods(&best);
             distinct.sort_unstable();

@@ -134,8 +134,8 @@ mod tests {
         )),
     };
 
-    fn estimate(table: &Table) -> u64 {
-        table.pod(address(1)).unwrap().estimate()
+    fn in_flight(table: &Table) -> u32 {
+        table.pod(address(1)).unwrap().in_flight()
     }
 
     #[test]
@@ -145,7 +145,7 @@ mod tests {
         one.record(&host, &[CHOSEN]);
         let other = Store::open(&host, &service());
         other.record(&host, &[CHOSEN]);
-        assert_eq!(estimate(&one.read(&host)), 2);
+        assert_eq!(in_flight(&one.read(&host)), 2);
     }
 
     #[test]
@@ -160,7 +160,7 @@ mod tests {
             runs
         });
         assert_eq!(result, Ok(4));
-        assert_eq!(estimate(&store.read(&host)), 1);
+        assert_eq!(in_flight(&store.read(&host)), 1);
     }
 
     #[test]
@@ -172,13 +172,13 @@ mod tests {
         store.record(&host, &[CHOSEN]);
         store.record(&host, &[CHOSEN]);
         assert_eq!(store.update(&host, |_| ()), Err(Contended));
-        assert_eq!(estimate(&store.read(&host)), 2, "this worker knows");
-        assert_eq!(estimate(&other.read(&host)), 0);
+        assert_eq!(in_flight(&store.read(&host)), 2, "this worker knows");
+        assert_eq!(in_flight(&other.read(&host)), 0);
         host.outdate(0);
         store.flush(&host);
-        assert_eq!(estimate(&other.read(&host)), 2);
+        assert_eq!(in_flight(&other.read(&host)), 2);
         store.flush(&host);
-        assert_eq!(estimate(&other.read(&host)), 2, "once");
+        assert_eq!(in_flight(&other.read(&host)), 2, "once");
     }
 
     #[test]
@@ -187,6 +187,6 @@ mod tests {
         let store = Store::open(&host, &service());
         host.write(&store.key, b"garbage", None).unwrap();
         store.record(&host, &[CHOSEN]);
-        assert_eq!(estimate(&store.read(&host)), 1);
+        assert_eq!(in_flight(&store.read(&host)), 1);
     }
 }

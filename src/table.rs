@@ -7,23 +7,29 @@
 //! pure arithmetic, can't fail, and ignores pods that are not in the table.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::time::Duration;
 
-use zerocopy::native_endian::{I32, U16, U32, U64};
+use zerocopy::native_endian::{U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::clock::Timestamp;
-use crate::discovery::{Exclusion, Listed};
+use crate::discovery::Listed;
 use crate::errand::Errand;
-use crate::pod::{PodAddress, PollFailure};
+use crate::fleet::Fleet;
+use crate::pod::PodAddress;
+use crate::report::PollFailure;
+use crate::standing::{Outlook, Rules};
+
+mod record;
+
+use record::PackedAddress;
+pub use record::{Pod, Reported};
 
 /// First bytes of every table; another number for another layout, because modules of two
 /// versions can share a `vm_id` while one replaces the other.
-const LAYOUT: u32 = 0x7773_6202;
+const LAYOUT: u32 = 0x7773_6203;
 
 /// What happened to a pod, as far as its record is concerned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Event {
     /// An upgrade is on its way to `pod`.
     Chosen {
@@ -58,8 +64,8 @@ pub enum Event {
         pod: PodAddress,
         /// When it was asked: tells this answer from an earlier poll's.
         asked_at: Timestamp,
-        /// The number of open WebSockets on the pod, or why there is none.
-        outcome: Result<u64, PollFailure>,
+        /// What the pod says, or why it says nothing.
+        outcome: Result<Reported, PollFailure>,
     },
 }
 
@@ -76,45 +82,6 @@ impl Event {
     }
 }
 
-/// How long counts are trusted, and how many failed polls a pod may have.
-#[derive(Clone, Copy, Debug)]
-pub struct Trust {
-    /// A count older than this is stale.
-    pub cache_ttl: Duration,
-    /// Polls failed in a row that make a pod unhealthy.
-    pub unhealthy_threshold: u32,
-}
-
-/// Whether a pod gets new WebSockets, and if not, why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// It never answered a poll.
-    Unknown,
-    /// It gets new WebSockets.
-    Usable,
-    /// It did not accept a connection, and has not answered a poll since.
-    Refusing,
-    /// Too many polls failed in a row.
-    Unhealthy,
-    /// Its last count is too old.
-    Stale,
-    /// Envoy holds that it should get nothing new.
-    Excluded(Exclusion),
-}
-
-impl Standing {
-    const fn code(self) -> u8 {
-        match self {
-            Self::Unknown => 0,
-            Self::Usable => 1,
-            Self::Refusing => 2,
-            Self::Unhealthy => 3,
-            Self::Stale => 4,
-            Self::Excluded(exclusion) => exclusion.code().saturating_add(Self::Stale.code()),
-        }
-    }
-}
-
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 struct Header {
@@ -123,192 +90,10 @@ struct Header {
     poller: U64,
     /// The question which pods there are; never asked where they are configured.
     listing: Errand,
-}
-
-/// A pod's record. All changes go through [`Table::apply`] and the poll's methods.
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
-#[repr(C)]
-pub struct Pod {
-    address: PackedAddress,
-    /// The standing that was last told to the log.
-    announced: u8,
-    /// [`Exclusion::code`] of what Envoy holds against the pod; zero for nothing.
-    exclusion: u8,
-    /// See [`Listed::tier`].
-    tier: U16,
-    /// The question for the count.
-    poll: Errand,
-    /// What the pod last reported.
-    count: U64,
-    /// When the pod was last seen to refuse; [`Timestamp::NEVER`] once it answered a later poll.
-    refused_at: U64,
-    /// Upgrades on their way. They are in no report: the pod does not count them yet.
-    in_flight: U32,
-    /// Opened less closed through this Envoy since the count was taken.
-    change: I32,
-    /// Opened through this Envoy since the outstanding poll was sent.
-    opened_since_asked: U32,
-}
-
-impl Pod {
-    fn new(address: PodAddress) -> Self {
-        Self {
-            address: PackedAddress::from(address),
-            ..Self::new_zeroed()
-        }
-    }
-
-    /// The pod's address.
-    #[must_use]
-    pub fn address(&self) -> PodAddress {
-        self.address.unpack()
-    }
-
-    /// WebSockets that the pod should hold by now: its last count, what this Envoy opened and
-    /// closed on it since, and what is on its way to it.
-    ///
-    /// While a poll was under way nobody knows whether the pod counted what happened meanwhile.
-    /// What was opened is added on top of the report and what was closed is not subtracted, so
-    /// that the estimate errs towards too many, by no more than happens during one poll.
-    #[must_use]
-    pub fn estimate(&self) -> u64 {
-        self.count
-            .get()
-            .saturating_add(u64::from(self.in_flight.get()))
-            .saturating_add_signed(i64::from(self.change.get()))
-    }
-
-    /// Whether the pod gets new WebSockets at `now`.
-    #[must_use]
-    pub fn standing(&self, trust: Trust, now: Timestamp) -> Standing {
-        let counted_at = self.poll.succeeded_at();
-        if let Some(exclusion) = Exclusion::from_code(self.exclusion) {
-            Standing::Excluded(exclusion)
-        } else if self.refused_at.get() != Timestamp::NEVER.as_nanos() {
-            Standing::Refusing
-        } else if !counted_at.happened() {
-            Standing::Unknown
-        } else if self.poll.failures_in_a_row() >= trust.unhealthy_threshold {
-            Standing::Unhealthy
-        } else if now.since(counted_at) > trust.cache_ttl {
-            Standing::Stale
-        } else {
-            Standing::Usable
-        }
-    }
-
-    /// Why the last poll failed; none where it brought a count, or where none has ended.
-    #[must_use]
-    pub fn last_failure(&self) -> Option<PollFailure> {
-        PollFailure::from_code(self.poll.failure())
-    }
-
-    /// The question for the count.
-    #[must_use]
-    pub const fn poll(&self) -> &Errand {
-        &self.poll
-    }
-
-    /// See [`Listed::tier`].
-    #[must_use]
-    pub fn tier(&self) -> u16 {
-        self.tier.get()
-    }
-
-    /// Notes that the pod is asked at `now`, and when it will be again.
-    pub fn ask(&mut self, now: Timestamp, next: Timestamp) {
-        self.poll.ask(now, next);
-        self.opened_since_asked.set(0);
-    }
-
-    /// Whether `standing` has not been told yet; afterwards it has.
-    pub fn announce(&mut self, standing: Standing) -> bool {
-        let changed = self.announced != standing.code();
-        self.announced = standing.code();
-        changed
-    }
-
-    fn apply(&mut self, event: &Event) {
-        match *event {
-            Event::Chosen { .. } => add(&mut self.in_flight, 1),
-            Event::Settled { .. } => self.in_flight.set(self.in_flight.get().saturating_sub(1)),
-            Event::Opened { .. } => {
-                self.change.set(self.change.get().saturating_add(1));
-                add(&mut self.opened_since_asked, 1);
-            }
-            Event::Closed { .. } => self.change.set(self.change.get().saturating_sub(1)),
-            Event::Refused { at, .. } => self.refused_at.set(at.as_nanos()),
-            Event::Answered {
-                asked_at, outcome, ..
-            } => {
-                if self.poll.awaits(asked_at) {
-                    self.take(asked_at, outcome);
-                }
-            }
-        }
-    }
-
-    fn take(&mut self, asked_at: Timestamp, outcome: Result<u64, PollFailure>) {
-        self.poll
-            .settle(asked_at, outcome.err().map(PollFailure::code));
-        let Ok(count) = outcome else {
-            return;
-        };
-        self.count.set(count);
-        let opened = self.opened_since_asked.get();
-        self.change.set(i32::try_from(opened).unwrap_or(i32::MAX));
-        if asked_at.as_nanos() >= self.refused_at.get() {
-            self.refused_at.set(Timestamp::NEVER.as_nanos());
-        }
-    }
-
-    /// What Envoy says of the pod now.
-    fn heed(&mut self, listed: &Listed) {
-        self.exclusion = listed.exclusion.map_or(0, Exclusion::code);
-        self.tier.set(listed.tier);
-    }
-}
-
-fn add(counter: &mut U32, n: u32) {
-    counter.set(counter.get().saturating_add(n));
-}
-
-/// An address in a record. IPv4 is mapped into IPv6 (RFC 4291, section 2.5.5.2), and `is_v4`
-/// tells it from an address that was written in the mapped form.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned,
-)]
-#[repr(C)]
-struct PackedAddress {
-    ip: [u8; 16],
-    port: U16,
-    is_v4: u8,
-}
-
-impl From<PodAddress> for PackedAddress {
-    fn from(address: PodAddress) -> Self {
-        let socket = address.socket();
-        let (ip, is_v4) = match socket.ip() {
-            IpAddr::V4(ip) => (ip.to_ipv6_mapped(), 1),
-            IpAddr::V6(ip) => (ip, 0),
-        };
-        Self {
-            ip: ip.octets(),
-            port: U16::new(socket.port()),
-            is_v4,
-        }
-    }
-}
-
-impl PackedAddress {
-    fn unpack(self) -> PodAddress {
-        let ip = Ipv6Addr::from(self.ip);
-        let ip = match ip.to_ipv4_mapped() {
-            Some(v4) if self.is_v4 == 1 => IpAddr::V4(v4),
-            _ => IpAddr::V6(ip),
-        };
-        PodAddress::from_record(SocketAddr::new(ip, self.port.get()))
-    }
+    /// When a pod first gave a count; [`Timestamp::NEVER`] before that.
+    began_at: U64,
+    /// This gateway's part of the fleet.
+    fleet: Fleet,
 }
 
 /// How many pods a new list brought and took.
@@ -367,28 +152,41 @@ impl Table {
 
     /// The pods, to change them.
     pub fn pods_mut(&mut self) -> &mut [Pod] {
-        Header::mut_from_prefix(&mut self.bytes)
-            .ok()
-            .and_then(|(_, pods)| <[Pod]>::mut_from_bytes(pods).ok())
-            .unwrap_or_default()
+        self.parts_mut().map(|(_, pods)| pods).unwrap_or_default()
     }
 
     /// The record of the pod at `address`.
     #[must_use]
     pub fn pod(&self, address: PodAddress) -> Option<&Pod> {
         let address = PackedAddress::from(address);
-        self.pods().iter().find(|pod| pod.address == address)
+        self.pods().iter().find(|pod| pod.is_at(address))
+    }
+
+    /// The record of the pod at `address`, to change it.
+    pub fn pod_mut(&mut self, address: PodAddress) -> Option<&mut Pod> {
+        let address = PackedAddress::from(address);
+        self.pods_mut().iter_mut().find(|pod| pod.is_at(address))
+    }
+
+    /// The pods as they are at `now`.
+    #[must_use]
+    pub fn outlook(&self, rules: Rules, now: Timestamp) -> Outlook {
+        Outlook {
+            now,
+            rules,
+            ratio: self.header().map_or(1.0, |header| header.fleet.ratio()),
+        }
     }
 
     /// The worker that asks; zero while there is none.
     #[must_use]
     pub fn poller(&self) -> u64 {
-        Header::ref_from_prefix(&self.bytes).map_or(0, |(header, _)| header.poller.get())
+        self.header().map_or(0, |header| header.poller.get())
     }
 
     /// Makes `worker` the one that asks.
     pub fn appoint(&mut self, worker: u64) {
-        if let Ok((header, _)) = Header::mut_from_prefix(&mut self.bytes) {
+        if let Some((header, _)) = self.parts_mut() {
             header.poller.set(worker);
         }
     }
@@ -396,14 +194,21 @@ impl Table {
     /// The question which pods there are.
     #[must_use]
     pub fn listing(&self) -> Errand {
-        Header::ref_from_prefix(&self.bytes)
-            .map_or_else(|_| Errand::new_zeroed(), |(header, _)| header.listing)
+        self.header()
+            .map_or_else(Errand::new_zeroed, |header| header.listing)
     }
 
     /// The question which pods there are, to change it.
     pub fn listing_mut(&mut self) -> Option<&mut Errand> {
-        let (header, _) = Header::mut_from_prefix(&mut self.bytes).ok()?;
-        Some(&mut header.listing)
+        self.parts_mut().map(|(header, _)| &mut header.listing)
+    }
+
+    /// When a pod first gave a count; [`Timestamp::NEVER`] before that.
+    #[must_use]
+    pub fn began_at(&self) -> Timestamp {
+        self.header().map_or(Timestamp::NEVER, |header| {
+            Timestamp::from_nanos(header.began_at.get())
+        })
     }
 
     /// Makes the listed pods the table's: those it had keep their counts, others are forgotten.
@@ -415,8 +220,9 @@ impl Table {
             .map(|pod| (pod.address(), *pod))
             .collect();
         let mut kept = 0_usize;
-        let mut bytes = Header::ref_from_prefix(&self.bytes)
-            .map_or_else(|_| Vec::new(), |(header, _)| header.as_bytes().to_vec());
+        let mut bytes = self
+            .header()
+            .map_or_else(Vec::new, |header| header.as_bytes().to_vec());
         for listed in listed {
             let mut pod = match known.get(&listed.pod) {
                 Some(&pod) => {
@@ -437,28 +243,60 @@ impl Table {
 
     /// Records what happened. Events of pods that are not in the table change nothing.
     pub fn apply(&mut self, events: &[Event]) {
+        let Some((header, pods)) = self.parts_mut() else {
+            return;
+        };
+        let count = pods.len();
         for event in events {
             let address = PackedAddress::from(event.pod());
-            if let Some(pod) = self
-                .pods_mut()
-                .iter_mut()
-                .find(|pod| pod.address == address)
+            let Some(pod) = pods.iter_mut().find(|pod| pod.is_at(address)) else {
+                continue;
+            };
+            if let Event::Answered {
+                asked_at, outcome, ..
+            } = *event
             {
+                if let Some(interval) = pod.answer(asked_at, outcome) {
+                    header.fleet.observe(&interval, count);
+                }
+                if outcome.is_ok() && header.began_at.get() == Timestamp::NEVER.as_nanos() {
+                    header.began_at.set(asked_at.as_nanos());
+                }
+            } else {
                 pod.apply(event);
             }
         }
+    }
+
+    fn header(&self) -> Option<&Header> {
+        Header::ref_from_prefix(&self.bytes)
+            .ok()
+            .map(|(header, _)| header)
+    }
+
+    fn parts_mut(&mut self) -> Option<(&mut Header, &mut [Pod])> {
+        let (header, pods) = Header::mut_from_prefix(&mut self.bytes).ok()?;
+        Some((header, <[Pod]>::mut_from_bytes(pods).ok()?))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::pod::tests::address;
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
-    const TRUST: Trust = Trust {
+    use super::*;
+    use crate::discovery::Exclusion;
+    use crate::fleet::approximate;
+    use crate::pod::tests::address;
+    use crate::report::Weight;
+    use crate::standing::Standing;
+
+    const RULES: Rules = Rules {
         cache_ttl: Duration::from_secs(30),
         unhealthy_threshold: 3,
+        slow_start: None,
     };
 
     fn at(seconds: u64) -> Timestamp {
@@ -487,7 +325,7 @@ mod tests {
             self.0.apply(&[Event::Answered {
                 pod: address(Self::POD),
                 asked_at,
-                outcome,
+                outcome: outcome.map(counted),
             }]);
         }
 
@@ -500,8 +338,37 @@ mod tests {
             self.0.apply(&[event(address(Self::POD))]);
         }
 
+        fn outlook(&self, now: Timestamp) -> Outlook {
+            self.0.outlook(RULES, now)
+        }
+
         fn standing(&self, now: Timestamp) -> Standing {
-            self.pod().standing(TRUST, now)
+            self.outlook(now).standing(self.pod())
+        }
+
+        /// With a single gateway: exact.
+        fn estimate(&self) -> f64 {
+            Outlook {
+                ratio: 1.0,
+                ..self.outlook(at(1))
+            }
+            .estimate(self.pod())
+        }
+
+        fn report(&mut self, now: Timestamp, reported: Reported) {
+            self.ask(now);
+            self.0.apply(&[Event::Answered {
+                pod: address(Self::POD),
+                asked_at: now,
+                outcome: Ok(reported),
+            }]);
+        }
+    }
+
+    fn counted(count: u64) -> Reported {
+        Reported {
+            count,
+            ..Reported::default()
         }
     }
 
@@ -536,16 +403,17 @@ mod tests {
         let mut one = One::new();
         one.poll(at(1), Ok(10));
         one.happen(CHOSEN);
-        assert_eq!(one.pod().estimate(), 11);
+        assert_eq!(one.estimate(), 11.0);
         one.happen(SETTLED);
         one.happen(OPENED);
-        assert_eq!(one.pod().estimate(), 11);
+        assert_eq!(one.estimate(), 11.0);
         one.poll(at(6), Ok(11));
-        assert_eq!(one.pod().estimate(), 11, "the report has it now");
+        assert_eq!(one.estimate(), 11.0, "the report has it now");
         one.happen(CLOSED);
-        assert_eq!(one.pod().estimate(), 10);
+        assert_eq!(one.estimate(), 10.0);
         one.poll(at(11), Ok(10));
-        assert_eq!(one.pod().estimate(), 10);
+        assert_eq!(one.estimate(), 10.0);
+        assert_eq!(one.pod().own(), 0);
     }
 
     #[test]
@@ -553,9 +421,9 @@ mod tests {
         let mut one = One::new();
         one.happen(CHOSEN);
         one.poll(at(1), Ok(10));
-        assert_eq!(one.pod().estimate(), 11);
+        assert_eq!(one.estimate(), 11.0);
         one.happen(SETTLED);
-        assert_eq!(one.pod().estimate(), 10, "the pod declined it");
+        assert_eq!(one.estimate(), 10.0, "the pod declined it");
     }
 
     #[test]
@@ -567,9 +435,9 @@ mod tests {
         one.happen(OPENED);
         one.happen(CLOSED);
         one.answer(at(6), Ok(11));
-        assert_eq!(one.pod().estimate(), 13);
+        assert_eq!(one.estimate(), 13.0);
         one.poll(at(11), Ok(11));
-        assert_eq!(one.pod().estimate(), 11, "the next report puts it right");
+        assert_eq!(one.estimate(), 11.0, "the next report puts it right");
     }
 
     #[test]
@@ -583,7 +451,7 @@ mod tests {
         one.answer(at(6), Ok(99));
         one.answer(at(6), Err(PollFailure::NoAnswer));
         one.answer(Timestamp::NEVER, Ok(99));
-        assert_eq!(one.pod().estimate(), 7);
+        assert_eq!(one.estimate(), 7.0);
         assert_eq!(one.pod().last_failure(), None);
     }
 
@@ -592,7 +460,7 @@ mod tests {
         let mut one = One::new();
         one.poll(at(1), Ok(10));
         one.poll(at(6), Err(PollFailure::Status(500)));
-        assert_eq!(one.pod().estimate(), 10);
+        assert_eq!(one.estimate(), 10.0);
         assert_eq!(one.pod().last_failure(), Some(PollFailure::Status(500)));
         assert_eq!(one.standing(at(31)), Standing::Usable);
         assert_eq!(one.standing(at(32)), Standing::Stale);
@@ -633,10 +501,10 @@ mod tests {
     fn a_standing_is_announced_once() {
         let mut one = One::new();
         let pod = &mut one.0.pods_mut()[0];
-        assert!(!pod.announce(Standing::Unknown));
-        assert!(pod.announce(Standing::Usable));
-        assert!(!pod.announce(Standing::Usable));
-        assert!(pod.announce(Standing::Stale));
+        assert!(!pod.announce(Standing::Unknown.code()));
+        assert!(pod.announce(Standing::Usable.code()));
+        assert!(!pod.announce(Standing::Usable.code()));
+        assert!(pod.announce(Standing::Stale.code()));
     }
 
     fn listed(n: u8) -> Listed {
@@ -644,6 +512,7 @@ mod tests {
             pod: address(n),
             exclusion: None,
             tier: 0,
+            weight: 1,
         }
     }
 
@@ -653,9 +522,9 @@ mod tests {
         one.poll(at(1), Ok(10));
         let turnover = one.0.assign(&[listed(2), listed(1)]);
         assert_eq!(turnover, Turnover { new: 1, gone: 0 });
-        assert_eq!(one.pod().estimate(), 10);
+        assert_eq!(one.estimate(), 10.0);
         assert_eq!(
-            one.0.pod(address(2)).unwrap().standing(TRUST, at(1)),
+            one.outlook(at(1)).standing(one.0.pod(address(2)).unwrap()),
             Standing::Unknown
         );
         let turnover = one.0.assign(&[listed(2)]);
@@ -663,7 +532,7 @@ mod tests {
         one.happen(CLOSED);
         one.0.assign(&[listed(1)]);
         assert_eq!(one.standing(at(1)), Standing::Unknown, "it was forgotten");
-        assert_eq!(one.pod().estimate(), 0);
+        assert_eq!(one.estimate(), 0.0);
     }
 
     #[test]
@@ -678,6 +547,98 @@ mod tests {
         assert_eq!(one.standing(at(1)), Standing::Excluded(exclusion));
         one.0.assign(&[listed(1)]);
         assert_eq!(one.standing(at(1)), Standing::Usable);
+    }
+
+    #[test]
+    fn the_pods_own_word_wins() {
+        let mut one = One::new();
+        one.0.assign(&[Listed {
+            exclusion: Some(Exclusion::Draining),
+            weight: 7,
+            ..listed(1)
+        }]);
+        one.report(at(1), counted(10));
+        assert_eq!(one.standing(at(1)), Standing::Excluded(Exclusion::Draining));
+        assert_eq!(one.pod().weight(), 7.0);
+        let says = Reported {
+            weight: Weight::try_from(0.5).ok(),
+            draining: Some(false),
+            ..counted(10)
+        };
+        one.report(at(2), says);
+        assert_eq!(one.standing(at(2)), Standing::Usable);
+        assert_eq!(one.pod().weight(), 0.5);
+        let drains = Reported {
+            draining: Some(true),
+            ..counted(10)
+        };
+        one.report(at(3), drains);
+        one.0.assign(&[listed(1)]);
+        assert_eq!(one.standing(at(3)), Standing::Draining);
+        one.report(at(4), counted(10));
+        assert_eq!(
+            one.standing(at(4)),
+            Standing::Usable,
+            "it says nothing any more"
+        );
+    }
+
+    #[test]
+    fn a_pod_is_full_by_the_estimate() {
+        let mut one = One::new();
+        let limit = Some(12);
+        one.report(
+            at(1),
+            Reported {
+                limit,
+                ..counted(10)
+            },
+        );
+        one.happen(CHOSEN);
+        assert_eq!(one.standing(at(1)), Standing::Usable);
+        one.happen(CHOSEN);
+        assert_eq!(one.standing(at(1)), Standing::Full);
+        one.happen(SETTLED);
+        assert_eq!(one.standing(at(1)), Standing::Usable);
+        let none = Some(0);
+        one.report(
+            at(2),
+            Reported {
+                limit: none,
+                ..counted(0)
+            },
+        );
+        assert_eq!(one.standing(at(2)), Standing::Full, "it takes none at all");
+    }
+
+    /// Another gateway does three times as much.
+    #[test]
+    fn own_changes_stand_for_those_of_the_fleet() {
+        let mut one = One::new();
+        one.poll(at(1), Ok(1_000));
+        for second in 1..50 {
+            for _ in 0..25 {
+                one.happen(OPENED);
+            }
+            one.poll(at(5 * second), Ok(1_000 + 100 * second));
+        }
+        one.happen(OPENED);
+        let outlook = one.outlook(at(250));
+        let ahead = outlook.estimate(one.pod()) - 5_900.0;
+        assert!((ahead - 4.0).abs() < 0.05, "{ahead}");
+        assert!((outlook.ratio - ahead).abs() < 1e-6);
+    }
+
+    #[test]
+    fn what_ends_without_having_begun_is_no_change() {
+        let mut one = One::new();
+        one.poll(at(1), Ok(10));
+        one.happen(CLOSED);
+        assert_eq!((one.estimate(), one.pod().own()), (10.0, 0));
+        one.happen(OPENED);
+        one.happen(CLOSED);
+        one.happen(CLOSED);
+        assert_eq!((one.pod().opened(), one.pod().closed()), (1, 1));
     }
 
     #[test]
@@ -714,7 +675,7 @@ mod tests {
                     4 => Event::Refused { pod, at: now },
                     _ => {
                         table.pods_mut()[usize::from(n) - 1].ask(now, now);
-                        Event::Answered { pod, asked_at: now, outcome: Ok(number) }
+                        Event::Answered { pod, asked_at: now, outcome: Ok(counted(number)) }
                     }
                 };
                 table.apply(&[event]);
@@ -722,9 +683,12 @@ mod tests {
             for n in 1..4 {
                 let pod = address(n);
                 table.pods_mut()[usize::from(n) - 1].ask(now, now);
-                table.apply(&[Event::Answered { pod, asked_at: now, outcome: Ok(truth) }]);
-                let expect = truth.saturating_add(on_their_way[usize::from(n)]);
-                prop_assert_eq!(table.pod(pod).unwrap().estimate(), expect);
+                let outcome = Ok(counted(truth));
+                table.apply(&[Event::Answered { pod, asked_at: now, outcome }]);
+                let outlook = Outlook { ratio: 1.0, ..table.outlook(RULES, now) };
+                let on_their_way = on_their_way[usize::from(n)];
+                let expect = approximate(truth) + approximate(on_their_way);
+                prop_assert_eq!(outlook.estimate(table.pod(pod).unwrap()), expect);
             }
         }
     }

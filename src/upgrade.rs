@@ -29,9 +29,31 @@ pub enum Decision {
     },
     /// Answer 503.
     Reject {
+        /// Why.
+        refusal: Refusal,
         /// When trying again makes sense, in whole seconds.
         retry_after: u64,
     },
+}
+
+/// Why an upgrade is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// No pod is usable, and the configuration has it refused then.
+    NoPods,
+    /// Every pod that would be usable is full.
+    AllFull,
+}
+
+impl Refusal {
+    /// What the client is told, as the body of the response.
+    #[must_use]
+    pub const fn message(self) -> &'static str {
+        match self {
+            Self::NoPods => "no pod is ready for a WebSocket\n",
+            Self::AllFull => "every pod is full\n",
+        }
+    }
 }
 
 /// An upgrade that was sent on.
@@ -96,17 +118,21 @@ impl Upgrade {
             ranked,
             named,
             header,
+            some_are_full,
         } = choice;
         let state = balancer.services.get(service)?;
         let metrics = &state.metrics;
-        let metric = match (ranked.is_empty(), balancer.on_no_pods) {
-            (false, _) => metrics.upgrades_balanced,
-            (true, OnNoPods::Fallback) => metrics.upgrades_fallback,
-            (true, OnNoPods::Reject) => metrics.upgrades_rejected,
+        // A fallback policy knows no limits: it would fill the pods up beyond them.
+        let (metric, refusal) = match (ranked.is_empty(), some_are_full, balancer.on_no_pods) {
+            (false, ..) => (metrics.upgrades_balanced, None),
+            (true, true, _) => (metrics.upgrades_full, Some(Refusal::AllFull)),
+            (true, false, OnNoPods::Reject) => (metrics.upgrades_rejected, Some(Refusal::NoPods)),
+            (true, false, OnNoPods::Fallback) => (metrics.upgrades_fallback, None),
         };
         balancer.host.add(metric, 1);
-        if ranked.is_empty() && balancer.on_no_pods == OnNoPods::Reject {
+        if let Some(refusal) = refusal {
             return Some(Decision::Reject {
+                refusal,
                 retry_after: whole_seconds(state.config.refresh_interval),
             });
         }
@@ -136,6 +162,9 @@ impl Upgrade {
         };
         let mut events = self.arrive(balancer, service, journey, now);
         events.extend(journey.served.map(|pod| Event::Opened { pod }));
+        if journey.attempts <= 1 && self.chosen().is_some() && journey.served != self.chosen() {
+            balancer.host.add(service.metrics.upgrades_mismatched, 1);
+        }
         service.store.record(&balancer.host, &events);
         if log::log_enabled!(log::Level::Debug) {
             self.tell_opened(service, journey);
@@ -232,15 +261,15 @@ impl Upgrade {
         let mut ranked = self.ranked.iter();
         match (ranked.next(), ranked.next()) {
             (Some(best), Some(next)) => log::debug!(
-                "cluster {cluster}: opened a WebSocket on {pod}; chosen {} (estimate {}), \
-                 runner-up {} (estimate {})",
+                "cluster {cluster}: opened a WebSocket on {pod}; chosen {} (estimate {:.0}), \
+                 runner-up {} (estimate {:.0})",
                 best.name,
                 best.estimate,
                 next.name,
                 next.estimate
             ),
             (Some(best), None) => log::debug!(
-                "cluster {cluster}: opened a WebSocket on {pod}; chosen {} (estimate {}), \
+                "cluster {cluster}: opened a WebSocket on {pod}; chosen {} (estimate {:.0}), \
                  the only usable pod",
                 best.name,
                 best.estimate
@@ -264,7 +293,8 @@ mod tests {
     use crate::config::Config;
     use crate::host::fake::FakeHost;
     use crate::pod::tests::address;
-    use crate::table::Standing;
+    use crate::standing::Standing;
+    use crate::table::Reported;
 
     const NOW: Timestamp = Timestamp::from_nanos(1_000_000_000);
 
@@ -283,7 +313,10 @@ mod tests {
                 table.apply(&[Event::Answered {
                     pod: address(n),
                     asked_at: NOW,
-                    outcome: Ok(count),
+                    outcome: Ok(Reported {
+                        count,
+                        ..Reported::default()
+                    }),
                 }]);
             }
         });
@@ -298,20 +331,18 @@ mod tests {
         }
     }
 
-    fn estimates(balancer: &Balancer<FakeHost>) -> [u64; 3] {
-        let table = balancer.services[0].store.read(&balancer.host);
-        [1, 2, 3].map(|n| table.pod(address(n)).unwrap().estimate())
+    fn estimates(balancer: &Balancer<FakeHost>) -> [f64; 3] {
+        let service = &balancer.services[0];
+        let table = service.store.read(&balancer.host);
+        let outlook = service.outlook(&table, NOW);
+        [1, 2, 3].map(|n| outlook.estimate(table.pod(address(n)).unwrap()))
     }
 
     fn standings(balancer: &Balancer<FakeHost>) -> [Standing; 3] {
         let service = &balancer.services[0];
         let table = service.store.read(&balancer.host);
-        [1, 2, 3].map(|n| {
-            table
-                .pod(address(n))
-                .unwrap()
-                .standing(service.trust(), NOW)
-        })
+        let outlook = service.outlook(&table, NOW);
+        [1, 2, 3].map(|n| outlook.standing(table.pod(address(n)).unwrap()))
     }
 
     fn served(n: u8, attempts: usize) -> Journey {
@@ -338,12 +369,12 @@ mod tests {
     fn a_websocket_is_counted_from_the_choice_to_its_end() {
         let balancer = balancer([5, 1, 3], "fallback");
         let (_, mut upgrade) = proceed(&balancer);
-        assert_eq!(estimates(&balancer), [5, 2, 3]);
+        assert_eq!(estimates(&balancer), [5.0, 2.0, 3.0]);
         upgrade.open(&balancer, served(2, 1), NOW);
-        assert_eq!(estimates(&balancer), [5, 2, 3]);
+        assert_eq!(estimates(&balancer), [5.0, 2.0, 3.0]);
         upgrade.end(&balancer, Journey::default, NOW);
         upgrade.end(&balancer, Journey::default, NOW);
-        assert_eq!(estimates(&balancer), [5, 1, 3], "once");
+        assert_eq!(estimates(&balancer), [5.0, 1.0, 3.0], "once");
     }
 
     #[test]
@@ -351,7 +382,7 @@ mod tests {
         let balancer = balancer([5, 1, 3], "fallback");
         let (_, mut upgrade) = proceed(&balancer);
         upgrade.end(&balancer, || served(2, 1), NOW);
-        assert_eq!(estimates(&balancer), [5, 1, 3]);
+        assert_eq!(estimates(&balancer), [5.0, 1.0, 3.0]);
         assert_eq!(standings(&balancer), [Standing::Usable; 3]);
     }
 
@@ -360,7 +391,7 @@ mod tests {
         let balancer = balancer([5, 1, 3], "fallback");
         let (_, mut upgrade) = proceed(&balancer);
         upgrade.open(&balancer, served(3, 2), NOW);
-        assert_eq!(estimates(&balancer), [5, 1, 4]);
+        assert_eq!(estimates(&balancer), [5.0, 1.0, 4.0]);
         assert_eq!(
             standings(&balancer),
             [Standing::Usable, Standing::Refusing, Standing::Usable]
@@ -384,7 +415,7 @@ mod tests {
             standings(&balancer),
             [Standing::Usable, Standing::Refusing, Standing::Refusing]
         );
-        assert_eq!(estimates(&balancer), [5, 1, 3]);
+        assert_eq!(estimates(&balancer), [5.0, 1.0, 3.0]);
     }
 
     /// Envoy skips a host that is not in the cluster, and that is no refusal.
@@ -394,7 +425,8 @@ mod tests {
         let (_, mut upgrade) = proceed(&balancer);
         upgrade.open(&balancer, served(3, 1), NOW);
         assert_eq!(standings(&balancer), [Standing::Usable; 3]);
-        assert_eq!(estimates(&balancer), [5, 1, 4]);
+        assert_eq!(estimates(&balancer), [5.0, 1.0, 4.0]);
+        assert_eq!(metric(&balancer, "upgrades_mismatched"), 1);
     }
 
     #[test]
@@ -411,7 +443,7 @@ mod tests {
         assert_eq!(header, None);
         assert_eq!(metric(&balancer, "upgrades_fallback"), 1);
         upgrade.open(&balancer, served(1, 1), late);
-        assert_eq!(estimates(&balancer), [6, 1, 3]);
+        assert_eq!(estimates(&balancer), [6.0, 1.0, 3.0]);
     }
 
     #[test]
@@ -421,9 +453,48 @@ mod tests {
         let decision = Upgrade::to_endpoint(&balancer, 0, late);
         assert!(matches!(
             decision,
-            Some(Decision::Reject { retry_after: 5 })
+            Some(Decision::Reject {
+                refusal: Refusal::NoPods,
+                retry_after: 5
+            })
         ));
         assert_eq!(metric(&balancer, "upgrades_rejected"), 1);
+    }
+
+    fn limit(balancer: &Balancer<FakeHost>, limits: [Option<u64>; 3]) {
+        let later = NOW.plus(Duration::from_millis(1));
+        let reported = balancer.services[0].store.update(&balancer.host, |table| {
+            for (n, limit) in (1..).zip(limits) {
+                table.pods_mut()[usize::from(n) - 1].ask(later, later);
+                table.apply(&[Event::Answered {
+                    pod: address(n),
+                    asked_at: later,
+                    outcome: Ok(Reported {
+                        count: 5,
+                        limit,
+                        ..Reported::default()
+                    }),
+                }]);
+            }
+        });
+        reported.unwrap();
+    }
+
+    #[test]
+    fn when_every_pod_is_full_no_fallback_fills_them_further() {
+        let balancer = balancer([5, 5, 5], "fallback");
+        limit(&balancer, [Some(6), Some(5), Some(2)]);
+        let (pods, _upgrade) = proceed(&balancer);
+        assert_eq!(pods.unwrap(), "10.0.0.1:8080", "the others can't be tried");
+        let decision = Upgrade::to_endpoint(&balancer, 0, NOW);
+        let Some(Decision::Reject { refusal, .. }) = decision else {
+            panic!("{decision:?}");
+        };
+        assert_eq!(refusal, Refusal::AllFull);
+        assert_eq!(metric(&balancer, "upgrades_full"), 1);
+        assert_eq!(metric(&balancer, "upgrades_fallback"), 0);
+        limit(&balancer, [Some(7), None, None]);
+        proceed(&balancer);
     }
 
     /// Three clusters of one pod each, with these counts.
@@ -440,7 +511,10 @@ mod tests {
                 table.apply(&[Event::Answered {
                     pod: PodAddress::ANY,
                     asked_at: NOW,
-                    outcome: Ok(count),
+                    outcome: Ok(Reported {
+                        count,
+                        ..Reported::default()
+                    }),
                 }]);
             });
             reported.unwrap();
@@ -448,10 +522,10 @@ mod tests {
         balancer
     }
 
-    fn cluster_estimates(balancer: &Balancer<FakeHost>) -> Vec<u64> {
+    fn cluster_estimates(balancer: &Balancer<FakeHost>) -> Vec<f64> {
         let estimate = |service: &ServiceState| {
             let table = service.store.read(&balancer.host);
-            table.pods()[0].estimate()
+            service.outlook(&table, NOW).estimate(&table.pods()[0])
         };
         balancer.services.iter().map(estimate).collect()
     }
@@ -468,11 +542,11 @@ mod tests {
         };
         assert_eq!(header.as_deref(), Some("b"));
         assert_eq!(balancer.host.metric("wsbalancer.b.upgrades_balanced"), 1);
-        assert_eq!(cluster_estimates(&balancer), [5, 2, 3]);
+        assert_eq!(cluster_estimates(&balancer), [5.0, 2.0, 3.0]);
         upgrade.open(&balancer, served(7, 1), NOW);
-        assert_eq!(cluster_estimates(&balancer), [5, 2, 3]);
+        assert_eq!(cluster_estimates(&balancer), [5.0, 2.0, 3.0]);
         upgrade.end(&balancer, Journey::default, NOW);
-        assert_eq!(cluster_estimates(&balancer), [5, 1, 3]);
+        assert_eq!(cluster_estimates(&balancer), [5.0, 1.0, 3.0]);
     }
 
     #[test]
@@ -522,6 +596,6 @@ mod tests {
         assert!(pods.unwrap().starts_with("10.0.0.2:8080,"));
         balancer.host.outdate(0);
         balancer.services[0].store.flush(&balancer.host);
-        assert_eq!(estimates(&balancer), [5, 2, 3]);
+        assert_eq!(estimates(&balancer), [5.0, 2.0, 3.0]);
     }
 }

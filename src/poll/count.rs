@@ -1,11 +1,14 @@
 //! The question how many WebSockets a pod has.
 
+use std::time::Duration;
+
 use super::Pace;
 use crate::balancer::{Balancer, ServiceState};
 use crate::clock::{Timestamp, part};
 use crate::host::{CallToken, Host, NotSent};
-use crate::pod::{PodAddress, PodReport, PollFailure};
-use crate::table::{Event, Table};
+use crate::pod::PodAddress;
+use crate::report::{PodReport, PollFailure};
+use crate::table::{Event, Pod, Reported, Table};
 
 pub(super) const fn pace(service: &ServiceState) -> Pace {
     Pace {
@@ -14,17 +17,26 @@ pub(super) const fn pace(service: &ServiceState) -> Pace {
     }
 }
 
-/// Takes the pods that are due. The first time their next times are set such that the pods come to
-/// be spread over the interval, so that many pods are no burst.
+/// The first interval of a service is this part of the others: with its second count
+/// [`fleet`](crate::fleet) knows what part of the traffic is this gateway's.
+const FIRST_INTERVAL_PART: u32 = 8;
+
+/// Takes the pods that are due. All pods of a service are due together, for only counts of the
+/// same moment can be compared: a pod that is new joins the others.
 pub(super) fn claim(table: &mut Table, service: &ServiceState, now: Timestamp) -> Vec<PodAddress> {
     let pace = pace(service);
     let pods = table.pods_mut();
-    let share = part(pace.interval, u32::try_from(pods.len()).unwrap_or(u32::MAX));
+    let together = pods
+        .iter()
+        .map(|pod| pod.poll().due_at())
+        .filter(|&due_at| due_at > now)
+        .min();
+    let first = together.unwrap_or(now.plus(part(pace.interval, FIRST_INTERVAL_PART)));
     let mut asked = Vec::new();
-    for (pod, place) in pods.iter_mut().zip(1_u32..) {
+    for pod in pods {
         if !pod
             .poll()
-            .is_called_for(now, std::time::Duration::ZERO, pace.patience())
+            .is_called_for(now, Duration::ZERO, pace.patience())
         {
             continue;
         }
@@ -32,7 +44,7 @@ pub(super) fn claim(table: &mut Table, service: &ServiceState, now: Timestamp) -
         let next = if due_at.happened() {
             pace.next(due_at, now)
         } else {
-            now.plus(share.saturating_mul(place))
+            first
         };
         pod.ask(now, next);
         asked.push(pod.address());
@@ -56,6 +68,12 @@ pub(super) fn ask<H: Host>(
     )
 }
 
+/// A pod before its answer was taken, and what it was thought to hold.
+struct Before {
+    pod: Pod,
+    estimate: f64,
+}
+
 /// Records how a poll ended, and tells the log if that is different from the poll before.
 pub(super) fn settle<H: Host>(
     balancer: &Balancer<H>,
@@ -69,22 +87,23 @@ pub(super) fn settle<H: Host>(
         asked_at,
         outcome: report
             .as_ref()
-            .map(|report| report.agents_connections)
+            .map(Reported::from)
             .map_err(|&failure| failure),
     };
     let before = service.store.update(&balancer.host, |table| {
-        let before = table
-            .pod(pod)
-            .filter(|pod| pod.poll().awaits(asked_at))
-            .copied();
+        let before = before(table, service, pod, asked_at);
+        let comes_up = report.is_ok() && comes_up(table, service, pod, asked_at);
         table.apply(&[event]);
+        if let Some(pod) = table.pod_mut(pod).filter(|_| comes_up) {
+            pod.start(asked_at);
+        }
         before
     });
     let Ok(before) = before else {
         service.store.defer(&[event]);
         return;
     };
-    let last_failure = before.and_then(|pod| pod.last_failure());
+    let last_failure = before.as_ref().and_then(|before| before.pod.last_failure());
     let host = &balancer.host;
     let metrics = &service.metrics;
     let cluster = &service.config.cluster;
@@ -96,10 +115,10 @@ pub(super) fn settle<H: Host>(
                 log::info!("cluster {cluster}: pod {pod} answers polls again");
             }
             log::debug!(
-                "cluster {cluster}: pod {pod} ({}) reports {} WebSockets, {} were expected",
+                "cluster {cluster}: pod {pod} ({}) reports {} WebSockets, {:.0} were expected",
                 report.names(),
                 report.agents_connections,
-                before.estimate()
+                before.estimate
             );
         }
         (Some(_), Err(failure)) => {
@@ -109,4 +128,29 @@ pub(super) fn settle<H: Host>(
             }
         }
     }
+}
+
+/// The pod as it is; none where nobody waits for its answer.
+fn before(
+    table: &Table,
+    service: &ServiceState,
+    pod: PodAddress,
+    asked_at: Timestamp,
+) -> Option<Before> {
+    let pod = table.pod(pod).filter(|pod| pod.poll().awaits(asked_at))?;
+    Some(Before {
+        pod: *pod,
+        estimate: service.outlook(table, asked_at).estimate(pod),
+    })
+}
+
+/// Whether a good answer brings the pod up. Those that are up when the service begins have been
+/// there before, and are not new.
+fn comes_up(table: &Table, service: &ServiceState, pod: PodAddress, asked_at: Timestamp) -> bool {
+    let began_at = table.began_at();
+    let has_begun =
+        began_at.happened() && asked_at.since(began_at) > service.config.refresh_interval;
+    let outlook = service.outlook(table, asked_at);
+    let is_down = |pod| outlook.trouble(pod).is_some();
+    has_begun && table.pod(pod).is_some_and(is_down)
 }

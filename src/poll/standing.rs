@@ -3,32 +3,37 @@
 use crate::balancer::{Balancer, ServiceState};
 use crate::clock::Timestamp;
 use crate::host::Host;
-use crate::table::{Pod, Standing, Table};
+use crate::standing::Standing;
+use crate::table::{Pod, Table};
 
 /// A pod whose standing has changed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Change {
     pod: Pod,
     standing: Standing,
+    estimate: f64,
 }
 
 /// Whether there is a change that the log was not told.
 pub(super) fn is_untold(table: &Table, service: &ServiceState, now: Timestamp) -> bool {
+    let outlook = service.outlook(table, now);
     table.pods().iter().any(|pod| {
         let mut told = *pod;
-        told.announce(pod.standing(service.trust(), now))
+        told.announce(outlook.standing(pod).code())
     })
 }
 
 /// The changes that the log was not told; afterwards it has.
 pub(super) fn announce(table: &mut Table, service: &ServiceState, now: Timestamp) -> Vec<Change> {
+    let outlook = service.outlook(table, now);
     let mut changes = Vec::new();
     for pod in table.pods_mut() {
-        let standing = pod.standing(service.trust(), now);
-        if pod.announce(standing) {
+        let standing = outlook.standing(pod);
+        if pod.announce(standing.code()) {
             changes.push(Change {
                 pod: *pod,
                 standing,
+                estimate: outlook.estimate(pod),
             });
         }
     }
@@ -40,8 +45,8 @@ impl Change {
         let pod = self.pod.address();
         match self.standing {
             Standing::Usable => log::info!(
-                "cluster {cluster}: pod {pod} is up with {} WebSockets",
-                self.pod.estimate()
+                "cluster {cluster}: pod {pod} is up with {:.0} WebSockets",
+                self.estimate
             ),
             Standing::Unknown => {
                 log::info!("cluster {cluster}: pod {pod} has yet to answer its first poll");
@@ -56,6 +61,14 @@ impl Change {
             ),
             Standing::Stale => log::warn!(
                 "cluster {cluster}: pod {pod} is down: its last count is older than cacheTTL"
+            ),
+            Standing::Draining => log::info!(
+                "cluster {cluster}: pod {pod} drains, with {:.0} WebSockets",
+                self.estimate
+            ),
+            Standing::Full => log::warn!(
+                "cluster {cluster}: pod {pod} is full with {:.0} WebSockets",
+                self.estimate
             ),
             Standing::Excluded(exclusion) => {
                 log::warn!("cluster {cluster}: pod {pod} is down: {exclusion}");
@@ -72,9 +85,10 @@ pub(super) fn show<H: Host>(
     now: Timestamp,
 ) {
     let pods = table.pods();
+    let outlook = service.outlook(table, now);
     let usable = pods
         .iter()
-        .filter(|pod| pod.standing(service.trust(), now) == Standing::Usable);
+        .filter(|pod| outlook.standing(pod) == Standing::Usable);
     let host = &balancer.host;
     host.set(service.metrics.pods_usable, usable.count() as u64);
     host.set(service.metrics.pods_known, pods.len() as u64);

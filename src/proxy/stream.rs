@@ -111,11 +111,14 @@ impl HttpContext for Stream {
                 self.upgrade = Some(upgrade);
                 Action::Continue
             }
-            Some(Decision::Reject { retry_after }) => {
+            Some(Decision::Reject {
+                refusal,
+                retry_after,
+            }) => {
                 self.send_http_response(
                     503,
                     vec![("retry-after", &retry_after.to_string())],
-                    Some(b"no pod is ready for a WebSocket\n"),
+                    Some(refusal.message().as_bytes()),
                 );
                 Action::Pause
             }

@@ -6,7 +6,7 @@ use crate::clock::Timestamp;
 use crate::config::OnNoPods;
 use crate::host::Host;
 use crate::pod::PodAddress;
-use crate::select::{Candidate, rank};
+use crate::select::{Candidate, Ranking, rank};
 use crate::table::{Event, Table};
 
 /// Names at least this many pods, so that the log can tell the runner-up.
@@ -23,16 +23,18 @@ pub(super) struct Choice {
     pub(super) named: usize,
     /// What Envoy is to be told; none leaves the choice to the fallback policy.
     pub(super) header: Option<String>,
+    /// Whether there are pods that are only full.
+    pub(super) some_are_full: bool,
 }
 
 /// A usable pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Ranked {
     pub(super) pod: PodAddress,
     /// What the log calls it.
     pub(super) name: String,
     /// See [`Candidate::estimate`].
-    pub(super) estimate: u64,
+    pub(super) estimate: f64,
 }
 
 impl Choice {
@@ -43,10 +45,13 @@ impl Choice {
         now: Timestamp,
     ) -> Option<Self> {
         let service = balancer.services.get(index)?;
-        let candidates = choose(balancer, service, now);
-        let ranked: Vec<Ranked> = candidates
+        let Ranking {
+            best,
+            some_are_full,
+        } = choose(balancer, service, now);
+        let ranked: Vec<Ranked> = best
             .into_iter()
-            .map(|Candidate { pod, estimate }| Ranked {
+            .map(|Candidate { pod, estimate, .. }| Ranked {
                 pod,
                 name: pod.to_string(),
                 estimate,
@@ -64,6 +69,7 @@ impl Choice {
             header: (!addresses.is_empty()).then(|| addresses.join(",")),
             named,
             ranked,
+            some_are_full,
         })
     }
 
@@ -71,23 +77,29 @@ impl Choice {
     /// without a fallback policy of Envoy's, any of them may be lucky.
     pub(super) fn of_clusters<H: Host>(balancer: &Balancer<H>, now: Timestamp) -> Option<Self> {
         let mut random = balancer.random();
-        let mut candidates: Vec<(u64, u32, usize)> = Vec::new();
+        let mut some_are_full = false;
+        let mut candidates: Vec<(Candidate, u32, usize)> = Vec::new();
         for (index, service) in balancer.services.iter().enumerate() {
             let table = service.store.read(&balancer.host);
-            let best = rank(table.pods(), 1, service.trust(), now, &mut random);
-            let best = best.first();
-            candidates.extend(best.map(|best| (best.estimate, random.u32(..), index)));
+            let outlook = service.outlook(&table, now);
+            let ranking = rank(table.pods(), 1, &outlook, &mut random);
+            some_are_full |= ranking.some_are_full;
+            let best = ranking.best.into_iter();
+            candidates.extend(best.map(|best| (best, random.u32(..), index)));
         }
-        candidates.sort_unstable();
+        candidates.sort_unstable_by(|(one, lot, _), (other, other_lot, _)| {
+            let by_load = one.load.total_cmp(&other.load);
+            by_load.then(lot.cmp(other_lot))
+        });
         let cluster = |index: usize| Some(balancer.services.get(index)?.config.cluster.clone());
         let ranked: Vec<Ranked> = candidates
             .iter()
             .take(FEWEST_RANKED)
-            .filter_map(|&(estimate, _, index)| {
+            .filter_map(|&(candidate, _, index)| {
                 Some(Ranked {
                     pod: PodAddress::ANY,
                     name: cluster(index)?,
-                    estimate,
+                    estimate: candidate.estimate,
                 })
             })
             .collect();
@@ -99,6 +111,7 @@ impl Choice {
                 ranked,
                 named: 0,
                 header: cluster(service).filter(|_| lucky),
+                some_are_full,
             });
         };
         let chosen = Event::Chosen {
@@ -111,27 +124,30 @@ impl Choice {
             named: 1,
             header: cluster(service),
             ranked,
+            some_are_full,
         })
     }
 }
 
-fn choose<H: Host>(
-    balancer: &Balancer<H>,
-    service: &ServiceState,
-    now: Timestamp,
-) -> Vec<Candidate> {
+fn choose<H: Host>(balancer: &Balancer<H>, service: &ServiceState, now: Timestamp) -> Ranking {
     let mut random = balancer.random();
     let places = balancer.attempts.max(FEWEST_RANKED);
-    let mut rank = |table: &Table| rank(table.pods(), places, service.trust(), now, &mut random);
-    let chosen = |ranked: &[Candidate]| ranked.first().map(|best| Event::Chosen { pod: best.pod });
+    let mut rank = |table: &Table| {
+        let outlook = service.outlook(table, now);
+        rank(table.pods(), places, &outlook, &mut random)
+    };
+    let chosen = |ranking: &Ranking| {
+        let best = ranking.best.first();
+        best.map(|best| Event::Chosen { pod: best.pod })
+    };
     let updated = service.store.update(&balancer.host, |table| {
-        let ranked = rank(table);
-        table.apply(chosen(&ranked).as_slice());
-        ranked
+        let ranking = rank(table);
+        table.apply(chosen(&ranking).as_slice());
+        ranking
     });
     updated.unwrap_or_else(|_| {
-        let ranked = rank(&service.store.read(&balancer.host));
-        service.store.defer(chosen(&ranked).as_slice());
-        ranked
+        let ranking = rank(&service.store.read(&balancer.host));
+        service.store.defer(chosen(&ranking).as_slice());
+        ranking
     })
 }

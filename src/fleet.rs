@@ -1,0 +1,230 @@
+//! How much of the fleet's traffic is this gateway's: what a change of its own says about the
+//! pods, when other gateways send them WebSockets too and tell nobody but the pods.
+//!
+//! # The rule
+//! Between two reports a gateway knows its own opens and closes at once, and nothing of the
+//! others'. All gateways hold the same reports and choose by the same rule, so that they do the
+//! same at the same time: what one gateway sends to a pod, the others send there as well. A
+//! gateway that makes one of `ratio` opens of the fleet therefore takes each of its own changes
+//! for `ratio` changes:
+//!
+//! > estimate = reported + `ratio` × (opened − closed since the report, by this gateway)
+//!
+//! and sends the next WebSocket to the smallest estimate. This is a division of labour. Of a pod
+//! that is `d` below the others each gateway fills up `d / ratio`, and the shares add up to `d`:
+//! together they fill to the level of the others as water does, which is where Dahlin's
+//! interpretation of old load information ends up too ("Interpreting stale load information",
+//! 2000), without a number of gateways, a rate of arrivals or a random choice in it. And what a
+//! gateway closes on a pod it opens there again, whatever the others do. With the last report
+//! alone (ratio 0) all rush to the same pod (Mitzenmacher, "How useful is old information?",
+//! 2000); with their own changes unscaled (ratio 1) they correct each deviation once per gateway.
+//!
+//! # The ratio
+//! The opens of the fleet can't be seen, but they can be reckoned: what the reports grew by, and
+//! what was closed meanwhile. Of the closes this gateway sees those of its own connections, and
+//! takes the others' to end as soon as its own:
+//!
+//! > ratio = (growth of the reports + own closes × all connections / own connections) / own opens
+//!
+//! - Steady state: no growth, as many closes as opens; the ratio is that of the connections, the
+//!   fleet's to the gateway's. Each gateway's part is its share, and the parts add up to one,
+//!   however uneven the shares.
+//! - A gateway that has just started has hardly any connections, and the ratio of connections
+//!   would be absurd. But it sees growth: with few closes the ratio is that of the opens.
+//! - A single gateway sees the reports grow by what it opened less what it closed; its ratio is
+//!   1, and its estimates are exact. Connections that no gateway made change that only as far as
+//!   they are taken to end as its own do.
+//! - Too large a ratio makes the correction slower, never unstable. Too small a ratio overshoots,
+//!   and up to half the true one the overshoot shrinks from report to report.
+//!
+//! The sums fade over [`WINDOW`] intervals. They are compared as sums, so that the ratio is right
+//! from the first interval on. A pod counts from one good report to its next, so that pods that
+//! come and go are neither growth nor loss.
+//!
+//! Reports that are of one moment serve best: when a gateway restarts, or load rises quickly,
+//! reports of different ages would differ by what happened between them. [`poll`](crate::poll)
+//! asks all pods of a service together.
+
+use zerocopy::native_endian::F64;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// Over how many intervals what was observed fades.
+pub const WINDOW: u32 = 16;
+
+/// What happened on one pod between two of its reports.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Interval {
+    /// The count at its start.
+    pub before: u64,
+    /// The count at its end.
+    pub after: u64,
+    /// WebSockets that this gateway opened.
+    pub opened: u32,
+    /// WebSockets of this gateway that ended.
+    pub closed: u32,
+    /// WebSockets of this gateway that are open at its end.
+    pub own: u32,
+}
+
+/// Fading sums over the intervals of all pods of a service.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct Fleet {
+    opened: F64,
+    closed: F64,
+    growth: F64,
+    connections: F64,
+    own: F64,
+}
+
+impl Fleet {
+    /// Takes in what happened on one of `pods` pods.
+    pub fn observe(&mut self, interval: &Interval, pods: usize) {
+        let Interval {
+            before,
+            after,
+            opened,
+            closed,
+            own,
+        } = *interval;
+        let (before, after) = (approximate(before), approximate(after));
+        let reports = approximate(pods as u64) * f64::from(WINDOW);
+        let fading = 1.0 - 1.0 / reports.max(1.0);
+        let add = |sum: &mut F64, value: f64| sum.set(sum.get() * fading + value);
+        add(&mut self.opened, f64::from(opened));
+        add(&mut self.closed, f64::from(closed));
+        add(&mut self.growth, after - before);
+        add(&mut self.connections, f64::midpoint(before, after));
+        add(&mut self.own, f64::from(own));
+    }
+
+    /// Opens of the fleet for each open of this gateway; at least 1, and 1 before anything was
+    /// observed.
+    #[must_use]
+    pub fn ratio(&self) -> f64 {
+        let own = self.own.get();
+        let closed = if own > 0.0 {
+            self.closed.get() * self.connections.get() / own
+        } else {
+            0.0
+        };
+        // One more on either side: nothing is divided by zero, and a gateway that has opened
+        // next to nothing does not take that for the share it will have.
+        let ratio = (self.growth.get() + closed + 1.0) / (self.opened.get() + 1.0);
+        // No number is smaller than 1 either.
+        ratio.max(1.0)
+    }
+}
+
+/// A count as a number to calculate with: exact up to 2^53.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "nobody counts the difference beyond 2^53 connections"
+)]
+pub(crate) const fn approximate(count: u64) -> f64 {
+    count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use zerocopy::FromZeros;
+
+    use super::*;
+
+    fn after(intervals: &[Interval]) -> f64 {
+        let mut fleet = Fleet::new_zeroed();
+        for interval in intervals {
+            fleet.observe(interval, 1);
+        }
+        fleet.ratio()
+    }
+
+    const QUIET: Interval = Interval {
+        before: 1_000,
+        after: 1_000,
+        opened: 0,
+        closed: 0,
+        own: 0,
+    };
+
+    #[test]
+    fn before_anything_happened_a_gateway_is_alone() {
+        assert_eq!(after(&[]), 1.0);
+        assert_eq!(after(&[QUIET; 5]), 1.0);
+    }
+
+    #[test]
+    fn a_single_gateway_explains_all_growth() {
+        let growing = Interval {
+            after: 1_070,
+            opened: 100,
+            closed: 30,
+            own: 1_070,
+            ..QUIET
+        };
+        // Its connections are counted at the end, all of them between the two reports.
+        let ratio = after(&[growing; 20]);
+        assert!((ratio - 1.0).abs() < 0.01, "{ratio}");
+    }
+
+    /// Among connections that were there before any gateway.
+    #[test]
+    fn a_gateway_that_has_just_started_goes_by_growth() {
+        let alone = Interval {
+            after: 1_100,
+            opened: 100,
+            own: 100,
+            ..QUIET
+        };
+        assert_eq!(after(&[alone]), 1.0);
+        let one_of_four = Interval {
+            after: 1_400,
+            ..alone
+        };
+        assert!((after(&[one_of_four]) - 4.0).abs() < 0.05);
+    }
+
+    #[test]
+    fn in_the_steady_state_it_is_the_ratio_of_the_connections() {
+        let steady = Interval {
+            opened: 50,
+            closed: 50,
+            own: 100,
+            ..QUIET
+        };
+        let ratio = after(&[steady; 50]);
+        assert!((ratio - 10.0).abs() < 0.1, "{ratio}");
+    }
+
+    #[test]
+    fn what_is_long_past_is_forgotten() {
+        let steady = |own| Interval {
+            opened: 50,
+            closed: 50,
+            own,
+            ..QUIET
+        };
+        let mut intervals = [steady(100); 200];
+        for later in &mut intervals[100..] {
+            *later = steady(500);
+        }
+        let ratio = after(&intervals);
+        assert!((ratio - 2.0).abs() < 0.1, "{ratio}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_counts_make_it_anything_but_a_number_of_at_least_one(
+            intervals in prop::collection::vec(
+                (any::<u64>(), any::<u64>(), any::<u32>(), any::<u32>(), any::<u32>()), 0..50),
+            pods in any::<usize>(),
+        ) {
+            let mut fleet = Fleet::new_zeroed();
+            for (before, after, opened, closed, own) in intervals {
+                fleet.observe(&Interval { before, after, opened, closed, own }, pods);
+                prop_assert!(fleet.ratio() >= 1.0 && fleet.ratio().is_finite());
+            }
+        }
+    }
+}
