@@ -10,7 +10,7 @@ use crate::service::Switches;
 use crate::tls::Tls;
 
 /// A fleet before it runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct FleetConfig {
     /// The pods, in order.
     pub pods: Vec<PodConfig>,
@@ -21,7 +21,7 @@ pub struct FleetConfig {
 }
 
 /// A pod before it runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PodConfig {
     /// Where it listens; port 0 is a free one.
     pub listen: SocketAddr,
@@ -51,6 +51,10 @@ pub enum Target {
 impl FleetConfig {
     /// Path of the count, unless another is given.
     pub const METRIC_PATH: &'static str = "/metric";
+    /// Path of the count in the text format of Prometheus.
+    pub const EXPOSITION_PATH: &'static str = "/metrics";
+    /// Path of the JSON document that has the count at `/server/sockets/open`.
+    pub const STATS_PATH: &'static str = "/stats";
     /// What the names of pods start with, unless another prefix is given.
     pub const NAME_PREFIX: &'static str = "pod-";
 

@@ -2,8 +2,10 @@
 //!
 //! One process runs many pods, each on a listener of its own. A pod echoes WebSockets on any
 //! path, over HTTP/1.1 and over HTTP/2 (RFC 8441), answers `GET /metric` with its count, and
-//! tells on every other request what has reached it. Each way in which a pod can fail is a
-//! switch that changes at run time, by a method of [`Pod`] or over the control endpoint.
+//! tells on every other request what has reached it. The same count stands at `/metrics`, as
+//! Prometheus reads it, and in the JSON document at `/stats`. What a pod says beside its count,
+//! and each way in which it can fail, is a switch that changes at run time, by a method of
+//! [`Pod`] or over the control endpoint.
 //!
 //! Nothing in here rounds, caches or guesses a count: a test may compare it with `==`. What
 //! changes a pod has taken effect once the call returns, so that no test needs to sleep.
@@ -26,6 +28,7 @@ mod config;
 mod control;
 mod door;
 mod fleet;
+mod form;
 mod handshake;
 mod metric;
 mod pod;

@@ -1,20 +1,20 @@
-//! How a pod answers `GET /metric`: with the truth, or in one of the ways in which a pod fails.
+//! How a pod answers its polls: with the truth, or in one of the ways in which a pod fails.
 
 use std::str::FromStr;
 use std::time::Duration;
 use std::{convert::Infallible, future, iter};
 
 use anyhow::{Context, bail};
-use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use serde::{Deserialize, Serialize};
 
+use crate::form::{Form, Truth};
 use crate::status;
 
-/// What a pod answers on its metric path.
+/// What a pod answers to polls, in whatever form they ask for the count.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum MetricBehavior {
@@ -31,8 +31,8 @@ pub enum MetricBehavior {
     Body(String),
     /// The truth, then spaces until the body has this many bytes.
     ///
-    /// It is sent as it is made, without a `content-length`. All of it together is valid JSON:
-    /// who refuses it, does so for its size alone.
+    /// It is sent as it is made, without a `content-length`. All of it together is valid in its
+    /// form: who refuses it, does so for its size alone.
     Huge(usize),
 }
 
@@ -49,39 +49,33 @@ pub struct Identity {
     pub node_name: String,
 }
 
-/// The body of `/metric`.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Truth<'pod> {
-    pub(crate) agents_connections: u64,
-    #[serde(flatten)]
-    pub(crate) identity: &'pod Identity,
-}
-
 impl MetricBehavior {
     /// Answers one poll; `truth` is asked at the moment that the answer is made.
-    pub(crate) async fn answer<'pod>(self, truth: impl FnOnce() -> Truth<'pod>) -> Response {
+    pub(crate) async fn answer<'pod>(
+        self,
+        form: Form,
+        truth: impl FnOnce() -> Truth<'pod>,
+    ) -> Response {
+        let written = || form.write(&truth());
         match self {
-            Self::Truth => Json(truth()).into_response(),
+            Self::Truth => respond(form, written()),
             Self::Status(status) => status.into_response(),
             Self::Hang => future::pending().await,
             Self::Delay(delay) => {
                 tokio::time::sleep(delay).await;
-                Json(truth()).into_response()
+                respond(form, written())
             }
-            Self::Body(body) => as_json(body),
-            Self::Huge(size) => match serde_json::to_vec(&truth()) {
-                Ok(start) => as_json(padded(start.into(), size)),
-                Err(error) => {
-                    (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response()
-                }
-            },
+            Self::Body(body) => respond(form, Ok(body)),
+            Self::Huge(size) => respond(form, written().map(|start| padded(start.into(), size))),
         }
     }
 }
 
-fn as_json(body: impl Into<Body>) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], body.into()).into_response()
+fn respond(form: Form, body: anyhow::Result<impl Into<Body>>) -> Response {
+    match body {
+        Ok(body) => ([(header::CONTENT_TYPE, form.content_type())], body.into()).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
 }
 
 /// A body of `size` bytes that is never in memory as a whole.

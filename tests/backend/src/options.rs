@@ -26,13 +26,17 @@ Example:
     curl 127.0.0.1:9000/pods/1 -d '{\"refuse\": false}'
 
   A change may have any of these: {\"refuse\": true, \"preload\": 500, \"drop\": true,
-  \"metric\": \"hang\", \"handshake\": {\"status\": 503}}. With \"drop\" the pod's open
-  WebSockets end without a close frame. /pods/all changes every pod.";
+  \"metric\": \"hang\", \"handshake\": {\"status\": 503}, \"weight\": 2.5,
+  \"maxConnections\": 100, \"draining\": true}. With \"drop\" the pod's open WebSockets end
+  without a close frame. The last three are told at /metric until null unsets them.
+  /pods/all changes every pod.";
 
 /// WebSocket echo pods for testing a balancer.
 ///
-/// Each pod echoes WebSockets on any path, tells the true number of its open WebSockets at
-/// /metric, and answers every other request with a description of it. Pods can be told to fail.
+/// Each pod echoes WebSockets on any path, tells the true number of its open WebSockets, and
+/// answers every other request with a description of it. The number stands at /metric in JSON, at
+/// /metrics as Prometheus reads it (`websocket_connections{state="open"}`), and at /stats in a
+/// larger JSON document (/server/sockets/open). Pods can be told to fail.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLE)]
 pub(crate) struct Options {
@@ -51,7 +55,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "ADDR")]
     control: Option<SocketAddr>,
 
-    /// Path of the count on each pod
+    /// Path of the count in JSON on each pod
     #[arg(long, value_name = "PATH", default_value = FleetConfig::METRIC_PATH, value_parser = parse_path)]
     metric_path: String,
 
@@ -110,6 +114,33 @@ pub(crate) struct Options {
         help_heading = "Switches"
     )]
     preload: Vec<Setting<u64>>,
+
+    /// Weights that pods tell: 0=2.5,1=0.5 [default: none]
+    #[arg(
+        long,
+        value_name = "POD=WEIGHT",
+        value_delimiter = ',',
+        help_heading = "Switches"
+    )]
+    weight: Vec<Setting<f64>>,
+
+    /// The most WebSockets that pods say they take; they take more: all=100 [default: unsaid]
+    #[arg(
+        long,
+        value_name = "POD=COUNT",
+        value_delimiter = ',',
+        help_heading = "Switches"
+    )]
+    max_connections: Vec<Setting<u64>>,
+
+    /// Whether pods say that they want no new WebSockets; they take them: 1=true [default: unsaid]
+    #[arg(
+        long,
+        value_name = "POD=BOOL",
+        value_delimiter = ',',
+        help_heading = "Switches"
+    )]
+    draining: Vec<Setting<bool>>,
 
     /// What a pod answers to polls: 2=status:500
     ///
@@ -170,6 +201,17 @@ impl Options {
         }
         for Setting { target, value } in self.preload {
             set(&mut pods, target, |pod| pod.switches.preload = value).context("--preload")?;
+        }
+        for Setting { target, value } in self.weight {
+            set(&mut pods, target, |pod| pod.switches.weight = Some(value)).context("--weight")?;
+        }
+        for Setting { target, value } in self.max_connections {
+            let limit = |pod: &mut PodConfig| pod.switches.max_connections = Some(value);
+            set(&mut pods, target, limit).context("--max-connections")?;
+        }
+        for Setting { target, value } in self.draining {
+            set(&mut pods, target, |pod| pod.switches.draining = Some(value))
+                .context("--draining")?;
         }
         for Setting { target, value } in self.metric {
             set(&mut pods, target, |pod| pod.switches.metric = value.clone())
@@ -246,6 +288,31 @@ mod tests {
     }
 
     #[test]
+    fn what_pods_say_beside_their_count_is_unsaid_unless_set() {
+        let config = config(
+            "--pods 3 --weight 0=2.5,2=1 --max-connections all=100 --draining 1=true,2=false",
+        )
+        .unwrap();
+        let told: Vec<_> = config
+            .pods
+            .iter()
+            .map(|pod| &pod.switches)
+            .map(|switches| (switches.weight, switches.draining))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                (Some(2.5), None),
+                (None, Some(true)),
+                (Some(1.0), Some(false))
+            ]
+        );
+        for pod in config.pods {
+            assert_eq!(pod.switches.max_connections, Some(100));
+        }
+    }
+
+    #[test]
     fn names_are_for_a_single_pod() {
         let names = "--pod-name echo-7 --pod-ip 10.0.0.7 --node-name worker-1";
         let single = config(names).unwrap();
@@ -264,6 +331,9 @@ mod tests {
             ("--metric hang", "then ="),
             ("--metric 0=lie", "truth, hang, status:CODE"),
             ("--preload 0=-1", "invalid digit"),
+            ("--weight 0=heavy", "invalid float"),
+            ("--weight 1=2", "--weight: there is no pod 1"),
+            ("--draining 0", "then ="),
             ("--pods 0", "0 pods"),
             ("--metric-path metric", "starts with /"),
             ("--tls-key k", "--tls-certificate"),

@@ -3,8 +3,9 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use tokio::sync::watch;
 
 use crate::door::Door;
@@ -24,7 +25,7 @@ pub struct Pod {
 }
 
 /// All that the control endpoint tells about a pod.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PodState {
     /// Its place in the fleet, from 0.
@@ -48,13 +49,15 @@ pub struct PodState {
 }
 
 /// Changes to a pod; what is absent stays as it is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+///
+/// Of what a pod may leave unsaid, `null` unsets what was set.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct PodChange {
     /// Refuse connections, or accept them again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refuse: Option<bool>,
-    /// What it answers on its metric path.
+    /// What it answers to polls.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metric: Option<MetricBehavior>,
     /// What it does with WebSocket handshakes.
@@ -63,9 +66,25 @@ pub struct PodChange {
     /// Reported on top of the WebSockets that are open.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preload: Option<u64>,
+    /// The weight that it tells.
+    #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub weight: Option<Option<f64>>,
+    /// The most WebSockets that it says it takes.
+    #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub max_connections: Option<Option<u64>>,
+    /// Whether it says that it wants no new WebSockets.
+    #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub draining: Option<Option<bool>>,
     /// End all WebSockets that are open now.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub drop: bool,
+}
+
+/// Reads a field that is there: `null` says something else than no field.
+fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 impl Pod {
@@ -107,7 +126,15 @@ impl Pod {
         self.counters().opened
     }
 
-    /// `GET`s on the metric path since the start, whatever was answered.
+    /// When WebSockets were accepted, in order; of more than a million, the latest.
+    ///
+    /// An opening is there once it is counted: wait with [`Pod::until`] for `opened`.
+    #[must_use]
+    pub fn openings(&self) -> Vec<Instant> {
+        self.service.tally.openings()
+    }
+
+    /// `GET`s on a path of the count since the start, whatever was answered.
     #[must_use]
     pub fn polls(&self) -> u64 {
         self.counters().polls
@@ -185,6 +212,31 @@ impl Pod {
             .send_modify(|switches| switches.preload = count);
     }
 
+    /// Tells this weight from now on, or none.
+    pub fn set_weight(&self, weight: Option<f64>) {
+        self.service
+            .switches
+            .send_modify(|switches| switches.weight = weight);
+    }
+
+    /// Says from now on that it takes no more WebSockets than this, or says nothing about it.
+    ///
+    /// It takes more all the same: a test sees what reaches it.
+    pub fn limit(&self, most: Option<u64>) {
+        self.service
+            .switches
+            .send_modify(|switches| switches.max_connections = most);
+    }
+
+    /// Says from now on whether it wants no new WebSockets, or says nothing about it.
+    ///
+    /// It takes them all the same: a test sees what reaches it.
+    pub fn drain(&self, draining: Option<bool>) {
+        self.service
+            .switches
+            .send_modify(|switches| switches.draining = draining);
+    }
+
     /// Ends all WebSockets that are open now, and returns once they are.
     ///
     /// No close frame is sent: the sockets are just closed, as the kernel does it for a process
@@ -214,6 +266,15 @@ impl Pod {
             }
             if let Some(preload) = change.preload {
                 switches.preload = preload;
+            }
+            if let Some(weight) = change.weight {
+                switches.weight = weight;
+            }
+            if let Some(most) = change.max_connections {
+                switches.max_connections = most;
+            }
+            if let Some(draining) = change.draining {
+                switches.draining = draining;
             }
         });
         if change.drop {

@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::form::{Form, Truth};
 use crate::handshake::{HandshakeBehavior, is_handshake};
-use crate::metric::{Identity, MetricBehavior, Truth};
+use crate::metric::{Identity, MetricBehavior};
 use crate::tally::Tally;
 
 /// Headers by their names in lower case, each with its values in the order they came.
@@ -37,14 +38,24 @@ pub struct RequestSeen {
 }
 
 /// How a pod answers.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Switches {
-    /// What it answers on its metric path.
+    /// What it answers to polls.
     pub metric: MetricBehavior,
     /// What it does with WebSocket handshakes.
     pub handshake: HandshakeBehavior,
     /// Reported on top of the WebSockets that are open.
     pub preload: u64,
+    /// The weight that it tells, if it tells one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<f64>,
+    /// The most WebSockets that it says it takes, if it says so. It takes more all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_connections: Option<u64>,
+    /// Whether it says that it wants no new WebSockets, if it says anything about that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draining: Option<bool>,
 }
 
 /// The part of a pod that requests see.
@@ -76,8 +87,7 @@ impl PodService {
 
     /// The count that the pod tells: its open WebSockets and the preload.
     pub(crate) fn reported(&self) -> u64 {
-        let preload = self.switches.borrow().preload;
-        self.tally.counters().open.saturating_add(preload)
+        self.truth().reported
     }
 
     /// All requests to this pod, whatever their method and path.
@@ -93,8 +103,10 @@ impl PodService {
         }
         // A body that nobody reads would cost the client its connection.
         body.into_data_stream().for_each(async |_| {}).await;
-        if parts.method == Method::GET && parts.uri.path() == self.metric_path {
-            return self.answer_poll().await;
+        if parts.method == Method::GET
+            && let Some(form) = Form::at(parts.uri.path(), &self.metric_path)
+        {
+            return self.answer_poll(form).await;
         }
         Json(self.describe(&parts)).into_response()
     }
@@ -108,14 +120,24 @@ impl PodService {
         behavior.answer(request, || self.tally.open()).await
     }
 
-    async fn answer_poll(&self) -> Response {
+    async fn answer_poll(&self, form: Form) -> Response {
         self.tally.count_poll();
         let behavior = self.switches.borrow().metric.clone();
-        let truth = || Truth {
-            agents_connections: self.reported(),
+        behavior.answer(form, || self.truth()).await
+    }
+
+    fn truth(&self) -> Truth<'_> {
+        let switches = self.switches.borrow();
+        let counters = self.tally.counters();
+        Truth {
+            reported: counters.open.saturating_add(switches.preload),
+            opened: counters.opened,
+            lifetimes: self.tally.lifetimes(),
             identity: &self.identity,
-        };
-        behavior.answer(truth).await
+            weight: switches.weight,
+            max_connections: switches.max_connections,
+            draining: switches.draining,
+        }
     }
 
     fn describe(&self, request: &Parts) -> RequestSeen {

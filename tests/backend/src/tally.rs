@@ -3,13 +3,23 @@
 //! `open` is the number of living [`OpenWebSocket`] guards: it rises and falls with them and
 //! in no other way, so it is true however a WebSocket ends.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
+use prometheus_client::metrics::histogram::Histogram;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
+
+/// So many openings are remembered, the latest: no test opens more, and a pod that runs for
+/// months stays small.
+const OPENINGS: usize = 1 << 20;
+
+/// Seconds by which the lifetimes of WebSockets are told apart.
+const LIFETIMES: [f64; 6] = [0.1, 1.0, 10.0, 60.0, 600.0, 3600.0];
 
 /// What a pod has counted up to one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,7 +32,7 @@ pub struct Counters {
     pub peak: u64,
     /// WebSocket handshakes received since the start, whatever was answered.
     pub handshakes: u64,
-    /// `GET`s on the metric path since the start, whatever was answered.
+    /// `GET`s on a path of the count since the start, whatever was answered.
     pub polls: u64,
 }
 
@@ -30,6 +40,8 @@ pub struct Counters {
 #[derive(Debug)]
 pub(crate) struct Tally {
     counters: watch::Sender<Counters>,
+    openings: watch::Sender<VecDeque<Instant>>,
+    lifetimes: Histogram,
     round: watch::Sender<Round>,
     end: CancellationToken,
 }
@@ -45,6 +57,7 @@ struct Round {
 #[derive(Debug)]
 pub(crate) struct OpenWebSocket {
     tally: Arc<Tally>,
+    opened: Instant,
     ending: CancellationToken,
     // Fields go after `drop` has run: a round without members has been counted down.
     _membership: TaskTrackerToken,
@@ -64,6 +77,8 @@ impl Tally {
     pub(crate) fn new(end: CancellationToken) -> Self {
         Self {
             counters: watch::Sender::default(),
+            openings: watch::Sender::default(),
+            lifetimes: Histogram::new(LIFETIMES),
             round: watch::Sender::new(Round::new(&end)),
             end,
         }
@@ -79,6 +94,19 @@ impl Tally {
         self.counters.subscribe()
     }
 
+    /// When WebSockets were accepted, in order.
+    pub(crate) fn openings(&self) -> Vec<Instant> {
+        let mut openings: Vec<_> = self.openings.borrow().iter().copied().collect();
+        // Two tasks may have looked at the clock in one order and written in the other.
+        openings.sort_unstable();
+        openings
+    }
+
+    /// Seconds that WebSockets were open; it goes on observing.
+    pub(crate) fn lifetimes(&self) -> Histogram {
+        self.lifetimes.clone()
+    }
+
     /// Counts a handshake that has come in.
     pub(crate) fn count_handshake(&self) {
         self.counters
@@ -92,11 +120,19 @@ impl Tally {
 
     /// Counts a WebSocket as open until the guard is dropped.
     pub(crate) fn open(self: &Arc<Self>) -> OpenWebSocket {
-        // First the round, then the count: whoever sees the count can also end the WebSocket.
+        // First the round and the opening, then the count: whoever sees the count can also end
+        // the WebSocket, and finds when it was opened.
         let (ending, membership) = {
             let round = self.round.borrow();
             (round.ending.clone(), round.members.token())
         };
+        let opened = Instant::now();
+        self.openings.send_modify(|openings| {
+            if openings.len() == OPENINGS {
+                openings.pop_front();
+            }
+            openings.push_back(opened);
+        });
         self.counters.send_modify(|counters| {
             counters.open += 1;
             counters.opened += 1;
@@ -104,6 +140,7 @@ impl Tally {
         });
         OpenWebSocket {
             tally: Arc::clone(self),
+            opened,
             ending,
             _membership: membership,
         }
@@ -127,6 +164,8 @@ impl OpenWebSocket {
 
 impl Drop for OpenWebSocket {
     fn drop(&mut self) {
+        let lifetime = self.opened.elapsed().as_secs_f64();
+        self.tally.lifetimes.observe(lifetime);
         self.tally
             .counters
             .send_modify(|counters| counters.open -= 1);
@@ -155,6 +194,20 @@ mod tests {
                 polls: 0
             }
         );
+    }
+
+    #[test]
+    fn openings_are_remembered_in_order_and_only_the_latest() {
+        let tally = Arc::new(Tally::new(CancellationToken::new()));
+        for _ in 0..OPENINGS {
+            drop(tally.open());
+        }
+        let before = tally.openings();
+        drop(tally.open());
+        let after = tally.openings();
+        assert_eq!((before.len(), after.len()), (OPENINGS, OPENINGS));
+        assert_eq!(before[1..], after[..OPENINGS - 1]);
+        assert!(after.is_sorted());
     }
 
     #[tokio::test]

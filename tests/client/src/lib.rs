@@ -3,7 +3,8 @@
 //!
 //! [`Load`] says what to open and opens it; [`Held`] keeps the WebSockets open; [`Report`]
 //! is what came of it; [`Pods`] asks the pods how many WebSockets they count themselves.
-//! The program `wsbalancer-client` is these four behind a command line.
+//! The program `wsbalancer-client` is these four behind a command line; beside them it shows the
+//! [`Status`] that the balancer tells of itself at a [`StatusUrl`].
 //!
 //! ```no_run
 //! # async fn example() -> anyhow::Result<()> {
@@ -20,6 +21,7 @@
 //! ```
 
 mod connection;
+mod fetch;
 mod handshake;
 mod held;
 mod load;
@@ -27,6 +29,7 @@ mod pacing;
 mod payload;
 mod pods;
 mod report;
+mod status;
 mod tally;
 mod target;
 mod tls;
@@ -36,4 +39,5 @@ pub use load::{Load, Progress};
 pub use payload::MessageKind;
 pub use pods::{DEFAULT_METRIC_PATH, Metric, PodAddress, PodCount, Pods};
 pub use report::{Connections, Failure, Handshake, Messages, PodShare, Report, imbalance};
+pub use status::{DiscoveryStatus, PodState, PodStatus, ServiceStatus, Status, StatusUrl};
 pub use target::{InvalidTarget, Target};

@@ -9,22 +9,18 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{StatusCode, Uri};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use http::{Request, Uri};
+use http_body_util::Empty;
 use serde::Deserialize;
 use tokio::net::lookup_host;
-use tokio::time::timeout;
+
+use crate::fetch::{Fetcher, Limits};
 
 /// Where pods serve their count unless told otherwise.
 pub const DEFAULT_METRIC_PATH: &str = "/metric";
 
 /// An answer longer than this is no count.
 const LONGEST_ANSWER_BYTES: usize = 64 * 1024;
-
-type HttpClient = Client<HttpConnector, Empty<&'static [u8]>>;
 
 /// The pods to ask.
 #[derive(Clone, Debug)]
@@ -57,65 +53,40 @@ impl Pods {
     ///
     /// The answers come in the order of the addresses.
     pub async fn count(&self) -> Vec<PodCount> {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        // Pods are asked once in a while: a connection kept from the last time may be dead.
-        let client = Client::builder(TokioExecutor::new())
-            .pool_max_idle_per_host(0)
-            .build(connector);
+        let fetcher = Fetcher::new();
         join_all(
             self.addresses
                 .iter()
-                .map(|address| self.ask(&client, address)),
+                .map(|address| self.ask(&fetcher, address)),
         )
         .await
     }
 
-    async fn ask(&self, client: &HttpClient, address: &PodAddress) -> PodCount {
-        let answer = timeout(self.timeout, fetch(client, address, &self.metric_path))
-            .await
-            .unwrap_or_else(|_| {
-                Err(format!(
-                    "no answer within {}",
-                    humantime::format_duration(self.timeout)
-                ))
-            });
+    async fn ask(&self, fetcher: &Fetcher, address: &PodAddress) -> PodCount {
         PodCount {
             address: address.clone(),
-            answer,
+            answer: self.count_of(fetcher, address).await,
         }
     }
-}
 
-async fn fetch(
-    client: &HttpClient,
-    address: &PodAddress,
-    path: &PathAndQuery,
-) -> Result<Metric, String> {
-    let uri = Uri::builder()
-        .scheme(Scheme::HTTP)
-        .authority(address.0.clone())
-        .path_and_query(path.clone())
-        .build()
-        .map_err(|error| error.to_string())?;
-    let response = client.get(uri).await.map_err(|error| innermost(&error))?;
-    if response.status() != StatusCode::OK {
-        return Err(format!("{} at {path}", response.status()));
+    async fn count_of(&self, fetcher: &Fetcher, address: &PodAddress) -> Result<Metric, String> {
+        let path = &self.metric_path;
+        let uri = Uri::builder()
+            .scheme(Scheme::HTTP)
+            .authority(address.0.clone())
+            .path_and_query(path.clone())
+            .build()
+            .map_err(|error| error.to_string())?;
+        let request = Request::get(uri)
+            .body(Empty::new())
+            .map_err(|error| error.to_string())?;
+        let limits = Limits {
+            time: self.timeout,
+            size: LONGEST_ANSWER_BYTES,
+        };
+        let answer = fetcher.get(request, limits).await?;
+        serde_json::from_slice(&answer).map_err(|error| format!("no count at {path}: {error}"))
     }
-    let body = Limited::new(response.into_body(), LONGEST_ANSWER_BYTES)
-        .collect()
-        .await
-        .map_err(|error| error.to_string())?;
-    serde_json::from_slice(&body.to_bytes()).map_err(|error| format!("no count at {path}: {error}"))
-}
-
-/// What the outer errors are about: "client error (Connect)" helps nobody.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    innermost.to_string()
 }
 
 /// What one pod told.

@@ -85,6 +85,24 @@ async fn changes_all_of_a_pod_at_once_and_answers_with_the_new_state() {
 }
 
 #[tokio::test]
+async fn sets_and_unsets_what_a_pod_says_beside_its_count() {
+    let fleet = start(1).await;
+    let set = json!({"weight": 2.5, "maxConnections": 100, "draining": true});
+    let state = change(&fleet, "/pods/0", set.clone()).await.json();
+    for field in ["weight", "maxConnections", "draining"] {
+        assert_eq!(state[field], set[field]);
+    }
+    // What is null is unset, what is absent stays.
+    let unset = json!({"weight": null, "draining": null});
+    let state = change(&fleet, "/pods/0", unset).await.json();
+    assert_eq!(state.get("weight"), None);
+    assert_eq!(state["maxConnections"], 100);
+    let metric = poll(&fleet.pods()[0]).await.json();
+    assert_eq!(metric["maxConnections"], 100);
+    assert_eq!(metric.get("draining"), None);
+}
+
+#[tokio::test]
 async fn changes_all_pods() {
     let fleet = start(3).await;
     let states = change(&fleet, "/pods/all", json!({"metric": "hang"})).await;
@@ -113,6 +131,11 @@ async fn refuses_what_it_does_not_understand_and_changes_nothing() {
             "expected a duration",
         ),
         (r#"{"preload": -5}"#, "invalid value"),
+        (r#"{"preload": 5, "weight": "2"}"#, "invalid type"),
+        (
+            r#"{"preload": 5, "max_connections": 100}"#,
+            "unknown field `max_connections`",
+        ),
         (r#"{"preload": 5"#, "EOF"),
         ("", "EOF"),
     ] {

@@ -1,5 +1,7 @@
 //! The count is true, however WebSockets begin and end.
 
+use std::time::Instant;
+
 use futures_util::future::join_all;
 use futures_util::{SinkExt, StreamExt};
 use tokio_tungstenite::tungstenite::Message;
@@ -27,6 +29,23 @@ async fn counts_from_the_handshake_to_the_close() {
     assert_eq!(told(pod).await, 1);
     let counters = pod.counters();
     assert_eq!((counters.opened, counters.peak), (2, 2));
+}
+
+#[tokio::test]
+async fn remembers_when_each_was_opened() {
+    let fleet = start(2).await;
+    let [pod, other] = fleet.pods() else { panic!() };
+    let mut marks = vec![Instant::now()];
+    for _ in 0..3 {
+        // What is closed again was opened all the same.
+        drop(open(pod).await);
+        marks.push(Instant::now());
+    }
+    let openings = pod.openings();
+    assert_eq!((openings.len(), other.openings().len()), (3, 0));
+    for (opening, marks) in openings.iter().zip(marks.windows(2)) {
+        assert!(marks[0] <= *opening && *opening <= marks[1]);
+    }
 }
 
 #[tokio::test]

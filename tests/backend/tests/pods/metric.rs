@@ -4,9 +4,14 @@ use std::time::{Duration, Instant};
 
 use axum::http::{Method, StatusCode};
 use serde_json::json;
-use wsbalancer_backend::{Fleet, FleetConfig, MetricBehavior};
+use wsbalancer_backend::{Fleet, FleetConfig, MetricBehavior, Pod};
 
-use crate::support::{open, poll, request, start};
+use crate::support::{Answer, open, poll, request, start};
+
+async fn get(pod: &Pod, path: &str) -> Answer {
+    let url = format!("http://{}{path}", pod.address());
+    request(Method::GET, url, "").await
+}
 
 #[tokio::test]
 async fn tells_the_truth_and_the_preload_on_top() {
@@ -29,6 +34,85 @@ async fn tells_the_truth_and_the_preload_on_top() {
         })
     );
     assert_eq!((pod.open(), pod.reported(), pod.polls()), (1, 501, 1));
+}
+
+#[tokio::test]
+async fn tells_what_it_is_told_to_until_that_is_unset() {
+    let mut config = FleetConfig::local(1);
+    config.pods[0].switches.weight = Some(0.5);
+    let fleet = Fleet::start(config).await.unwrap();
+    let pod = &fleet.pods()[0];
+    let told = async || {
+        let answer = poll(pod).await.json();
+        ["weight", "maxConnections", "draining"].map(|field| answer.get(field).cloned())
+    };
+    assert_eq!(told().await, [Some(json!(0.5)), None, None]);
+    pod.set_weight(Some(2.5));
+    pod.limit(Some(100));
+    pod.drain(Some(true));
+    let all = [json!(2.5), json!(100), json!(true)].map(Some);
+    assert_eq!(told().await, all);
+    // It says so, and takes WebSockets like any other.
+    let _socket = open(pod).await;
+    pod.set_weight(None);
+    pod.limit(None);
+    pod.drain(Some(false));
+    assert_eq!(told().await, [None, None, Some(json!(false))]);
+    pod.drain(None);
+    assert_eq!(told().await, [None, None, None]);
+}
+
+#[tokio::test]
+async fn tells_the_same_count_as_services_export_it() {
+    let fleet = start(1).await;
+    let pod = &fleet.pods()[0];
+    drop(open(pod).await);
+    pod.until(|counters| counters.opened == 1 && counters.open == 0)
+        .await;
+    let _socket = open(pod).await;
+    pod.preload(500);
+
+    let exposition = get(pod, FleetConfig::EXPOSITION_PATH).await;
+    let content_type = "text/plain; version=0.0.4; charset=utf-8";
+    assert_eq!(exposition.content_type(), content_type);
+    let text = String::from_utf8(exposition.body.to_vec()).unwrap();
+    for line in [
+        r#"websocket_connections{state="open"} 501"#,
+        r#"websocket_connections{state="closing"} 0"#,
+        "websocket_opened_total 2",
+        r#"websocket_lifetime_seconds_bucket{le="+Inf"} 1"#,
+        "websocket_lifetime_seconds_count 1",
+    ] {
+        assert!(text.lines().any(|told| told == line), "{line} in {text}");
+    }
+
+    let stats = get(pod, FleetConfig::STATS_PATH).await;
+    assert_eq!(stats.content_type(), "application/json");
+    let sockets = &stats.json()["server"]["sockets"];
+    assert_eq!(
+        (&sockets["open"], &sockets["a/b"]),
+        (&json!(501), &json!(501))
+    );
+    assert_eq!(pod.polls(), 2);
+}
+
+#[tokio::test]
+async fn fails_alike_in_every_form() {
+    let fleet = start(1).await;
+    let pod = &fleet.pods()[0];
+    for path in [FleetConfig::EXPOSITION_PATH, FleetConfig::STATS_PATH] {
+        pod.answer_metric(MetricBehavior::Status(StatusCode::BAD_GATEWAY));
+        assert_eq!(get(pod, path).await.status, StatusCode::BAD_GATEWAY);
+        pod.answer_metric(MetricBehavior::Body("websocket_connections".to_owned()));
+        assert_eq!(get(pod, path).await.body, "websocket_connections");
+        pod.answer_metric(MetricBehavior::Huge(100_000));
+        let huge = get(pod, path).await.body;
+        assert_eq!(huge.len(), 100_000);
+        pod.answer_metric(MetricBehavior::Truth);
+        let truth = get(pod, path).await.body;
+        assert_eq!(huge.trim_ascii_end(), truth.trim_ascii_end());
+    }
+    assert_eq!(pod.polls(), 8);
 }
 
 #[tokio::test]

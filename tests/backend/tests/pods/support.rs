@@ -1,7 +1,7 @@
 //! What all tests need: a fleet, and clients that tell exactly what came back.
 
 use axum::body::Bytes;
-use axum::http::{Method, Request, StatusCode};
+use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -20,6 +20,7 @@ pub(crate) type Socket = WebSocketStream<TcpStream>;
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
+    headers: HeaderMap,
     pub(crate) body: Bytes,
 }
 
@@ -27,6 +28,11 @@ impl Answer {
     /// The body as JSON.
     pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).expect("the body is JSON")
+    }
+
+    /// What the body is said to be.
+    pub(crate) fn content_type(&self) -> &str {
+        self.headers[header::CONTENT_TYPE].to_str().expect("text")
     }
 }
 
@@ -65,6 +71,7 @@ pub(crate) async fn request(method: Method, url: String, body: impl Into<Bytes>)
     let response = client().request(request).await.unwrap();
     Answer {
         status: response.status(),
+        headers: response.headers().clone(),
         body: response.into_body().collect().await.unwrap().to_bytes(),
     }
 }

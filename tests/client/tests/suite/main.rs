@@ -3,3 +3,4 @@
 mod library;
 mod program;
 mod servers;
+mod watch;

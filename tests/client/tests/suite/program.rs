@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use wsbalancer_client::Report;
 
-fn program(arguments: &[&str]) -> Command {
+pub(crate) fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wsbalancer-client"));
     command
         .args(arguments)
@@ -22,7 +22,7 @@ fn program(arguments: &[&str]) -> Command {
     command
 }
 
-async fn run(arguments: &[&str]) -> Output {
+pub(crate) async fn run(arguments: &[&str]) -> Output {
     program(arguments).output().await.expect("the program runs")
 }
 

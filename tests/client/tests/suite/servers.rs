@@ -251,7 +251,8 @@ pub(crate) async fn wait_for<T: Clone>(
     seen.clone()
 }
 
-async fn serve_http(router: Router) -> SocketAddr {
+/// Starts a server of HTTP.
+pub(crate) async fn serve_http(router: Router) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     tokio::spawn(async move { axum::serve(listener, router).await });

@@ -1,23 +1,24 @@
-//! The program: a load of WebSockets from the command line.
+//! The program: a load of WebSockets from the command line, or a look at the balancer.
 //!
 //! Standard output carries the report and nothing else; progress and remarks go to standard
 //! error. The exit code is 0 if all went well, 1 if anything failed or the pods are less
 //! even than allowed, 2 for bad usage.
 
 mod arguments;
+mod bar;
 mod progress;
 mod signals;
 mod table;
+mod watch;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Parser;
 use tokio_util::sync::CancellationToken;
 use wsbalancer_client::{Held, Report};
 
-use crate::arguments::Arguments;
+use crate::arguments::{Arguments, Invocation};
 use crate::progress::Progress;
 
 /// File descriptors of the process besides those of the connections, roughly.
@@ -25,19 +26,29 @@ const SPARE_DESCRIPTORS: u64 = 64;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
-    let arguments = Arguments::parse();
-    raise_descriptor_limit(&arguments)?;
-    let stop = signals::stop_on_signals()?;
-    let fine = if arguments.keep {
-        report_and_keep(&arguments, &stop).await?
-    } else {
-        hold_and_report(&arguments, &stop).await?
+    let fine = match Invocation::parse() {
+        Invocation::Load(arguments) => load(&arguments).await?,
+        Invocation::Watch(arguments) => {
+            watch::run(&arguments, &signals::stop_on_signals()?).await?;
+            true
+        }
     };
     Ok(if fine {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// Opens WebSockets and closes them; returns whether all went well.
+async fn load(arguments: &Arguments) -> anyhow::Result<bool> {
+    raise_descriptor_limit(arguments)?;
+    let stop = signals::stop_on_signals()?;
+    if arguments.keep {
+        report_and_keep(arguments, &stop).await
+    } else {
+        hold_and_report(arguments, &stop).await
+    }
 }
 
 /// Each connection takes a file descriptor, and the soft limit is often 1024.

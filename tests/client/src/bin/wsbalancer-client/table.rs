@@ -10,6 +10,8 @@ use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
 use indicatif::HumanCount;
 use wsbalancer_client::{Handshake, PodShare, Report};
 
+use crate::bar;
+
 /// Where the output goes to no terminal.
 const DEFAULT_WIDTH: u16 = 80;
 const HEADER: [&str; 5] = ["Pod", "Before", "After", "New", "Share"];
@@ -23,11 +25,6 @@ const LONGEST_BAR: usize = 40;
 const MOST_REASONS: usize = 5;
 /// Stands for a number that a pod did not tell.
 const UNKNOWN: &str = "–";
-/// Where a bar of the even share ends.
-const EVEN_MARK: char = '│';
-const FULL_BLOCK: char = '█';
-/// Nothing, then one to seven eighths of a column.
-const PARTIAL_BLOCKS: [char; 8] = [' ', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
 
 /// Columns of the terminal on standard output.
 pub(crate) fn terminal_width() -> u16 {
@@ -121,16 +118,7 @@ impl Spread {
         };
         let eighths = after * columns * 8 / self.largest;
         let even = (self.sum * columns / (self.largest * self.pods)).min(columns - 1);
-        (0..columns)
-            .map(|column| {
-                if column == even {
-                    return EVEN_MARK;
-                }
-                let remaining = usize::try_from(eighths.saturating_sub(column * 8));
-                let block = remaining.ok().and_then(|part| PARTIAL_BLOCKS.get(part));
-                *block.unwrap_or(&FULL_BLOCK)
-            })
-            .collect()
+        bar::draw(eighths, Some(even), columns)
     }
 }
 
@@ -233,6 +221,7 @@ mod tests {
     use wsbalancer_client::{Connections, Failure, Messages};
 
     use super::*;
+    use crate::bar::FULL_BLOCK;
 
     fn pod(name: &str, before: Option<u64>, after: Option<u64>) -> PodShare {
         let new = before

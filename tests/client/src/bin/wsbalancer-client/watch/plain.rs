@@ -1,0 +1,110 @@
+//! The state as lines of text: all services and all pods, and no escape sequences.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::widgets::Widget;
+use wsbalancer_client::{PodStatus, ServiceStatus, Status};
+
+use super::order::Order;
+use super::pods::Table;
+use super::{screen, text};
+
+/// The state in lines of at most `width` columns, each with its end.
+pub(crate) fn render(status: &Status, width: u16) -> String {
+    if status.services.is_empty() {
+        return format!("{}\n", screen::NO_SERVICES);
+    }
+    let services = status.services.iter();
+    let services: Vec<String> = services
+        .map(|service| render_service(status, service, width))
+        .collect();
+    services.join("\n")
+}
+
+fn render_service(status: &Status, service: &ServiceStatus, width: u16) -> String {
+    let mut pods: Vec<&PodStatus> = status.pods(service).iter().collect();
+    Order::BY_NAME.sort(&mut pods);
+    let table = Table::arrange(pods, Order::BY_NAME, width);
+    // One buffer for each line: as many lines as there are pods, more than a buffer can have.
+    let line = Rect::new(0, 0, width, 1);
+    let mut lines = String::new();
+    let mut add = |draw: &dyn Fn(&mut Buffer)| {
+        let mut buffer = Buffer::empty(line);
+        draw(&mut buffer);
+        lines.push_str(text_of(&buffer).trim_end());
+        lines.push('\n');
+    };
+    add(&|buffer| screen::service_title(status, service, width).render(line, buffer));
+    if table.len() == 0 {
+        add(&|buffer| screen::NO_PODS.render(line, buffer));
+        return lines;
+    }
+    add(&|buffer| table.draw_header(line, buffer));
+    for row in 0..table.len() {
+        add(&|buffer| table.draw_rows(row..row + 1, line, buffer));
+    }
+    lines
+}
+
+/// What a buffer of one line shows.
+fn text_of(buffer: &Buffer) -> String {
+    let mut hidden = 0;
+    let cells = buffer.content().iter().map(ratatui::buffer::Cell::symbol);
+    cells
+        .filter(|symbol| {
+            // The cells beside a wide character are under it.
+            let is_seen = hidden == 0;
+            hidden = if is_seen {
+                text::width(symbol).saturating_sub(1)
+            } else {
+                hidden - 1
+            };
+            is_seen
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watch::sample;
+
+    #[test]
+    fn all_services_and_all_pods_stand_below_each_other() {
+        let services = ["chat", "feed"].map(sample::service_json);
+        let mut pods = sample::mixed_pods();
+        pods.push(sample::pod_json("馬-2", 20, "slowStart"));
+        let text = render(&sample::status_of(&services, &pods), 76);
+        let expected = "\
+chat   1,234 open   imbalance 1.02   share 33 %   7/8 pods
+Pod ▲            Count  Estimate  │ even share  State      Reason
+10.0.0.9:8080        –         1                unknown    has not told a c…
+chat-7d4            80        81  ▉│            healthy    last poll: statu…
+chat-9           1,000     1,001  ███│████████  full       holds 1,000 of 1…
+chat-10            100       101  █│            healthy
+chat-x2z           150       151  █│            unhealthy  3 polls failed i…
+馬-2                20        21  ▏│            slowStart  has its reasons
+
+feed   1,234 open   imbalance 1.02   share 33 %   7/8 pods
+no pods are known
+";
+        assert_eq!(text, expected);
+        let nothing = render(&sample::status(&[]), 76);
+        assert_eq!(nothing, "the balancer has no services\n");
+    }
+
+    #[test]
+    fn a_thousand_pods_are_a_thousand_lines() {
+        let pods: Vec<_> = (0..1000)
+            .map(|number| sample::pod_json(&format!("chat-{number}"), number, "healthy"))
+            .collect();
+        let status = sample::status_of(&[sample::service_json("chat")], &pods);
+        let text = render(&status, 120);
+        assert_eq!(text.lines().count(), 1002);
+        assert!(
+            text.lines()
+                .last()
+                .is_some_and(|line| line.starts_with("chat-999 "))
+        );
+    }
+}
