@@ -10,7 +10,8 @@ use crate::clock::Timestamp;
 use crate::config::{Config, OnNoPods, RouteBy, Service};
 use crate::host::Host;
 use crate::metrics::ServiceMetrics;
-use crate::standing::{Outlook, Rules};
+use crate::rebalance::Held;
+use crate::standing::Outlook;
 use crate::store::Store;
 use crate::table::Table;
 
@@ -28,6 +29,12 @@ pub struct Balancer<H> {
     pub route_by: RouteBy,
     /// What happens to an upgrade when no pod is usable.
     pub on_no_pods: OnNoPods,
+    /// Path of the status; none where it is not shown.
+    pub status_path: Option<String>,
+    /// Whether responses tell which pod was chosen, and why.
+    pub debug_headers: bool,
+    /// The open WebSockets of this worker, where some may have to be closed.
+    pub held: Held,
     seed: Cell<u64>,
 }
 
@@ -45,12 +52,7 @@ impl ServiceState {
     /// The service's pods in `table` as they are at `now`.
     #[must_use]
     pub fn outlook(&self, table: &Table, now: Timestamp) -> Outlook {
-        let rules = Rules {
-            cache_ttl: self.config.cache_ttl,
-            unhealthy_threshold: self.config.unhealthy_threshold,
-            slow_start: self.config.slow_start,
-        };
-        table.outlook(rules, now)
+        table.outlook(self.config.rules(), now)
     }
 }
 
@@ -73,6 +75,9 @@ impl<H: Host> Balancer<H> {
             attempts: config.attempts,
             route_by: config.route_by,
             on_no_pods: config.on_no_pods,
+            status_path: config.status_path,
+            debug_headers: config.debug_headers,
+            held: Held::default(),
             seed: Cell::new(seed),
         }
     }

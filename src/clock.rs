@@ -40,6 +40,12 @@ impl Timestamp {
         Self(self.0.saturating_add(nanos(span)))
     }
 
+    /// The moment `span` earlier; none where that is before the clock's start.
+    #[must_use]
+    pub fn minus(self, span: Duration) -> Option<Self> {
+        self.0.checked_sub(nanos(span)).map(Self)
+    }
+
     /// The time from `earlier` to this moment; zero if `earlier` is later.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
@@ -66,6 +72,11 @@ mod tests {
         let end = Timestamp::from_nanos(u64::MAX);
         assert_eq!(end.plus(Duration::MAX), end);
         assert_eq!(Timestamp::NEVER.since(end), Duration::ZERO);
+        assert_eq!(Timestamp::NEVER.minus(Duration::from_nanos(1)), None);
+        assert_eq!(
+            end.minus(Duration::from_nanos(u64::MAX)),
+            Some(Timestamp::NEVER)
+        );
         assert_eq!(
             Timestamp::from_nanos(5).plus(Duration::from_nanos(7)),
             Timestamp::from_nanos(12)

@@ -13,11 +13,13 @@ use std::time::Duration;
 
 use log::LevelFilter;
 use serde::Deserialize;
+use serde_json::Value;
 
 use self::fields::Fields;
 use crate::pod::PodAddress;
 use crate::report::Metric;
 use crate::slow_start::SlowStart;
+use crate::standing::Rules;
 
 /// Path of the count on each pod.
 pub const DEFAULT_METRIC_PATH: &str = "/metric";
@@ -44,13 +46,12 @@ pub const DEFAULT_THRESHOLD: f64 = 1.25;
 pub const DEFAULT_MAX_PER_SECOND: f64 = 5.0;
 /// How long a WebSocket is left alone.
 pub const DEFAULT_MIN_AGE: Duration = Duration::from_secs(300);
-/// What the filter logs, where Envoy's own level lets it.
-pub const DEFAULT_LOG_LEVEL: LevelFilter = LevelFilter::Info;
 
 /// A configuration without contradictions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// The services to balance; at least one, no two with the same cluster.
+    /// The services to balance; at least one unless the status is shown, no two with the same
+    /// cluster.
     pub services: Vec<Service>,
     /// Header, in lower case, by which the clusters' `override_host` policy is told the pods.
     pub override_header: String,
@@ -62,8 +63,8 @@ pub struct Config {
     pub on_no_pods: OnNoPods,
     /// Path under which the filter shows what it knows; none shows nothing.
     pub status_path: Option<String>,
-    /// The most verbose level that is logged.
-    pub log_level: LevelFilter,
+    /// The most verbose level that is logged; none leaves it to Envoy's own.
+    pub log_level: Option<LevelFilter>,
     /// Whether responses tell clients which pod was chosen, and why.
     pub debug_headers: bool,
 }
@@ -125,6 +126,16 @@ pub struct Discovery {
 }
 
 impl Service {
+    /// By which rules the pods are judged.
+    #[must_use]
+    pub const fn rules(&self) -> Rules {
+        Rules {
+            cache_ttl: self.cache_ttl,
+            unhealthy_threshold: self.unhealthy_threshold,
+            slow_start: self.slow_start,
+        }
+    }
+
     /// The pods that are known from the configuration; none where Envoy lists them.
     #[must_use]
     pub fn endpoints(&self) -> &[PodAddress] {
@@ -226,11 +237,25 @@ impl Config {
     /// On unknown fields, wrong types, empty lists, spans of zero, contradictions between fields,
     /// duplicates, and addresses, paths and header names that can't be.
     pub fn parse(bytes: &[u8]) -> Result<Self, ConfigError> {
+        Self::check(Self::document(bytes)?)
+    }
+
+    /// The plugin configuration as JSON, whatever is in it.
+    ///
+    /// # Errors
+    /// Where it is neither JSON nor an encoded `google.protobuf.Struct`.
+    pub fn document(bytes: &[u8]) -> Result<Value, ConfigError> {
         if bytes.trim_ascii().is_empty() {
             return Err(ConfigError::new("services", "is missing"));
         }
-        let document = document::read(bytes)
-            .map_err(|error| ConfigError::new("configuration", error.to_string()))?;
+        document::read(bytes).map_err(|error| ConfigError::new("configuration", error.to_string()))
+    }
+
+    /// Checks a [`document`](Self::document).
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn check(document: Value) -> Result<Self, ConfigError> {
         let fields: Fields = serde_path_to_error::deserialize(document).map_err(|error| {
             let path = error.path().to_string();
             let field = if path == "." { "configuration" } else { &path };
@@ -285,7 +310,7 @@ mod tests {
                 route_by: RouteBy::Endpoint,
                 on_no_pods: OnNoPods::Fallback,
                 status_path: None,
-                log_level: LevelFilter::Info,
+                log_level: None,
                 debug_headers: false,
             }
         );
@@ -328,6 +353,13 @@ mod tests {
     }
 
     #[test]
+    fn a_filter_may_only_show_the_status() {
+        let config = parse(r#"{"status": {"path": "/status"}}"#).unwrap();
+        assert_eq!(config.services, []);
+        assert_eq!(config.status_path.as_deref(), Some("/status"));
+    }
+
+    #[test]
     fn durations() {
         for (text, expect) in [
             (r#""30s""#, Duration::from_secs(30)),
@@ -346,7 +378,7 @@ mod tests {
     fn every_error_names_its_field() {
         for (json, error) in [
             ("", "services: is missing"),
-            ("{}", "configuration: missing field `services`"),
+            ("{}", "services: is missing"),
             ("[", "configuration: "),
             (r#"{"services": []}"#, "services: is empty"),
             (r#"{"services": 5}"#, "services: invalid type: integer `5`"),
@@ -550,6 +582,11 @@ mod tests {
         let config = of("", "").unwrap();
         assert_eq!(config.route_by, RouteBy::Cluster);
         assert_eq!(config.services[0].endpoints(), [PodAddress::ANY]);
+        let error = of("", r#", "rebalance": {}"#).unwrap_err();
+        assert!(
+            error.starts_with("rebalance: with routeBy cluster"),
+            "{error}"
+        );
         for (service, more, place) in [
             (
                 r#", "endpoints": ["1.1.1.1:1"]"#,

@@ -152,6 +152,20 @@ impl ListingFailure {
             Self::Status(status) => status,
         }
     }
+
+    /// The failure behind a [`code`](Self::code); none for zero.
+    #[must_use]
+    pub const fn from_code(code: u16) -> Option<Self> {
+        Some(match code {
+            0 => return None,
+            1 => Self::NotSent,
+            2 => Self::NoAnswer,
+            3 => Self::TooLarge,
+            4 => Self::Malformed,
+            5 => Self::NotListed,
+            status => Self::Status(status),
+        })
+    }
 }
 
 impl fmt::Display for ListingFailure {

@@ -32,8 +32,9 @@
 //! - A gateway that has just started has hardly any connections, and the ratio of connections
 //!   would be absurd. But it sees growth: with few closes the ratio is that of the opens.
 //! - A single gateway sees the reports grow by what it opened less what it closed; its ratio is
-//!   1, and its estimates are exact. Connections that no gateway made change that only as far as
-//!   they are taken to end as its own do.
+//!   1, and its estimates are exact. What happens while a report is on its way may be in it or
+//!   not: growth that the gateway may have made itself is taken for its own. Connections that no
+//!   gateway made change that only as far as they are taken to end as its own do.
 //! - Too large a ratio makes the correction slower, never unstable. Too small a ratio overshoots,
 //!   and up to half the true one the overshoot shrinks from report to report.
 //!
@@ -62,8 +63,30 @@ pub struct Interval {
     pub opened: u32,
     /// WebSockets of this gateway that ended.
     pub closed: u32,
+    /// WebSockets that this gateway opened or was about to open while one of the reports was on
+    /// its way: nobody knows whether it counts them.
+    pub doubtful_opens: u32,
+    /// WebSockets of this gateway that ended while one of the reports was on its way.
+    pub doubtful_closes: u32,
     /// WebSockets of this gateway that are open at its end.
     pub own: u32,
+}
+
+impl Interval {
+    /// What the count grew by, as far as somebody else may have done it. Where this gateway may
+    /// have done all of it, it has.
+    fn growth(&self) -> f64 {
+        let growth = approximate(self.after) - approximate(self.before);
+        let own = f64::from(self.opened) - f64::from(self.closed);
+        let least = own - f64::from(self.doubtful_opens);
+        let most = own + f64::from(self.doubtful_opens);
+        let doubt = f64::from(self.doubtful_closes);
+        if (least - doubt..=most + doubt).contains(&growth) {
+            own
+        } else {
+            growth
+        }
+    }
 }
 
 /// Fading sums over the intervals of all pods of a service.
@@ -80,22 +103,20 @@ pub struct Fleet {
 impl Fleet {
     /// Takes in what happened on one of `pods` pods.
     pub fn observe(&mut self, interval: &Interval, pods: usize) {
-        let Interval {
-            before,
-            after,
-            opened,
-            closed,
-            own,
-        } = *interval;
-        let (before, after) = (approximate(before), approximate(after));
+        let (opened, closed) = (f64::from(interval.opened), f64::from(interval.closed));
+        let connections = f64::midpoint(approximate(interval.before), approximate(interval.after));
+        let own_before = f64::from(interval.own) - opened + closed;
         let reports = approximate(pods as u64) * f64::from(WINDOW);
         let fading = 1.0 - 1.0 / reports.max(1.0);
         let add = |sum: &mut F64, value: f64| sum.set(sum.get() * fading + value);
-        add(&mut self.opened, f64::from(opened));
-        add(&mut self.closed, f64::from(closed));
-        add(&mut self.growth, after - before);
-        add(&mut self.connections, f64::midpoint(before, after));
-        add(&mut self.own, f64::from(own));
+        add(&mut self.opened, opened);
+        add(&mut self.closed, closed);
+        add(&mut self.growth, interval.growth());
+        add(&mut self.connections, connections);
+        add(
+            &mut self.own,
+            f64::midpoint(own_before.max(0.0), interval.own.into()),
+        );
     }
 
     /// Opens of the fleet for each open of this gateway; at least 1, and 1 before anything was
@@ -145,6 +166,8 @@ mod tests {
         after: 1_000,
         opened: 0,
         closed: 0,
+        doubtful_opens: 0,
+        doubtful_closes: 0,
         own: 0,
     };
 
@@ -156,16 +179,35 @@ mod tests {
 
     #[test]
     fn a_single_gateway_explains_all_growth() {
-        let growing = Interval {
-            after: 1_070,
+        for (after_all, opened, closed) in [(1_070, 100, 30), (930, 30, 100), (1_000, 70, 70)] {
+            let interval = Interval {
+                after: after_all,
+                opened,
+                closed,
+                own: u32::try_from(after_all).unwrap(),
+                ..QUIET
+            };
+            let ratio = after(&[interval; 20]);
+            assert!((ratio - 1.0).abs() < 1e-9, "{ratio} {interval:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_report_may_have_counted_already_is_nobody_elses() {
+        let growing = |after_all| Interval {
+            after: after_all,
             opened: 100,
             closed: 30,
+            doubtful_opens: 40,
+            doubtful_closes: 5,
             own: 1_070,
             ..QUIET
         };
-        // Its connections are counted at the end, all of them between the two reports.
-        let ratio = after(&[growing; 20]);
-        assert!((ratio - 1.0).abs() < 0.01, "{ratio}");
+        for after_all in [1_025, 1_070, 1_115] {
+            let ratio = after(&[growing(after_all)]);
+            assert!((ratio - 1.0).abs() < 0.01, "{ratio} {after_all}");
+        }
+        assert!(after(&[growing(1_116)]) > 1.4, "somebody else was there");
     }
 
     /// Among connections that were there before any gateway.
@@ -217,12 +259,16 @@ mod tests {
         #[test]
         fn no_counts_make_it_anything_but_a_number_of_at_least_one(
             intervals in prop::collection::vec(
-                (any::<u64>(), any::<u64>(), any::<u32>(), any::<u32>(), any::<u32>()), 0..50),
+                (any::<u64>(), any::<u64>(), any::<[u32; 5]>()), 0..50),
             pods in any::<usize>(),
         ) {
             let mut fleet = Fleet::new_zeroed();
-            for (before, after, opened, closed, own) in intervals {
-                fleet.observe(&Interval { before, after, opened, closed, own }, pods);
+            for (before, after, numbers) in intervals {
+                let [opened, closed, doubtful_opens, doubtful_closes, own] = numbers;
+                let interval = Interval {
+                    before, after, opened, closed, doubtful_opens, doubtful_closes, own,
+                };
+                fleet.observe(&interval, pods);
                 prop_assert!(fleet.ratio() >= 1.0 && fleet.ratio().is_finite());
             }
         }

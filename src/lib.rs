@@ -4,7 +4,8 @@
 //! `proxy` reads the head, asks [`upgrade`] for a decision and applies it. A decision is
 //! [`select`]'s ranking of the pods in the [`table`], which all workers share through [`store`].
 //! The table gets its pods from the configuration or from [`discovery`], its counts from [`poll`],
-//! and what this Envoy opened and closed since from [`upgrade`].
+//! and what this Envoy opened and closed since from [`upgrade`]. How these make an estimate, when
+//! other gateways do as this one does, is in [`fleet`] and [`standing`].
 //!
 //! # Invariants
 //! - Nothing a client, a pod, Envoy or a configuration sends can end the VM: that would end every
@@ -39,13 +40,18 @@ pub mod errand;
 pub mod fleet;
 pub mod handshake;
 pub mod host;
+pub mod log_budget;
 pub mod metrics;
+pub mod names;
 pub mod pod;
 pub mod poll;
+pub mod rebalance;
+pub mod registry;
 pub mod report;
 pub mod select;
 pub mod slow_start;
 pub mod standing;
+pub mod status;
 pub mod store;
 pub mod table;
 pub mod upgrade;

@@ -14,6 +14,7 @@ use crate::clock::{Timestamp, part};
 use crate::discovery::{LISTING_LIMIT, Listing, ListingFailure};
 use crate::errand::Errand;
 use crate::host::{CallToken, Host};
+use crate::names::Heard;
 use crate::pod::PodAddress;
 use crate::report::{METRIC_BODY_LIMIT, PodReport, PollFailure};
 use crate::table::Table;
@@ -52,6 +53,8 @@ pub struct Poller {
     pending: BTreeMap<CallToken, Question>,
     /// What was last told of hosts that can't be chosen, by service.
     left_out: BTreeMap<usize, String>,
+    /// What the pods are called.
+    heard: Heard,
 }
 
 /// A question that was sent.
@@ -78,6 +81,7 @@ impl Poller {
             worker: worker.max(1),
             pending: BTreeMap::new(),
             left_out: BTreeMap::new(),
+            heard: Heard::default(),
         }
     }
 
@@ -104,6 +108,9 @@ impl Poller {
             service.store.flush(&balancer.host);
             let table = service.store.read(&balancer.host);
             let ours = table.poller() == self.worker;
+            if ours {
+                self.heard.write(balancer, index, &table);
+            }
             let work = self.is_called_for(&table, service, now)
                 || ours && standing::is_untold(&table, service, now);
             if work {
@@ -229,6 +236,9 @@ impl Poller {
                         PodReport::read(&service.config.metric, status, body)
                     }
                 };
+                if let Ok(report) = &report {
+                    self.heard.hear(question.service, pod, report);
+                }
                 count::settle(balancer, service, pod, question.asked_at, report);
             }
             Subject::Pods => {

@@ -6,6 +6,7 @@
 
 mod abi;
 mod envoy;
+mod logger;
 mod root;
 mod stream;
 
@@ -14,5 +15,5 @@ use proxy_wasm::traits::RootContext;
 use self::root::Root;
 
 proxy_wasm::main! {{
-    proxy_wasm::set_root_context(|_| -> Box<dyn RootContext> { Box::new(Root::default()) });
+    proxy_wasm::set_root_context(|context_id| -> Box<dyn RootContext> { Box::new(Root::new(context_id)) });
 }}

@@ -23,6 +23,8 @@ pub struct Candidate {
     pub pod: PodAddress,
     /// See [`Outlook::estimate`].
     pub estimate: f64,
+    /// Whether it is in its slow start, and lets others go first.
+    pub holds_back: bool,
     /// See [`Outlook::load_with_one_more`].
     pub load: f64,
 }
@@ -94,10 +96,11 @@ pub fn rank(pods: &[Pod], places: usize, outlook: &Outlook, random: &mut Rng) ->
     }
     let best = best
         .into_iter()
-        .map(|(Merit { load, .. }, pod)| Candidate {
+        .map(|(merit, pod)| Candidate {
             pod: pod.address(),
             estimate: outlook.estimate(pod),
-            load,
+            holds_back: merit.holds_back,
+            load: merit.load,
         })
         .collect();
     Ranking {

@@ -132,6 +132,35 @@ impl Outlook {
         }
     }
 
+    /// Why the pod's standing is what it is, for people.
+    #[must_use]
+    pub fn reason(&self, pod: &Pod) -> String {
+        match self.standing(pod) {
+            Standing::Unknown => "it has yet to answer its first poll".to_owned(),
+            Standing::Usable => match self.slow_start(pod) {
+                Some(factor) => format!(
+                    "it has just come up, and gets {:.0} % of what it would be given",
+                    factor * 100.0
+                ),
+                None => "it gets new WebSockets".to_owned(),
+            },
+            Standing::Refusing => {
+                "it refused a connection; it is left out until it answers a poll".to_owned()
+            }
+            Standing::Unhealthy => {
+                let failures = pod.poll().failures_in_a_row();
+                format!("{failures} polls failed in a row")
+            }
+            Standing::Stale => "its last count is older than cacheTTL".to_owned(),
+            Standing::Draining => "it says that it drains".to_owned(),
+            Standing::Full => match pod.limit() {
+                Some(limit) => format!("it holds all of the {limit} that it can"),
+                None => "it holds all that it can".to_owned(),
+            },
+            Standing::Excluded(exclusion) => exclusion.to_string(),
+        }
+    }
+
     /// The part of what it would be given that the pod gets; none where that is all of it.
     #[must_use]
     pub fn slow_start(&self, pod: &Pod) -> Option<f64> {

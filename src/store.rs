@@ -13,7 +13,7 @@ use crate::table::{Event, Table};
 
 /// Each lost try means that another worker's succeeded; so many in a row are a matter of
 /// hundreds of workers.
-const TRIES: usize = 32;
+pub(crate) const TRIES: usize = 32;
 
 /// Another worker was faster every time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,12 +28,10 @@ pub struct Store {
 }
 
 impl Store {
-    /// The table of `service`, made if no worker has made it yet.
-    ///
-    /// The host can't create only if absent. Two workers that start at the same moment may both
-    /// write the empty table; nothing is lost, because no poll has been sent by then.
-    pub fn open(host: &impl SharedData, service: &Service) -> Self {
-        let store = Self {
+    /// The table of `service`.
+    #[must_use]
+    pub fn of(service: &Service) -> Self {
+        Self {
             key: format!(
                 "wsbalancer/{}/{:016x}",
                 service.cluster,
@@ -41,13 +39,26 @@ impl Store {
             ),
             pods: service.endpoints().to_vec(),
             backlog: Cell::default(),
-        };
+        }
+    }
+
+    /// The table of `service`, made if no worker has made it yet.
+    ///
+    /// The host can't create only if absent. Two workers that start at the same moment may both
+    /// write the empty table; nothing is lost, because no poll has been sent by then.
+    pub fn open(host: &impl SharedData, service: &Service) -> Self {
+        let store = Self::of(service);
         if host.read(&store.key).is_none() {
             let table = Table::new(&store.pods);
             // Without a version the host accepts every write.
             let _accepted = host.write(&store.key, table.as_bytes(), None);
         }
         store
+    }
+
+    /// Under what name the table is shared; other values of the service begin with it.
+    pub fn key(&self) -> &str {
+        &self.key
     }
 
     /// The table as it is now, this worker's backlog included.

@@ -16,6 +16,7 @@ use crate::discovery::Listed;
 use crate::errand::Errand;
 use crate::fleet::Fleet;
 use crate::pod::PodAddress;
+use crate::rebalance::Progress;
 use crate::report::PollFailure;
 use crate::standing::{Outlook, Rules};
 
@@ -51,6 +52,11 @@ pub enum Event {
         /// The pod that served.
         pod: PodAddress,
     },
+    /// A WebSocket on `pod` is closed to relieve it.
+    Relieved {
+        /// The pod that served.
+        pod: PodAddress,
+    },
     /// `pod` did not accept a connection.
     Refused {
         /// The pod that refused.
@@ -76,6 +82,7 @@ impl Event {
             | Self::Settled { pod }
             | Self::Opened { pod }
             | Self::Closed { pod }
+            | Self::Relieved { pod }
             | Self::Refused { pod, .. }
             | Self::Answered { pod, .. } => pod,
         }
@@ -94,6 +101,8 @@ struct Header {
     began_at: U64,
     /// This gateway's part of the fleet.
     fleet: Fleet,
+    /// How far closing old WebSockets has got.
+    progress: Progress,
 }
 
 /// How many pods a new list brought and took.
@@ -203,6 +212,18 @@ impl Table {
         self.parts_mut().map(|(header, _)| &mut header.listing)
     }
 
+    /// How far closing old WebSockets has got.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        self.header()
+            .map_or_else(Progress::new_zeroed, |header| header.progress)
+    }
+
+    /// How far closing old WebSockets has got, to change it.
+    pub fn progress_mut(&mut self) -> Option<&mut Progress> {
+        self.parts_mut().map(|(header, _)| &mut header.progress)
+    }
+
     /// When a pod first gave a count; [`Timestamp::NEVER`] before that.
     #[must_use]
     pub fn began_at(&self) -> Timestamp {
@@ -264,6 +285,9 @@ impl Table {
                 }
             } else {
                 pod.apply(event);
+            }
+            if let Event::Opened { .. } = event {
+                header.progress.return_one();
             }
         }
     }

@@ -64,6 +64,8 @@ pub struct Upgrade {
     ranked: Vec<Ranked>,
     /// How many of them Envoy may try.
     named: usize,
+    /// The context that keeps this.
+    context_id: u32,
     since: Timestamp,
     state: State,
 }
@@ -71,7 +73,11 @@ pub struct Upgrade {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     OnItsWay,
-    Open(Option<PodAddress>),
+    Open {
+        /// The pod, where Envoy tells.
+        pod: Option<PodAddress>,
+        since: Timestamp,
+    },
     Ended,
 }
 
@@ -86,6 +92,24 @@ pub struct Journey {
     pub connect_failed: bool,
 }
 
+/// What Envoy can tell of a request that has ended. It is asked only for what is needed.
+pub trait Witness {
+    /// The way that the request took.
+    fn journey(&self) -> Journey;
+
+    /// Why it ended, in Envoy's words: the attribute `response.code_details`.
+    fn ending(&self) -> String;
+}
+
+/// Why an upgrade is where it is, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// The pod that was chosen; `fallback` where that was left to the fallback policy.
+    pub pod: String,
+    /// Why.
+    pub reason: String,
+}
+
 impl Journey {
     /// The same in terms of the table: where a cluster is a pod, any of its hosts is.
     fn by(self, route_by: RouteBy) -> Self {
@@ -98,21 +122,33 @@ impl Journey {
 }
 
 impl Upgrade {
-    /// Chooses the pods of a new upgrade to the service at `index`.
+    /// Chooses the pods of a new upgrade to the service at `index`, for the context `context_id`.
     pub fn to_endpoint<H: Host>(
         balancer: &Balancer<H>,
         index: usize,
+        context_id: u32,
         now: Timestamp,
     ) -> Option<Decision> {
-        Self::decide(balancer, Choice::of_endpoints(balancer, index, now)?, now)
+        let choice = Choice::of_endpoints(balancer, index, now)?;
+        Self::decide(balancer, choice, context_id, now)
     }
 
     /// Chooses the cluster of a new upgrade, where each is a pod.
-    pub fn to_cluster<H: Host>(balancer: &Balancer<H>, now: Timestamp) -> Option<Decision> {
-        Self::decide(balancer, Choice::of_clusters(balancer, now)?, now)
+    pub fn to_cluster<H: Host>(
+        balancer: &Balancer<H>,
+        context_id: u32,
+        now: Timestamp,
+    ) -> Option<Decision> {
+        let choice = Choice::of_clusters(balancer, now)?;
+        Self::decide(balancer, choice, context_id, now)
     }
 
-    fn decide<H: Host>(balancer: &Balancer<H>, choice: Choice, now: Timestamp) -> Option<Decision> {
+    fn decide<H: Host>(
+        balancer: &Balancer<H>,
+        choice: Choice,
+        context_id: u32,
+        now: Timestamp,
+    ) -> Option<Decision> {
         let Choice {
             service,
             ranked,
@@ -142,6 +178,7 @@ impl Upgrade {
                 service,
                 ranked,
                 named,
+                context_id,
                 since: now,
                 state: State::OnItsWay,
             },
@@ -154,10 +191,32 @@ impl Upgrade {
         self.ranked.first().map(|ranked| ranked.pod)
     }
 
+    /// What was chosen, and why.
+    #[must_use]
+    pub fn explain(&self) -> Explanation {
+        let mut ranked = self.ranked.iter();
+        let (pod, reason) = match (ranked.next(), ranked.next()) {
+            (Some(best), Some(next)) => (
+                best.name.clone(),
+                format!(
+                    "estimate {:.0}, runner-up {} with {:.0}",
+                    best.estimate, next.name, next.estimate
+                ),
+            ),
+            (Some(best), None) => (
+                best.name.clone(),
+                format!("estimate {:.0}, the only usable pod", best.estimate),
+            ),
+            (None, _) => ("fallback".to_owned(), "no pod is usable".to_owned()),
+        };
+        Explanation { pod, reason }
+    }
+
     /// The pod accepted the upgrade (status 101).
     pub fn open<H: Host>(&mut self, balancer: &Balancer<H>, journey: Journey, now: Timestamp) {
         let journey = journey.by(balancer.route_by);
-        let Some(service) = self.step(balancer, State::Open(journey.served)) else {
+        let pod = journey.served;
+        let Some(service) = self.step(balancer, State::Open { pod, since: now }) else {
             return;
         };
         let mut events = self.arrive(balancer, service, journey, now);
@@ -166,18 +225,18 @@ impl Upgrade {
             balancer.host.add(service.metrics.upgrades_mismatched, 1);
         }
         service.store.record(&balancer.host, &events);
+        if let (Some(pod), Some(_)) = (pod, service.config.rebalance) {
+            balancer
+                .held
+                .insert(self.service, pod, now, self.context_id);
+        }
         if log::log_enabled!(log::Level::Debug) {
             self.tell_opened(service, journey);
         }
     }
 
     /// The request has ended, opened or not.
-    pub fn end<H: Host>(
-        &mut self,
-        balancer: &Balancer<H>,
-        journey: impl FnOnce() -> Journey,
-        now: Timestamp,
-    ) {
+    pub fn end<H: Host>(&mut self, balancer: &Balancer<H>, witness: &impl Witness, now: Timestamp) {
         let state = self.state;
         let Some(service) = self.step(balancer, State::Ended) else {
             return;
@@ -185,19 +244,41 @@ impl Upgrade {
         let cluster = &service.config.cluster;
         match state {
             State::OnItsWay => {
-                let journey = journey().by(balancer.route_by);
+                let journey = witness.journey().by(balancer.route_by);
                 let events = self.arrive(balancer, service, journey, now);
                 service.store.record(&balancer.host, &events);
+                if log::log_enabled!(log::Level::Debug) {
+                    let Explanation { pod, reason } = self.explain();
+                    log::debug!(
+                        "cluster {cluster}: opened no WebSocket on {pod} ({reason}), \
+                         {} attempts: {}",
+                        journey.attempts,
+                        printable(&witness.ending())
+                    );
+                }
             }
-            State::Open(Some(pod)) => {
-                let events = [Event::Closed { pod }];
-                service.store.record(&balancer.host, &events);
-                log::debug!(
-                    "cluster {cluster}: closed a WebSocket on {pod} after {:.3} s",
-                    now.since(self.since).as_secs_f64()
-                );
+            State::Open {
+                pod: Some(pod),
+                since,
+            } => {
+                let was_held = balancer
+                    .held
+                    .remove(self.service, pod, since, self.context_id);
+                // One that was closed to relieve its pod was counted then.
+                if was_held || service.config.rebalance.is_none() {
+                    service
+                        .store
+                        .record(&balancer.host, &[Event::Closed { pod }]);
+                }
+                if log::log_enabled!(log::Level::Debug) {
+                    log::debug!(
+                        "cluster {cluster}: closed a WebSocket on {pod} after {:.3} s: {}",
+                        now.since(self.since).as_secs_f64(),
+                        printable(&witness.ending())
+                    );
+                }
             }
-            State::Open(None) | State::Ended => {}
+            State::Open { pod: None, .. } | State::Ended => {}
         }
     }
 
@@ -254,31 +335,21 @@ impl Upgrade {
 
     fn tell_opened(&self, service: &ServiceState, journey: Journey) {
         let cluster = &service.config.cluster;
-        let Some(pod) = journey.served else {
-            log::debug!("cluster {cluster}: opened a WebSocket on an unknown pod");
-            return;
-        };
-        let mut ranked = self.ranked.iter();
-        match (ranked.next(), ranked.next()) {
-            (Some(best), Some(next)) => log::debug!(
-                "cluster {cluster}: opened a WebSocket on {pod}; chosen {} (estimate {:.0}), \
-                 runner-up {} (estimate {:.0})",
-                best.name,
-                best.estimate,
-                next.name,
-                next.estimate
-            ),
-            (Some(best), None) => log::debug!(
-                "cluster {cluster}: opened a WebSocket on {pod}; chosen {} (estimate {:.0}), \
-                 the only usable pod",
-                best.name,
-                best.estimate
-            ),
-            (None, _) => log::debug!(
-                "cluster {cluster}: opened a WebSocket on {pod}, the fallback policy's choice"
-            ),
-        }
+        let Explanation { pod, reason } = self.explain();
+        let served = journey
+            .served
+            .map_or_else(|| "an unknown pod".to_owned(), |pod| pod.to_string());
+        log::debug!(
+            "cluster {cluster}: opened a WebSocket on {served}; chosen {pod} ({reason}), \
+             {} attempts",
+            journey.attempts
+        );
     }
+}
+
+/// For a log line: control characters are escaped.
+fn printable(text: &str) -> String {
+    text.chars().flat_map(char::escape_debug).collect()
 }
 
 /// Rounded up: `retry-after` knows no fractions (RFC 9110, section 10.2.3).
@@ -325,7 +396,7 @@ mod tests {
     }
 
     fn proceed(balancer: &Balancer<FakeHost>) -> (Option<String>, Upgrade) {
-        match Upgrade::to_endpoint(balancer, 0, NOW) {
+        match Upgrade::to_endpoint(balancer, 0, 1, NOW) {
             Some(Decision::Proceed { header, upgrade }) => (header, upgrade),
             other => panic!("{other:?}"),
         }
@@ -353,6 +424,16 @@ mod tests {
         }
     }
 
+    impl Witness for Journey {
+        fn journey(&self) -> Journey {
+            *self
+        }
+
+        fn ending(&self) -> String {
+            "via_upstream".to_owned()
+        }
+    }
+
     fn metric(balancer: &Balancer<FakeHost>, name: &str) -> u64 {
         balancer.host.metric(&format!("wsbalancer.chat.{name}"))
     }
@@ -366,14 +447,33 @@ mod tests {
     }
 
     #[test]
+    fn the_choice_is_explained() {
+        let balancer = balancer([5, 1, 3], "fallback");
+        let (_, upgrade) = proceed(&balancer);
+        assert_eq!(
+            upgrade.explain(),
+            Explanation {
+                pod: "10.0.0.2:8080".to_owned(),
+                reason: "estimate 1, runner-up 10.0.0.3:8080 with 3".to_owned(),
+            }
+        );
+        let late = NOW.plus(Duration::from_secs(31));
+        let decision = Upgrade::to_endpoint(&balancer, 0, 1, late);
+        let Some(Decision::Proceed { upgrade, .. }) = decision else {
+            panic!("{decision:?}");
+        };
+        assert_eq!(upgrade.explain().pod, "fallback");
+    }
+
+    #[test]
     fn a_websocket_is_counted_from_the_choice_to_its_end() {
         let balancer = balancer([5, 1, 3], "fallback");
         let (_, mut upgrade) = proceed(&balancer);
         assert_eq!(estimates(&balancer), [5.0, 2.0, 3.0]);
         upgrade.open(&balancer, served(2, 1), NOW);
         assert_eq!(estimates(&balancer), [5.0, 2.0, 3.0]);
-        upgrade.end(&balancer, Journey::default, NOW);
-        upgrade.end(&balancer, Journey::default, NOW);
+        upgrade.end(&balancer, &Journey::default(), NOW);
+        upgrade.end(&balancer, &Journey::default(), NOW);
         assert_eq!(estimates(&balancer), [5.0, 1.0, 3.0], "once");
     }
 
@@ -381,7 +481,7 @@ mod tests {
     fn an_upgrade_that_the_pod_declines_leaves_no_trace() {
         let balancer = balancer([5, 1, 3], "fallback");
         let (_, mut upgrade) = proceed(&balancer);
-        upgrade.end(&balancer, || served(2, 1), NOW);
+        upgrade.end(&balancer, &served(2, 1), NOW);
         assert_eq!(estimates(&balancer), [5.0, 1.0, 3.0]);
         assert_eq!(standings(&balancer), [Standing::Usable; 3]);
     }
@@ -410,7 +510,7 @@ mod tests {
             attempts: 2,
             connect_failed: true,
         };
-        upgrade.end(&balancer, || journey, NOW);
+        upgrade.end(&balancer, &journey, NOW);
         assert_eq!(
             standings(&balancer),
             [Standing::Usable, Standing::Refusing, Standing::Refusing]
@@ -436,7 +536,7 @@ mod tests {
         let Some(Decision::Proceed {
             header,
             mut upgrade,
-        }) = Upgrade::to_endpoint(&balancer, 0, late)
+        }) = Upgrade::to_endpoint(&balancer, 0, 1, late)
         else {
             panic!("it proceeds");
         };
@@ -450,7 +550,7 @@ mod tests {
     fn without_a_usable_pod_reject_says_when_to_try_again() {
         let balancer = balancer([5, 1, 3], "reject");
         let late = NOW.plus(Duration::from_secs(31));
-        let decision = Upgrade::to_endpoint(&balancer, 0, late);
+        let decision = Upgrade::to_endpoint(&balancer, 0, 1, late);
         assert!(matches!(
             decision,
             Some(Decision::Reject {
@@ -486,7 +586,7 @@ mod tests {
         limit(&balancer, [Some(6), Some(5), Some(2)]);
         let (pods, _upgrade) = proceed(&balancer);
         assert_eq!(pods.unwrap(), "10.0.0.1:8080", "the others can't be tried");
-        let decision = Upgrade::to_endpoint(&balancer, 0, NOW);
+        let decision = Upgrade::to_endpoint(&balancer, 0, 1, NOW);
         let Some(Decision::Reject { refusal, .. }) = decision else {
             panic!("{decision:?}");
         };
@@ -536,7 +636,7 @@ mod tests {
         let Some(Decision::Proceed {
             header,
             mut upgrade,
-        }) = Upgrade::to_cluster(&balancer, NOW)
+        }) = Upgrade::to_cluster(&balancer, 1, NOW)
         else {
             panic!("it proceeds");
         };
@@ -545,14 +645,14 @@ mod tests {
         assert_eq!(cluster_estimates(&balancer), [5.0, 2.0, 3.0]);
         upgrade.open(&balancer, served(7, 1), NOW);
         assert_eq!(cluster_estimates(&balancer), [5.0, 2.0, 3.0]);
-        upgrade.end(&balancer, Journey::default, NOW);
+        upgrade.end(&balancer, &Journey::default(), NOW);
         assert_eq!(cluster_estimates(&balancer), [5.0, 1.0, 3.0]);
     }
 
     #[test]
     fn a_cluster_that_refuses_is_left_out() {
         let balancer = clusters([5, 1, 3], "fallback");
-        let Some(Decision::Proceed { mut upgrade, .. }) = Upgrade::to_cluster(&balancer, NOW)
+        let Some(Decision::Proceed { mut upgrade, .. }) = Upgrade::to_cluster(&balancer, 1, NOW)
         else {
             panic!("it proceeds");
         };
@@ -560,8 +660,8 @@ mod tests {
             connect_failed: true,
             ..served(7, 2)
         };
-        upgrade.end(&balancer, || journey, NOW);
-        let next = Upgrade::to_cluster(&balancer, NOW);
+        upgrade.end(&balancer, &journey, NOW);
+        let next = Upgrade::to_cluster(&balancer, 1, NOW);
         assert!(
             matches!(&next, Some(Decision::Proceed { header: Some(cluster), .. }) if cluster == "c"),
             "{next:?}"
@@ -572,7 +672,7 @@ mod tests {
     fn without_a_usable_cluster_any_may_be_lucky_or_none() {
         let late = NOW.plus(Duration::from_secs(31));
         let any = clusters([5, 1, 3], "fallback");
-        let decision = Upgrade::to_cluster(&any, late);
+        let decision = Upgrade::to_cluster(&any, 1, late);
         assert!(
             matches!(
                 &decision,
@@ -584,7 +684,7 @@ mod tests {
             "{decision:?}"
         );
         let none = clusters([5, 1, 3], "reject");
-        let decision = Upgrade::to_cluster(&none, late);
+        let decision = Upgrade::to_cluster(&none, 1, late);
         assert!(matches!(decision, Some(Decision::Reject { .. })));
     }
 

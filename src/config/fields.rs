@@ -9,8 +9,8 @@ use serde::Deserialize;
 use super::values::{HeaderName, HttpPath, LogLevel, Span, parsed};
 use super::{
     Config, ConfigError, DEFAULT_AGGRESSION, DEFAULT_ATTEMPTS, DEFAULT_CACHE_TTL,
-    DEFAULT_LOG_LEVEL, DEFAULT_MAX_PER_SECOND, DEFAULT_METRIC_PATH, DEFAULT_METRIC_TIMEOUT_LIMIT,
-    DEFAULT_MIN_AGE, DEFAULT_MIN_WEIGHT_PERCENT, DEFAULT_OVERRIDE_HEADER, DEFAULT_THRESHOLD,
+    DEFAULT_MAX_PER_SECOND, DEFAULT_METRIC_PATH, DEFAULT_METRIC_TIMEOUT_LIMIT, DEFAULT_MIN_AGE,
+    DEFAULT_MIN_WEIGHT_PERCENT, DEFAULT_OVERRIDE_HEADER, DEFAULT_THRESHOLD,
     DEFAULT_UNHEALTHY_THRESHOLD, Discovery, OnNoPods, PodSource, REFRESHES_PER_TTL, Rebalance,
     RouteBy, Service,
 };
@@ -24,7 +24,7 @@ const MOST_ATTEMPTS: usize = 16;
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Fields {
-    services: Vec<ServiceFields>,
+    services: Option<Vec<ServiceFields>>,
     override_header: Option<HeaderName>,
     attempts: Option<usize>,
     route_by: Option<RouteBy>,
@@ -102,9 +102,15 @@ struct StatusFields {
 
 impl Fields {
     pub(super) fn check(self) -> Result<Config, ConfigError> {
-        if self.services.is_empty() {
-            return Err(ConfigError::new("services", "is empty"));
-        }
+        let written = match &self.services {
+            None if self.status.is_none() => {
+                return Err(ConfigError::new("services", "is missing"));
+            }
+            Some(services) if services.is_empty() => {
+                return Err(ConfigError::new("services", "is empty"));
+            }
+            services => services.as_deref().unwrap_or_default(),
+        };
         let attempts = self.attempts.unwrap_or(DEFAULT_ATTEMPTS);
         if !(1..=MOST_ATTEMPTS).contains(&attempts) {
             return Err(ConfigError::new(
@@ -114,7 +120,7 @@ impl Fields {
         }
         let mut clusters = BTreeSet::new();
         let mut services = Vec::new();
-        for (index, service) in self.services.iter().enumerate() {
+        for (index, service) in written.iter().enumerate() {
             let path = format!("services[{index}]");
             if !clusters.insert(&service.cluster) {
                 return Err(ConfigError::new(
@@ -134,9 +140,7 @@ impl Fields {
             route_by: self.route_by.unwrap_or_default(),
             on_no_pods: self.on_no_pods.unwrap_or_default(),
             status_path: status_path(self.status)?,
-            log_level: self
-                .log_level
-                .map_or(DEFAULT_LOG_LEVEL, |LogLevel(level)| level),
+            log_level: self.log_level.map(|LogLevel(level)| level),
             debug_headers: self.debug_headers.unwrap_or(false),
         })
     }
@@ -232,6 +236,12 @@ impl ServiceFields {
             (None, Some(common)) => ("rebalance".to_owned(), common),
             (None, None) => return Ok(None),
         };
+        if common.route_by == Some(RouteBy::Cluster) {
+            return Err(ConfigError::new(
+                place,
+                "with routeBy cluster, each service is one pod, which has all of its share",
+            ));
+        }
         let threshold = fields.threshold.unwrap_or(DEFAULT_THRESHOLD);
         if threshold <= 1.0 {
             return Err(ConfigError::new(

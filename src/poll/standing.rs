@@ -3,15 +3,17 @@
 use crate::balancer::{Balancer, ServiceState};
 use crate::clock::Timestamp;
 use crate::host::Host;
+use crate::pod::PodAddress;
 use crate::standing::Standing;
-use crate::table::{Pod, Table};
+use crate::table::Table;
 
 /// A pod whose standing has changed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Change {
-    pod: Pod,
+    pod: PodAddress,
     standing: Standing,
     estimate: f64,
+    reason: String,
 }
 
 /// Whether there is a change that the log was not told.
@@ -31,9 +33,10 @@ pub(super) fn announce(table: &mut Table, service: &ServiceState, now: Timestamp
         let standing = outlook.standing(pod);
         if pod.announce(standing.code()) {
             changes.push(Change {
-                pod: *pod,
+                pod: pod.address(),
                 standing,
                 estimate: outlook.estimate(pod),
+                reason: outlook.reason(pod),
             });
         }
     }
@@ -42,36 +45,23 @@ pub(super) fn announce(table: &mut Table, service: &ServiceState, now: Timestamp
 
 impl Change {
     pub(super) fn tell(&self, cluster: &str) {
-        let pod = self.pod.address();
-        match self.standing {
-            Standing::Usable => log::info!(
-                "cluster {cluster}: pod {pod} is up with {:.0} WebSockets",
-                self.estimate
-            ),
-            Standing::Unknown => {
-                log::info!("cluster {cluster}: pod {pod} has yet to answer its first poll");
+        let Self {
+            pod,
+            standing,
+            estimate,
+            reason,
+        } = self;
+        match standing {
+            Standing::Usable => {
+                log::info!("cluster {cluster}: pod {pod} is up with {estimate:.0} WebSockets");
             }
-            Standing::Refusing => log::warn!(
-                "cluster {cluster}: pod {pod} is down: it refused a connection; \
-                 it is left out until it answers a poll"
-            ),
-            Standing::Unhealthy => log::warn!(
-                "cluster {cluster}: pod {pod} is down: {} polls failed in a row",
-                self.pod.poll().failures_in_a_row()
-            ),
-            Standing::Stale => log::warn!(
-                "cluster {cluster}: pod {pod} is down: its last count is older than cacheTTL"
-            ),
-            Standing::Draining => log::info!(
-                "cluster {cluster}: pod {pod} drains, with {:.0} WebSockets",
-                self.estimate
-            ),
-            Standing::Full => log::warn!(
-                "cluster {cluster}: pod {pod} is full with {:.0} WebSockets",
-                self.estimate
-            ),
-            Standing::Excluded(exclusion) => {
-                log::warn!("cluster {cluster}: pod {pod} is down: {exclusion}");
+            Standing::Unknown => log::info!("cluster {cluster}: pod {pod} is new: {reason}"),
+            Standing::Draining => {
+                log::info!("cluster {cluster}: pod {pod} drains, with {estimate:.0} WebSockets");
+            }
+            Standing::Full => log::warn!("cluster {cluster}: pod {pod} is full: {reason}"),
+            Standing::Refusing | Standing::Unhealthy | Standing::Stale | Standing::Excluded(_) => {
+                log::warn!("cluster {cluster}: pod {pod} is down: {reason}");
             }
         }
     }

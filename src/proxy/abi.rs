@@ -1,12 +1,18 @@
-//! Two functions of the host that the SDK does not offer, or not safely.
+//! Functions of the host that the SDK does not offer, or not safely: some of its own end the VM on
+//! a status that they do not expect.
 
 #![expect(unsafe_code, reason = "these are calls into the host")]
+
+use std::time::{Duration, SystemTime};
 
 use log::LevelFilter;
 
 use crate::clock::Timestamp;
 
+const CLOCK_REALTIME: u32 = 0;
 const CLOCK_MONOTONIC: u32 = 1;
+/// `WasmStreamType::Request`.
+const HTTP_REQUEST: u32 = 0;
 
 #[link(wasm_import_module = "wasi_snapshot_preview1")]
 unsafe extern "C" {
@@ -16,14 +22,67 @@ unsafe extern "C" {
 #[link(wasm_import_module = "env")]
 unsafe extern "C" {
     fn proxy_get_log_level(level: *mut u32) -> u32;
+    fn proxy_log(level: u32, message: *const u8, size: usize) -> u32;
+    fn proxy_set_effective_context(context_id: u32) -> u32;
+    fn proxy_close_stream(kind: u32) -> u32;
+    fn proxy_set_property(
+        path: *const u8,
+        path_size: usize,
+        value: *const u8,
+        value_size: usize,
+    ) -> u32;
 }
 
 /// The monotonic clock that all workers share.
 pub(super) fn now() -> Timestamp {
+    Timestamp::from_nanos(nanos(CLOCK_MONOTONIC))
+}
+
+/// The clock on the wall, to be shown to people and for nothing else.
+pub(super) fn date() -> SystemTime {
+    let since_epoch = Duration::from_nanos(nanos(CLOCK_REALTIME));
+    let date = SystemTime::UNIX_EPOCH.checked_add(since_epoch);
+    date.unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+fn nanos(clock: u32) -> u64 {
     let mut nanos = 0;
     // SAFETY: the host writes eight bytes to a place that outlives the call.
-    unsafe { clock_time_get(CLOCK_MONOTONIC, 1, &raw mut nanos) };
-    Timestamp::from_nanos(nanos)
+    unsafe { clock_time_get(clock, 1, &raw mut nanos) };
+    nanos
+}
+
+/// Writes a line to Envoy's log.
+pub(super) fn log(level: log::Level, message: &str) {
+    let level = match level {
+        log::Level::Trace => 0,
+        log::Level::Debug => 1,
+        log::Level::Info => 2,
+        log::Level::Warn => 3,
+        log::Level::Error => 4,
+    };
+    // SAFETY: the host reads the message during the call.
+    unsafe { proxy_log(level, message.as_ptr(), message.len()) };
+}
+
+/// Ends the request of the context `context_id`, whose answer may have begun long ago. Its context
+/// is told before this returns. Afterwards the calls are the context `own`'s again.
+pub(super) fn reset(context_id: u32, own: u32) {
+    const OK: u32 = 0;
+    // SAFETY: neither takes any memory.
+    unsafe {
+        if proxy_set_effective_context(context_id) == OK {
+            proxy_close_stream(HTTP_REQUEST);
+        }
+        proxy_set_effective_context(own);
+    }
+}
+
+/// Keeps `value` with the request, where the access log finds it as the filter state
+/// `wasm.NAME`.
+pub(super) fn set_filter_state(name: &str, value: &str) {
+    // SAFETY: the host reads both during the call.
+    unsafe { proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) };
 }
 
 /// The level of Envoy's `wasm` logger. The SDK's own getter takes "off" for a value of an enum

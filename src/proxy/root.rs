@@ -5,18 +5,33 @@ use std::rc::Rc;
 
 use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
-use proxy_wasm::types::{BufferType, ContextType, LogLevel, MapType};
+use proxy_wasm::types::{BufferType, ContextType, MapType};
 
 use super::abi;
 use super::envoy::Envoy;
+use super::logger;
 use super::stream::Stream;
 use crate::balancer::Balancer;
 use crate::config::{Config, PodSource};
 use crate::host::CallToken;
 use crate::poll::{Answer, Poller};
+use crate::rebalance;
+use crate::registry;
 
-#[derive(Default)]
-pub(super) struct Root(Option<Worker>);
+pub(super) struct Root {
+    context_id: u32,
+    /// Present once there is a configuration.
+    worker: Option<Worker>,
+}
+
+impl Root {
+    pub(super) const fn new(context_id: u32) -> Self {
+        Self {
+            context_id,
+            worker: None,
+        }
+    }
+}
 
 struct Worker {
     balancer: Rc<Balancer<Envoy>>,
@@ -31,7 +46,7 @@ impl Context for Root {
         body_size: usize,
         _num_trailers: usize,
     ) {
-        let Some(Worker { balancer, poller }) = &mut self.0 else {
+        let Some(Worker { balancer, poller }) = &mut self.worker else {
             return;
         };
         // A failed call has no headers, and asking for one would end the VM.
@@ -65,10 +80,11 @@ fn body_of_call(size: usize) -> Option<Vec<u8>> {
 
 impl RootContext for Root {
     fn on_configure(&mut self, _plugin_configuration_size: usize) -> bool {
-        proxy_wasm::set_log_level(LogLevel::Info);
-        log::set_max_level(abi::log_level());
         let json = self.get_plugin_configuration().unwrap_or_default();
-        let config = match Config::parse(&json) {
+        let document = Config::document(&json);
+        let config = document.clone().and_then(Config::check);
+        logger::configure(config.as_ref().ok().and_then(|config| config.log_level));
+        let config = match config {
             Ok(config) => config,
             Err(error) => {
                 log::error!("configuration refused: {error}");
@@ -90,9 +106,12 @@ impl RootContext for Root {
                 service.refresh_interval
             );
         }
+        if let Ok(document) = &document {
+            registry::register(&Envoy, document);
+        }
         let balancer = Rc::new(Balancer::new(Envoy, config, random()));
         self.set_tick_period(Poller::period(&balancer));
-        self.0 = Some(Worker {
+        self.worker = Some(Worker {
             balancer,
             poller: Poller::new(random()),
         });
@@ -100,15 +119,23 @@ impl RootContext for Root {
     }
 
     fn on_tick(&mut self) {
-        log::set_max_level(abi::log_level());
-        if let Some(Worker { balancer, poller }) = &mut self.0 {
-            poller.tick(balancer, abi::now());
+        logger::adjust();
+        if let Some(Worker { balancer, poller }) = &mut self.worker {
+            let now = abi::now();
+            poller.tick(balancer, now);
+            // Last, for the contexts of these WebSockets are called meanwhile.
+            for context_id in rebalance::relieve(balancer, now) {
+                abi::reset(context_id, self.context_id);
+            }
         }
     }
 
-    fn create_http_context(&self, _context_id: u32) -> Option<Box<dyn HttpContext>> {
-        let balancer = self.0.as_ref().map(|worker| Rc::clone(&worker.balancer));
-        Some(Box::new(Stream::new(balancer)))
+    fn create_http_context(&self, context_id: u32) -> Option<Box<dyn HttpContext>> {
+        let balancer = self
+            .worker
+            .as_ref()
+            .map(|worker| Rc::clone(&worker.balancer));
+        Some(Box::new(Stream::new(context_id, balancer)))
     }
 
     fn get_type(&self) -> Option<ContextType> {

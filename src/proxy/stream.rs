@@ -12,12 +12,14 @@ use crate::balancer::Balancer;
 use crate::config::RouteBy;
 use crate::handshake;
 use crate::pod::PodAddress;
-use crate::upgrade::{Decision, Journey, Upgrade};
+use crate::status;
+use crate::upgrade::{Decision, Explanation, Journey, Upgrade, Witness};
 
 /// `UpstreamConnectionFailure` among Envoy's response flags (the attribute `response.flags`).
 const UPSTREAM_CONNECTION_FAILURE: u64 = 0x20;
 
 pub(super) struct Stream {
+    context_id: u32,
     balancer: Option<Rc<Balancer<Envoy>>>,
     /// Present for an upgrade of one of our services.
     upgrade: Option<Upgrade>,
@@ -26,12 +28,34 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub(super) const fn new(balancer: Option<Rc<Balancer<Envoy>>>) -> Self {
+    pub(super) const fn new(context_id: u32, balancer: Option<Rc<Balancer<Envoy>>>) -> Self {
         Self {
+            context_id,
             balancer,
             upgrade: None,
             key_added: false,
         }
+    }
+
+    /// Answers a request for the status; whether it was one.
+    fn show_status(&self, balancer: &Balancer<Envoy>) -> bool {
+        // Most filters show none, and ask for nothing then.
+        if balancer.status_path.is_none() {
+            return false;
+        }
+        let header = |name| self.get_http_request_header_bytes(name).unwrap_or_default();
+        let path = header(":path");
+        let Some(query) = status::query(balancer, &path) else {
+            return false;
+        };
+        let request = status::Request {
+            method: &header(":method"),
+            query,
+            accept: &header("accept"),
+        };
+        let response = status::respond(&balancer.host, &request, abi::now(), abi::date());
+        self.send_http_response(response.status, response.headers, Some(&response.body));
+        true
     }
 
     /// Removes the override header, and tells what it was where that matters still.
@@ -74,6 +98,14 @@ impl Stream {
     }
 }
 
+/// Filter state in which the access log finds the pod that was chosen …
+const CHOSEN_POD: &str = "wsbalancer_pod";
+/// … and why it was.
+const REASON: &str = "wsbalancer_reason";
+/// Response header that tells the client which pod was chosen …
+const POD_HEADER: &str = "x-wsbalancer-pod";
+/// … and why it was.
+const REASON_HEADER: &str = "x-wsbalancer-reason";
 const KEY: &str = "sec-websocket-key";
 const ACCEPT: &str = "sec-websocket-accept";
 
@@ -84,6 +116,9 @@ impl HttpContext for Stream {
         let Some(balancer) = self.balancer.clone() else {
             return Action::Continue;
         };
+        if self.show_status(&balancer) {
+            return Action::Pause;
+        }
         // Before anything else: no client chooses a pod.
         let sent = self.take_override(&balancer);
         if !self.asks_for_websocket() {
@@ -91,11 +126,11 @@ impl HttpContext for Stream {
         }
         let cluster = property(&["xds", "cluster_name"]).unwrap_or_default();
         let decision = match balancer.route_by {
-            RouteBy::Endpoint => balancer
-                .service_of(&cluster)
-                .and_then(|(index, _)| Upgrade::to_endpoint(&balancer, index, abi::now())),
+            RouteBy::Endpoint => balancer.service_of(&cluster).and_then(|(index, _)| {
+                Upgrade::to_endpoint(&balancer, index, self.context_id, abi::now())
+            }),
             RouteBy::Cluster if is_from_header(&cluster, sent.as_deref()) => {
-                Upgrade::to_cluster(&balancer, abi::now())
+                Upgrade::to_cluster(&balancer, self.context_id, abi::now())
             }
             RouteBy::Cluster => None,
         };
@@ -108,6 +143,9 @@ impl HttpContext for Stream {
                     }
                 }
                 self.complete_handshake(&balancer);
+                let Explanation { pod, reason } = upgrade.explain();
+                abi::set_filter_state(CHOSEN_POD, &pod);
+                abi::set_filter_state(REASON, &reason);
                 self.upgrade = Some(upgrade);
                 Action::Continue
             }
@@ -127,27 +165,46 @@ impl HttpContext for Stream {
     }
 
     fn on_http_response_headers(&mut self, _num_headers: usize, _end_of_stream: bool) -> Action {
-        let (Some(balancer), Some(upgrade)) = (&self.balancer, &mut self.upgrade) else {
+        let (Some(balancer), Some(upgrade)) = (self.balancer.clone(), &mut self.upgrade) else {
             return Action::Continue;
         };
+        let explanation = balancer.debug_headers.then(|| upgrade.explain());
         let status = hostcalls::get_map_value_bytes(
             proxy_wasm::types::MapType::HttpResponseHeaders,
             ":status",
         );
         if matches!(status, Ok(Some(status)) if status == b"101") {
-            upgrade.open(balancer, journey(upgrade.chosen()), abi::now());
+            upgrade.open(&balancer, journey(upgrade.chosen()), abi::now());
             if self.key_added {
                 // It answers a key that the client did not send.
                 self.set_http_response_header(ACCEPT, None);
             }
+        }
+        if let Some(Explanation { pod, reason }) = explanation {
+            self.set_http_response_header(POD_HEADER, Some(&pod));
+            self.set_http_response_header(REASON_HEADER, Some(&reason));
         }
         Action::Continue
     }
 
     fn on_log(&mut self) {
         if let (Some(balancer), Some(upgrade)) = (&self.balancer, &mut self.upgrade) {
-            upgrade.end(balancer, || journey(None), abi::now());
+            upgrade.end(balancer, &Attributes, abi::now());
         }
+    }
+}
+
+/// What Envoy's attributes say of the request at hand.
+struct Attributes;
+
+impl Witness for Attributes {
+    fn journey(&self) -> Journey {
+        journey(None)
+    }
+
+    fn ending(&self) -> String {
+        let details = property(&["response", "code_details"]).unwrap_or_default();
+        String::from_utf8_lossy(&details).into_owned()
     }
 }
 

@@ -80,6 +80,14 @@ pub struct Pod {
     closed: U32,
     /// … when the last good answer came.
     closed_at_report: U32,
+    /// … when the outstanding poll was sent.
+    closed_when_asked: U32,
+    /// WebSockets opened, and on their way, while the last good poll was.
+    doubtful_opens: U32,
+    /// WebSockets closed while the last good poll was on its way.
+    doubtful_closes: U32,
+    /// WebSockets that were closed to relieve the pod.
+    relieved: U32,
     /// Connections that the pod did not accept.
     refusals: U32,
     /// Polls that brought no count.
@@ -166,6 +174,12 @@ impl Pod {
         self.closed.get()
     }
 
+    /// WebSockets that were closed to relieve the pod.
+    #[must_use]
+    pub fn relieved(&self) -> u32 {
+        self.relieved.get()
+    }
+
     /// Connections that the pod did not accept.
     #[must_use]
     pub fn refusals(&self) -> u32 {
@@ -250,6 +264,7 @@ impl Pod {
     pub fn ask(&mut self, now: Timestamp, next: Timestamp) {
         self.poll.ask(now, next);
         self.opened_when_asked = self.opened;
+        self.closed_when_asked = self.closed;
     }
 
     /// Notes that the pod has come up at `now`.
@@ -271,8 +286,12 @@ impl Pod {
             Event::Settled { .. } => self.in_flight.set(self.in_flight.get().saturating_sub(1)),
             Event::Opened { .. } => count_one(&mut self.opened),
             // One that was opened on a record that was forgotten is not this record's.
-            Event::Closed { .. } if self.own() == 0 => {}
+            Event::Closed { .. } | Event::Relieved { .. } if self.own() == 0 => {}
             Event::Closed { .. } => count_one(&mut self.closed),
+            Event::Relieved { .. } => {
+                count_one(&mut self.closed);
+                count_one(&mut self.relieved);
+            }
             Event::Refused { at, .. } => {
                 self.refused_at.set(at.as_nanos());
                 count_one(&mut self.refusals);
@@ -298,14 +317,21 @@ impl Pod {
             count_one(&mut self.polls_failed);
             return None;
         };
-        let opened = self.opened_when_asked.get();
+        let since = |now: U32, then: U32| now.get().wrapping_sub(then.get());
+        let doubtful_opens =
+            since(self.opened, self.opened_when_asked).saturating_add(self.in_flight.get());
+        let doubtful_closes = since(self.closed, self.closed_when_asked);
         let interval = Interval {
             before: self.count.get(),
             after: reported.count,
-            opened: opened.wrapping_sub(self.opened_at_report.get()),
-            closed: self.closed.get().wrapping_sub(self.closed_at_report.get()),
+            opened: since(self.opened_when_asked, self.opened_at_report),
+            closed: since(self.closed, self.closed_at_report),
+            doubtful_opens: self.doubtful_opens.get().saturating_add(doubtful_opens),
+            doubtful_closes: self.doubtful_closes.get().saturating_add(doubtful_closes),
             own: self.own(),
         };
+        self.doubtful_opens.set(doubtful_opens);
+        self.doubtful_closes.set(doubtful_closes);
         self.count.set(reported.count);
         self.opened_at_report = self.opened_when_asked;
         self.closed_at_report = self.closed;

@@ -88,8 +88,10 @@ impl Choice {
             candidates.extend(best.map(|best| (best, random.u32(..), index)));
         }
         candidates.sort_unstable_by(|(one, lot, _), (other, other_lot, _)| {
-            let by_load = one.load.total_cmp(&other.load);
-            by_load.then(lot.cmp(other_lot))
+            one.holds_back
+                .cmp(&other.holds_back)
+                .then(one.load.total_cmp(&other.load))
+                .then(lot.cmp(other_lot))
         });
         let cluster = |index: usize| Some(balancer.services.get(index)?.config.cluster.clone());
         let ranked: Vec<Ranked> = candidates

@@ -19,6 +19,7 @@ const ADMIN_ADDRESS: &str = "/admin/address/socket_address";
 const CLUSTERS: &str = "/static_resources/clusters";
 const FIRST_CLUSTER: &str = "/static_resources/clusters/0";
 const FIRST_ENDPOINT: &str = "/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address";
+const LISTENERS: &str = "/static_resources/listeners";
 const FIRST_LISTENER: &str = "/static_resources/listeners/0";
 const CONNECTION_MANAGER: &str = "/filter_chains/0/filters/0/typed_config";
 const ROUTE: &str = "/route_config/virtual_hosts/0/routes/0/route";
@@ -29,8 +30,8 @@ const PLUGIN_CONFIGURATION: &str = "/typed_config/config/configuration/value";
 /// The type of a plugin configuration that is JSON in a string, where a `Struct` is plain YAML.
 const STRING_VALUE: &str = "type.googleapis.com/google.protobuf.StringValue";
 
-/// A configuration of Envoy in the shape of the project's sample: the filter, one listener, one
-/// route, one cluster. Changes chain.
+/// A configuration of Envoy in the shape of the project's sample: the filter on a first listener with
+/// one route to a first cluster, and perhaps others beside these. Changes chain.
 #[derive(Clone, Debug)]
 pub struct Sample {
     configuration: Value,
@@ -96,23 +97,29 @@ impl Sample {
         self.wasm(workspace::filter()).on_free_ports()
     }
 
-    /// Takes the filter from a file.
-    ///
-    /// # Panics
-    /// After [`without_filter`](Self::without_filter).
+    /// Takes the filter from a file, on all listeners.
     #[must_use]
     pub fn wasm(mut self, path: impl AsRef<Path>) -> Self {
-        let plugin = place(self.filter(), PLUGIN);
-        plugin["vm_config"]["code"] = json!({ "local": { "filename": path.as_ref() } });
+        let code = json!({ "local": { "filename": path.as_ref() } });
+        for listener in self.listeners() {
+            let filter = listener
+                .pointer_mut(CONNECTION_MANAGER)
+                .and_then(filter_among);
+            if let Some(filter) = filter {
+                place(filter, PLUGIN)["vm_config"]["code"] = code.clone();
+            }
+        }
         self
     }
 
-    /// Puts the listener on a port of 127.0.0.1 that the system chooses, and has every start put
+    /// Puts each listener on a port of 127.0.0.1 that the system chooses, and has every start put
     /// the admin interface on an address of its own.
     #[must_use]
     pub fn on_free_ports(mut self) -> Self {
         let free = SocketAddr::from(([127, 0, 0, 1], 0));
-        self.listener()["address"] = socket_address(free);
+        for listener in self.listeners() {
+            listener["address"] = socket_address(free);
+        }
         self.admin(free)
     }
 
@@ -168,9 +175,13 @@ impl Sample {
         self
     }
 
-    /// Removes the filter, which leaves every choice to the client's header and to the cluster.
+    /// Removes the filter, which leaves every choice to the client's header and to the cluster. Of
+    /// the listeners only the first stays: others show what the filter knows.
     #[must_use]
     pub fn without_filter(mut self) -> Self {
+        if let Some(listeners) = place(&mut self.configuration, LISTENERS).as_array_mut() {
+            listeners.truncate(1);
+        }
         if let Some(filters) = self.connection_manager()["http_filters"].as_array_mut() {
             filters.retain(|filter| filter["name"] != FILTER);
         }
@@ -244,6 +255,11 @@ impl Sample {
     /// Name of the first listener.
     pub(crate) fn listener_name(&self) -> Option<&str> {
         self.configuration.pointer(FIRST_LISTENER)?["name"].as_str()
+    }
+
+    fn listeners(&mut self) -> impl Iterator<Item = &mut Value> {
+        let listeners = place(&mut self.configuration, LISTENERS).as_array_mut();
+        listeners.into_iter().flatten()
     }
 
     fn filter(&mut self) -> &mut Value {
