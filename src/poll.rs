@@ -640,6 +640,43 @@ mod tests {
     }
 
     #[test]
+    fn pods_that_come_up_later_start_slowly() {
+        let json = r#"{"services": [{"cluster": "chat"}], "slowStart": {"window": "30s"},
+            "discovery": {"adminCluster": "admin", "interval": "2s"}}"#;
+        let mut process = Process {
+            pods_answer: false,
+            ..Process::of(1, json)
+        };
+        let slow = |process: &Process, n| {
+            let service = &process.workers[0].1.services[0];
+            let table = service.store.read(&process.host);
+            let outlook = service.outlook(&table, process.now);
+            outlook.slow_start(table.pod(address(n)).unwrap())
+        };
+        for poll in process.discover(200, &list(&[1, 2])) {
+            process.answer(0, &poll, 200, &count(0));
+        }
+        assert_eq!(slow(&process, 1), None, "it was there before the filter");
+        for (seconds, status) in [(1, 200), (5, 500), (5, 500), (5, 500), (5, 200)] {
+            process.advance(seconds * 1_000);
+            for call in process.tick(0) {
+                match steered_to(&call) {
+                    "" => process.answer(0, &call, 200, &list(&[1, 2, 3])),
+                    "10.0.0.2:8080" => process.answer(0, &call, status, &count(0)),
+                    _ => process.answer(0, &call, 200, &count(0)),
+                }
+            }
+            // Those of the pod that is new.
+            for call in process.host.take_calls() {
+                process.answer(0, &call, 200, &count(0));
+            }
+        }
+        assert_eq!(slow(&process, 1), None);
+        assert_eq!(slow(&process, 2), Some(0.1), "it came back just now");
+        assert_eq!(slow(&process, 3), Some(0.5), "it is new since 15 s");
+    }
+
+    #[test]
     fn the_last_list_stays_while_there_is_none() {
         let mut process = Process::discovering(1);
         for poll in process.discover(200, &list(&[1])) {

@@ -51,8 +51,9 @@ impl<'a> Project<'a> {
         let (program, plugin) = self.compose;
         cmd!(shell, "{program} {plugin...} --project-name {name}")
             .args(arguments)
-            // A port that the system chooses: the usual one may be in use.
+            // Ports that the system chooses: the usual ones may be in use.
             .env("WSBALANCER_PORT", "0")
+            .env("WSBALANCER_STATUS_PORT", "0")
     }
 
     fn try_out(&self) -> Result<()> {
@@ -63,6 +64,10 @@ impl<'a> Project<'a> {
         self.compose(["build", "client"]).run()?;
         let report = self.client(&["--connections", "200", "--max-imbalance", "1.05"])?;
         expect(&report, "/connections/opened", 200)?;
+        // It fails where it can't be shown.
+        self.compose(["run", "--rm", "-T", "client"])
+            .args(["watch", "--once", "http://envoy:9902/balancer-metrics"])
+            .run()?;
 
         // The next ones find the pods that are new empty, and 200 WebSockets on the others.
         let first = self.hold(200)?;

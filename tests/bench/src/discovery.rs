@@ -12,8 +12,8 @@ use wsbalancer_harness::{Envoy, Sample};
 use crate::PATIENCE;
 use crate::measures::{CpuClock, resident};
 
-const CLUSTERS: u8 = 20;
-const PODS_OF_A_CLUSTER: u8 = 50;
+pub(crate) const CLUSTERS: u8 = 20;
+pub(crate) const PODS_OF_A_CLUSTER: u8 = 50;
 
 /// What it costs to read all clusters' lists once.
 #[derive(Default, Serialize)]
@@ -80,7 +80,7 @@ impl Discovery {
     }
 }
 
-fn millis(time: Duration) -> f64 {
+pub(crate) fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
@@ -103,7 +103,7 @@ const INTERVAL: Duration = Duration::from_millis(100);
 
 /// The project's sample with many clusters more, whose pods nobody is and which are hardly polled,
 /// and the names of those.
-fn sample() -> Result<(Sample, Vec<String>)> {
+pub(crate) fn sample() -> Result<(Sample, Vec<String>)> {
     let mut sample = Sample::standard()?;
     let template = sample.cluster().clone();
     let names: Vec<String> = (0..CLUSTERS)

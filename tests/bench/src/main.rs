@@ -9,6 +9,7 @@ mod measures;
 mod proxies;
 mod relay;
 mod report;
+mod status;
 
 use std::fs;
 use std::net::SocketAddr;
@@ -24,6 +25,7 @@ use crate::discovery::Discovery;
 use crate::measures::{Effort, Measures};
 use crate::proxies::{Child, Kind};
 use crate::report::{Report, Round};
+use crate::status::Status;
 
 /// Compare what proxies cost that balance WebSockets.
 #[derive(Parser)]
@@ -72,7 +74,8 @@ async fn main() -> Result<()> {
         rounds.push(round);
     }
     let discovery = tokio::task::block_in_place(|| Discovery::take(effort.refreshes))?;
-    let report = Report::new(rounds, discovery);
+    let status = tokio::task::block_in_place(|| Status::take(effort.refreshes))?;
+    let report = Report::new(rounds, discovery, status);
     println!("{report}\n");
     fs::write(&arguments.output, serde_json::to_string_pretty(&report)?)
         .with_context(|| format!("can't write {}", arguments.output.display()))?;

@@ -7,9 +7,13 @@ use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{self, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::Serialize;
+use serde_json::json;
 use tempfile::TempDir;
 use wsbalancer_harness::{Envoy, Sample, end_with_parent, own_address, wait_until};
 
@@ -23,6 +27,9 @@ pub(crate) enum Kind {
     Envoy,
     /// The same with the filter.
     Filter,
+    /// The same, and watched: its status and Envoy's statistics are asked for every second, clients
+    /// are told the choice, and an access log is written.
+    Watched,
     /// HAProxy with `balance leastconn`.
     HaProxy,
     /// nginx with `least_conn`.
@@ -33,11 +40,13 @@ pub(crate) enum Kind {
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
     pub(crate) pid: i32,
-    _running: Running,
+    /// Ends before the proxy does.
+    watcher: Option<Watcher>,
+    running: Running,
 }
 
 enum Running {
-    Envoy(#[expect(dead_code, reason = "it ends with its drop")] Envoy),
+    Envoy(Envoy),
     Program(
         #[expect(dead_code, reason = "it ends with its drop")] Child,
         #[expect(dead_code, reason = "it is removed with its drop")] TempDir,
@@ -46,23 +55,29 @@ enum Running {
 
 /// All kinds whose programs are there; says which are not.
 pub(crate) fn installed() -> Vec<Kind> {
-    [Kind::Envoy, Kind::Filter, Kind::HaProxy, Kind::Nginx]
-        .into_iter()
-        .filter(|kind| {
-            let is_there = kind.program().is_none_or(|program| {
-                let version = Command::new(program)
-                    .arg("-v")
-                    .stdout(Stdio::null())
-                    .stderr(Stdio::null())
-                    .status();
-                version.is_ok()
-            });
-            if !is_there {
-                println!("{} is LEFT OUT: it is not installed.", kind.name());
-            }
-            is_there
-        })
-        .collect()
+    [
+        Kind::Envoy,
+        Kind::Filter,
+        Kind::Watched,
+        Kind::HaProxy,
+        Kind::Nginx,
+    ]
+    .into_iter()
+    .filter(|kind| {
+        let is_there = kind.program().is_none_or(|program| {
+            let version = Command::new(program)
+                .arg("-v")
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status();
+            version.is_ok()
+        });
+        if !is_there {
+            println!("{} is LEFT OUT: it is not installed.", kind.name());
+        }
+        is_there
+    })
+    .collect()
 }
 
 impl Kind {
@@ -71,6 +86,7 @@ impl Kind {
         match self {
             Self::Envoy => "Envoy without the filter",
             Self::Filter => "Envoy with the filter",
+            Self::Watched => "… watched",
             Self::HaProxy => "HAProxy leastconn",
             Self::Nginx => "nginx least_conn",
         }
@@ -78,7 +94,7 @@ impl Kind {
 
     const fn program(self) -> Option<&'static str> {
         match self {
-            Self::Envoy | Self::Filter => None,
+            Self::Envoy | Self::Filter | Self::Watched => None,
             Self::HaProxy => Some("haproxy"),
             Self::Nginx => Some("nginx"),
         }
@@ -89,6 +105,11 @@ impl Kind {
         match self {
             Self::Envoy => start_envoy(&Sample::standard()?.pods(pods).without_filter(), 0),
             Self::Filter => start_envoy(&Sample::standard()?.pods(pods), pods.len()),
+            Self::Watched => {
+                let mut proxy = start_envoy(&watched(Sample::standard()?.pods(pods)), pods.len())?;
+                proxy.watcher = Some(Watcher::start(&proxy)?);
+                Ok(proxy)
+            }
             Self::HaProxy => start_program(pods, haproxy),
             Self::Nginx => start_program(pods, nginx),
         }
@@ -105,8 +126,72 @@ fn start_envoy(sample: &Sample, usable: usize) -> Result<Proxy> {
     Ok(Proxy {
         address: envoy.address(),
         pid: envoy.pid().cast_signed(),
-        _running: Running::Envoy(envoy),
+        watcher: None,
+        running: Running::Envoy(envoy),
     })
+}
+
+/// The sample with all that tells of the choice.
+fn watched(sample: Sample) -> Sample {
+    let mut sample = sample.option("debugHeaders", true);
+    sample.connection_manager()["access_log"] = json!([{
+        "name": "envoy.access_loggers.file",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
+            "path": "/dev/null",
+            "log_format": { "text_format_source": { "inline_string":
+                "chosen=%FILTER_STATE(wasm.wsbalancer_pod:PLAIN)% served=%UPSTREAM_HOST% \
+                 %FILTER_STATE(wasm.wsbalancer_reason:PLAIN)%\n" } },
+        },
+    }]);
+    sample
+}
+
+/// Asks a proxy for what it shows, until it is dropped.
+struct Watcher {
+    stop: Option<mpsc::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watcher {
+    fn start(proxy: &Proxy) -> Result<Self> {
+        let Running::Envoy(envoy) = &proxy.running else {
+            bail!("only an Envoy can be watched");
+        };
+        let status = envoy
+            .listener("status")
+            .context("the sample has a status")?;
+        let urls = [
+            format!("http://{status}/balancer-metrics?format=json"),
+            format!("http://{status}/balancer-metrics?format=prometheus"),
+            format!("http://{}/stats/prometheus", envoy.admin()),
+        ];
+        let (stop, stopped) = mpsc::channel::<()>();
+        let thread = thread::spawn(move || {
+            while stopped.recv_timeout(Duration::from_secs(1)) == Err(RecvTimeoutError::Timeout) {
+                for url in &urls {
+                    // What it cost is measured; what it brought is tested elsewhere.
+                    let _body = ureq::get(url)
+                        .call()
+                        .and_then(|mut response| response.body_mut().read_to_vec());
+                }
+            }
+        });
+        Ok(Self {
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // It can't panic, and if it did the measurement would be over all the same.
+            let _ended = thread.join();
+        }
+    }
 }
 
 /// The configuration for a listener and pods, and the command that runs it in a folder.
@@ -125,7 +210,8 @@ fn start_program(pods: &[SocketAddr], setup: Setup) -> Result<Proxy> {
     Ok(Proxy {
         address,
         pid: child.pid(),
-        _running: Running::Program(child, directory),
+        watcher: None,
+        running: Running::Program(child, directory),
     })
 }
 

@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::discovery::Discovery;
 use crate::measures::Measures;
 use crate::proxies::Kind;
+use crate::status::Status;
 
 /// What was measured in one round.
 pub(crate) type Round = BTreeMap<Kind, Measures>;
@@ -21,7 +22,10 @@ pub(crate) struct Report {
     /// A line for each measure.
     lines: Vec<Line>,
     rounds: Vec<Round>,
+    /// CPU time of an upgrade where the filter is watched, as a ratio to where it is not.
+    watching: Spread,
     discovery: Discovery,
+    status: Status,
 }
 
 #[derive(Serialize)]
@@ -105,12 +109,19 @@ const MEASURES: [Measure; 7] = [
 ];
 
 impl Report {
-    pub(crate) fn new(rounds: Vec<Round>, discovery: Discovery) -> Self {
+    pub(crate) fn new(rounds: Vec<Round>, discovery: Discovery, status: Status) -> Self {
+        let upgrade = |round: &Round, kind| round.get(&kind).map(|m| m.cpu_per_upgrade);
+        let watching = rounds.iter().filter_map(|round| {
+            Some(upgrade(round, Kind::Watched)? / upgrade(round, Kind::Filter)?)
+        });
+        let watching = Spread::of(watching.collect());
         let lines = MEASURES.iter().map(|measure| measure.line(&rounds));
         Self {
             lines: lines.collect(),
             rounds,
+            watching,
             discovery,
+            status,
         }
     }
 }
@@ -236,7 +247,13 @@ impl fmt::Display for Report {
              in brackets the smallest and the largest.",
             self.rounds.len()
         )?;
-        self.discovery.fmt(f)
+        writeln!(
+            f,
+            "Watched, an upgrade takes {} of the CPU time that it takes unwatched.",
+            self.watching
+        )?;
+        writeln!(f, "{}", self.discovery)?;
+        self.status.fmt(f)
     }
 }
 
@@ -277,7 +294,7 @@ mod tests {
             ])
         };
         let rounds = vec![round(100.0, 99.0), round(10.0, 9.9), round(50.0, 49.5)];
-        let report = Report::new(rounds, Discovery::default());
+        let report = Report::new(rounds, Discovery::default(), Status::default());
         let line = &report.lines[0];
         assert_eq!(
             line.ratios[&Kind::Filter].to_string(),
