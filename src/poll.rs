@@ -657,7 +657,7 @@ mod tests {
             process.answer(0, &poll, 200, &count(0));
         }
         assert_eq!(slow(&process, 1), None, "it was there before the filter");
-        for (seconds, status) in [(1, 200), (5, 500), (5, 500), (5, 500), (5, 200)] {
+        for (seconds, status) in [(6, 500), (5, 500), (5, 500), (5, 200)] {
             process.advance(seconds * 1_000);
             for call in process.tick(0) {
                 match steered_to(&call) {
