@@ -31,10 +31,13 @@
 //!   however uneven the shares.
 //! - A gateway that has just started has hardly any connections, and the ratio of connections
 //!   would be absurd. But it sees growth: with few closes the ratio is that of the opens.
-//! - A single gateway sees the reports grow by what it opened less what it closed; its ratio is
-//!   1, and its estimates are exact. What happens while a report is on its way may be in it or
-//!   not: growth that the gateway may have made itself is taken for its own. Connections that no
-//!   gateway made change that only as far as they are taken to end as its own do.
+//! - A single gateway sees the reports grow by what it opened less what it closed, and by nothing
+//!   else. So it knows that it is alone, and that connections of which it knows nothing do not end:
+//!   its ratio is 1, and its estimates are exact. What happens while a report is on its way may be
+//!   in it or not: growth that the gateway may have made itself is taken for its own.
+//! - Where several gateways keep the pods so even that none shows in the growth, each may think
+//!   that it is alone, until their overshoot shows: a few thousandths of what they open between
+//!   two reports.
 //! - Too large a ratio makes the correction slower, never unstable. Too small a ratio overshoots,
 //!   and up to half the true one the overshoot shrinks from report to report.
 //!
@@ -51,6 +54,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// Over how many intervals what was observed fades.
 pub const WINDOW: u32 = 16;
+/// A gateway to whose opens and closes others add less than this part of them is alone.
+const ALONE: f64 = 0.005;
 
 /// What happened on one pod between two of its reports.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -73,19 +78,21 @@ pub struct Interval {
 }
 
 impl Interval {
-    /// What the count grew by, as far as somebody else may have done it. Where this gateway may
-    /// have done all of it, it has.
+    /// What the count grew by.
     fn growth(&self) -> f64 {
-        let growth = approximate(self.after) - approximate(self.before);
-        let own = f64::from(self.opened) - f64::from(self.closed);
-        let least = own - f64::from(self.doubtful_opens);
-        let most = own + f64::from(self.doubtful_opens);
-        let doubt = f64::from(self.doubtful_closes);
-        if (least - doubt..=most + doubt).contains(&growth) {
-            own
-        } else {
-            growth
-        }
+        approximate(self.after) - approximate(self.before)
+    }
+
+    /// What this gateway did to it.
+    fn own_growth(&self) -> f64 {
+        f64::from(self.opened) - f64::from(self.closed)
+    }
+
+    /// What of the growth this gateway can't have done.
+    fn foreign_growth(&self) -> f64 {
+        let doubtful = f64::from(self.doubtful_opens) + f64::from(self.doubtful_closes);
+        let foreign = self.growth() - self.own_growth();
+        foreign - foreign.clamp(-doubtful, doubtful)
     }
 }
 
@@ -96,6 +103,8 @@ pub struct Fleet {
     opened: F64,
     closed: F64,
     growth: F64,
+    /// What of the growth, or of the shrinking, others must have done.
+    foreign: F64,
     connections: F64,
     own: F64,
 }
@@ -111,7 +120,15 @@ impl Fleet {
         let add = |sum: &mut F64, value: f64| sum.set(sum.get() * fading + value);
         add(&mut self.opened, opened);
         add(&mut self.closed, closed);
-        add(&mut self.growth, interval.growth());
+        let foreign = interval.foreign_growth();
+        // Where this gateway may have done all of it, it has.
+        let growth = if foreign == 0.0 {
+            interval.own_growth()
+        } else {
+            interval.growth()
+        };
+        add(&mut self.growth, growth);
+        add(&mut self.foreign, foreign.abs());
         add(&mut self.connections, connections);
         add(
             &mut self.own,
@@ -123,15 +140,17 @@ impl Fleet {
     /// observed.
     #[must_use]
     pub fn ratio(&self) -> f64 {
-        let own = self.own.get();
-        let closed = if own > 0.0 {
-            self.closed.get() * self.connections.get() / own
+        let (opened, closed) = (self.opened.get(), self.closed.get());
+        let (own, connections) = (self.own.get(), self.connections.get());
+        let is_alone = self.foreign.get() <= ALONE * (opened + closed);
+        let all_closed = if is_alone || own <= 0.0 {
+            closed
         } else {
-            0.0
+            closed * connections / own
         };
         // One more on either side: nothing is divided by zero, and a gateway that has opened
         // next to nothing does not take that for the share it will have.
-        let ratio = (self.growth.get() + closed + 1.0) / (self.opened.get() + 1.0);
+        let ratio = (self.growth.get() + all_closed + 1.0) / (opened + 1.0);
         // No number is smaller than 1 either.
         ratio.max(1.0)
     }
@@ -229,27 +248,57 @@ mod tests {
 
     #[test]
     fn in_the_steady_state_it_is_the_ratio_of_the_connections() {
-        let steady = Interval {
+        let steady = |growth: u64| Interval {
+            after: 1_000 + growth,
             opened: 50,
             closed: 50,
             own: 100,
             ..QUIET
         };
-        let ratio = after(&[steady; 50]);
+        let up_and_down = [
+            steady(2),
+            steady(0),
+            Interval {
+                before: 1_002,
+                ..steady(0)
+            },
+        ];
+        let ratio = after(&up_and_down.repeat(20));
         assert!((ratio - 10.0).abs() < 0.1, "{ratio}");
+    }
+
+    /// Of the connections that it did not open none ends.
+    #[test]
+    fn a_single_gateway_knows_that_it_is_alone() {
+        let alone = Interval {
+            before: 5_000,
+            after: 5_010,
+            opened: 60,
+            closed: 50,
+            own: 1_000,
+            ..QUIET
+        };
+        let ratio = after(&[alone; 30]);
+        assert!((ratio - 1.0).abs() < 1e-9, "{ratio}");
+        let not_alone = Interval {
+            after: 5_012,
+            ..alone
+        };
+        assert!(after(&[not_alone; 30]) > 4.0);
     }
 
     #[test]
     fn what_is_long_past_is_forgotten() {
-        let steady = |own| Interval {
+        let steady = |own, growth: u64| Interval {
+            after: 1_000 + growth,
             opened: 50,
             closed: 50,
             own,
             ..QUIET
         };
-        let mut intervals = [steady(100); 200];
+        let mut intervals = [steady(100, 1); 200];
         for later in &mut intervals[100..] {
-            *later = steady(500);
+            *later = steady(500, 1);
         }
         let ratio = after(&intervals);
         assert!((ratio - 2.0).abs() < 0.1, "{ratio}");
