@@ -14,6 +14,7 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
     steps.step("build", || wasm::build(shell))?;
     steps.step("envoy", || envoy::provide(shell))?;
     steps.step("chromium", || provide_browser(shell))?;
+    steps.step("prometheus", || provide_prometheus(shell))?;
     steps.command(
         "lints",
         &cmd!(
@@ -57,15 +58,21 @@ pub(crate) fn run_end_to_end(shell: &Shell, filter: &str) -> Result<()> {
     steps.step("build", || wasm::build(shell))?;
     steps.step("envoy", || envoy::provide(shell))?;
     steps.step("chromium", || provide_browser(shell))?;
+    steps.step("prometheus", || provide_prometheus(shell))?;
     steps.command("end-to-end tests", &end_to_end(shell, Some(filter)))?;
     steps.summarize();
     Ok(())
 }
 
 /// A browser, and what drives it.
-fn provide_browser(shell: &Shell) -> Result<()> {
+pub(crate) fn provide_browser(shell: &Shell) -> Result<()> {
     debian::provide(shell, "chromium", "chromium")?;
     debian::provide(shell, "chromedriver", "chromium-driver")
+}
+
+/// Prometheus, and promtool, which is in the same package.
+fn provide_prometheus(shell: &Shell) -> Result<()> {
+    debian::provide(shell, "prometheus", "prometheus")
 }
 
 /// One test at a time: each has a whole Envoy and thousands of WebSockets.

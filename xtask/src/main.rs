@@ -18,6 +18,8 @@ mod demo;
 mod docker;
 mod envoy;
 mod image;
+mod picture;
+mod simulate;
 mod wasm;
 
 /// Builds, tries and tests wsbalancer.
@@ -46,6 +48,12 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Simulate many gateways before the same pods, beside other policies.
+    Simulate {
+        /// What the simulator itself takes: `--quick`, `--check`, `--plot FILE`, `--seed N`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Build the filter into an image for Istio and Envoy Gateway, with the machine's Docker Engine.
     Image {
         /// Name of the image, with the registry that it is for.
@@ -54,6 +62,8 @@ enum Command {
     },
     /// Try docker-compose.yml and the image on the machine's Docker Engine.
     Docker,
+    /// Take the pictures of the status page in docs/.
+    Picture,
     /// Run every check and test, or with a filter only the end-to-end tests that match it.
     Test {
         /// Part of the names of end-to-end tests.
@@ -72,8 +82,10 @@ fn main() -> Result<()> {
         Command::Envoy => envoy::provide(&shell),
         Command::Demo { keep } => demo::run(&shell, keep),
         Command::Bench { arguments } => bench::run(&shell, &arguments),
+        Command::Simulate { arguments } => simulate::run(&shell, &arguments),
         Command::Image { name } => image::build(&shell, &name),
         Command::Docker => checks::run_docker(&shell),
+        Command::Picture => picture::take(&shell),
         Command::Test { filter: None } => checks::run(&shell),
         Command::Test {
             filter: Some(filter),

@@ -5,7 +5,11 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use wsbalancer_harness::Sample;
+use tokio::task::block_in_place;
+use wsbalancer_backend::{Fleet, FleetConfig};
+use wsbalancer_harness::{Envoy, Sample};
+
+use crate::{Stage, addresses};
 
 /// The file, and the cluster that it feeds.
 pub struct EdsFile {
@@ -57,6 +61,13 @@ impl Endpoint {
     #[must_use]
     pub fn metadata(mut self, part: &str, fields: &Value) -> Self {
         self.fields["metadata"]["filter_metadata"][part] = fields.clone();
+        self
+    }
+
+    /// Sets how many WebSockets it should have for each one of an endpoint of weight 1.
+    #[must_use]
+    pub fn weight(mut self, weight: u32) -> Self {
+        self.fields["load_balancing_weight"] = weight.into();
         self
     }
 
@@ -133,6 +144,23 @@ impl EdsFile {
         fs::rename(draft, self.directory.path().join(Self::NAME))?;
         Ok(())
     }
+}
+
+/// Pods behind a cluster that takes its endpoints from a file, and the filter's log at debug.
+///
+/// # Errors
+/// When pods or Envoy don't start.
+pub async fn stage(
+    fleet: FleetConfig,
+    listed: impl FnOnce(&[SocketAddr]) -> Vec<Endpoint>,
+    change: impl FnOnce(Sample) -> Sample,
+) -> anyhow::Result<(Stage, EdsFile)> {
+    let fleet = Fleet::start(fleet).await?;
+    let listed = listed(&addresses(&fleet));
+    let (eds, sample) = EdsFile::feed(change(Sample::standard()?), &listed)?;
+    let options = Envoy::options().component_log_level("wasm:debug");
+    let envoy = block_in_place(|| options.start(&sample))?;
+    Ok((Stage { fleet, envoy }, eds))
 }
 
 /// Healthy endpoints of the first priority.

@@ -2,9 +2,14 @@
 //!
 //! The tests load the module as Envoy does and never link the filter.
 
+pub mod ask;
 pub mod authority;
+pub mod browser;
+pub mod child;
 pub mod eds;
 pub mod istio;
+pub mod lds;
+pub mod prometheus;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -100,6 +105,16 @@ impl Stage {
         block_in_place(|| self.envoy.filter_stat(name))
     }
 
+    /// Where the filter shows what it knows.
+    ///
+    /// # Errors
+    /// When Envoy does not listen there.
+    pub fn status_url(&self) -> anyhow::Result<String> {
+        let address = self.envoy.listener("status");
+        let address = address.context("Envoy has no listener for the status")?;
+        Ok(format!("http://{address}/balancer-metrics"))
+    }
+
     /// `connections` WebSockets through Envoy, `rate` a second.
     ///
     /// # Errors
@@ -185,7 +200,7 @@ pub fn every(millis: u32) -> impl FnOnce(Sample) -> Sample {
 #[must_use]
 pub fn seldom(sample: Sample) -> Sample {
     let discovery = json!({ "adminCluster": "envoy_admin", "interval": "100ms" });
-    every(60_000)(sample).option("discovery", discovery)
+    every(600_000)(sample).option("discovery", discovery)
 }
 
 /// Asserts that nothing went wrong for any client.

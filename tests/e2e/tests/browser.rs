@@ -1,14 +1,10 @@
 //! A browser's WebSockets: Chromium over TLS and HTTP/2 (RFC 8441), in front of HTTP/1.1 pods.
 
-use std::process::Stdio;
-
 use anyhow::{Context, Result};
-use fantoccini::{Client, ClientBuilder};
 use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
-use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use serde_json::json;
 use wsbalancer_backend::{FleetConfig, Pod};
+use wsbalancer_e2e::browser::Browser;
 use wsbalancer_e2e::{Stage, seldom};
 use wsbalancer_harness::Sample;
 
@@ -29,46 +25,6 @@ fn on_tls(mut sample: Sample, identity: &CertifiedKey<KeyPair>) -> Sample {
         },
     });
     seldom(sample)
-}
-
-/// Chromium, driven from outside; gone when dropped.
-struct Browser {
-    client: Client,
-    _driver: Child,
-}
-
-impl Browser {
-    async fn start() -> Result<Self> {
-        let mut driver = Command::new("chromedriver")
-            .arg("--port=0")
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .context("chromedriver should be there: `cargo xtask test` installs it")?;
-        let mut lines = BufReader::new(driver.stdout.take().context("its output")?).lines();
-        let port = loop {
-            let line = lines.next_line().await?.context("chromedriver has ended")?;
-            if let Some((_, port)) = line.split_once("started successfully on port ") {
-                break port.trim_end_matches('.').to_owned();
-            }
-        };
-        let capabilities = json!({
-            "acceptInsecureCerts": true,
-            // Without a sandbox, for the tests may run as root.
-            "goog:chromeOptions": { "args": ["--headless=new", "--no-sandbox"] },
-        });
-        let Value::Object(capabilities) = capabilities else {
-            unreachable!("it was written as an object");
-        };
-        let client = ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new())
-            .capabilities(capabilities)
-            .connect(&format!("http://127.0.0.1:{port}"))
-            .await?;
-        Ok(Self {
-            client,
-            _driver: driver,
-        })
-    }
 }
 
 /// Opens so many WebSockets, sends each its number, and gives back what came of them.
@@ -94,8 +50,8 @@ async fn websockets_of_a_browser_are_balanced() -> Result<()> {
     let browser = Browser::start().await?;
     // From here on it has a connection, and knows that this takes WebSockets.
     let url = format!("https://localhost:{}/page", stage.envoy.address().port());
-    browser.client.goto(&url).await?;
-    let answers = browser.client.execute_async(OPEN, vec![12.into()]).await?;
+    browser.open(&url).await?;
+    let answers = browser.call(OPEN, vec![12.into()]).await?;
     let expected: Vec<String> = (0..12).map(|number| format!("message {number}")).collect();
     assert_eq!(answers, json!(expected));
     assert_eq!(stage.counts(), [4, 4, 4]);
@@ -114,7 +70,7 @@ async fn websockets_of_a_browser_are_balanced() -> Result<()> {
         "none of them came over HTTP/1.1"
     );
 
-    browser.client.clone().close().await?;
+    browser.close().await?;
     stage.until_open(0)?;
     assert_eq!(stage.pods().iter().map(Pod::opened).sum::<u64>(), 12);
     Ok(())

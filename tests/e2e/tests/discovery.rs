@@ -12,26 +12,12 @@ use tokio::sync::watch;
 use tokio::task::block_in_place;
 use wsbalancer_backend::{Fleet, FleetConfig, HandshakeBehavior, Pod};
 use wsbalancer_client::{Held, imbalance};
-use wsbalancer_e2e::eds::{EdsFile, Endpoint, endpoints};
+use wsbalancer_e2e::eds::{self, Endpoint, endpoints};
 use wsbalancer_e2e::{
     PATIENCE, Stage, addresses, assert_all_well, assert_skewed_pods_even_out, every, preloaded,
     seldom,
 };
 use wsbalancer_harness::{Envoy, Sample};
-
-/// Pods behind a cluster that takes its endpoints from a file.
-async fn eds_stage(
-    fleet: FleetConfig,
-    listed: impl FnOnce(&[SocketAddr]) -> Vec<Endpoint>,
-    change: impl FnOnce(Sample) -> Sample,
-) -> Result<(Stage, EdsFile)> {
-    let fleet = Fleet::start(fleet).await?;
-    let listed = listed(&addresses(&fleet));
-    let (eds, sample) = EdsFile::feed(change(Sample::standard()?), &listed)?;
-    let options = Envoy::options().component_log_level("wasm:debug");
-    let envoy = block_in_place(|| options.start(&sample))?;
-    Ok((Stage { fleet, envoy }, eds))
-}
 
 async fn open(stage: &Stage, websockets: u32) -> Result<Held> {
     let held = stage.load(websockets, 0)?.open().await;
@@ -42,7 +28,7 @@ async fn open(stage: &Stage, websockets: u32) -> Result<Held> {
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_of_an_endpoint_discovery_service_even_out() -> Result<()> {
     let fleet = preloaded(8, &[500, 0]);
-    let (stage, _eds) = eds_stage(fleet, endpoints, |sample| sample).await?;
+    let (stage, _eds) = eds::stage(fleet, endpoints, |sample| sample).await?;
     assert_skewed_pods_even_out(&stage).await
 }
 
@@ -74,7 +60,7 @@ async fn pods_that_are_listed_by_hand_even_out() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_come_and_go_under_load() -> Result<()> {
     let few = |pods: &[SocketAddr]| endpoints(&pods[..4]);
-    let (stage, eds) = eds_stage(FleetConfig::local(8), few, every(200)).await?;
+    let (stage, eds) = eds::stage(FleetConfig::local(8), few, every(200)).await?;
     stage.until_usable(4)?;
     let pods = addresses(&stage.fleet);
     let load = stage.load(1_600, 200)?;
@@ -111,7 +97,7 @@ async fn endpoints_that_drain_or_are_unhealthy_get_nothing_new() -> Result<()> {
         all[1] = all[1].clone().health("UNHEALTHY");
         all
     };
-    let (stage, eds) = eds_stage(FleetConfig::local(4), all, seldom).await?;
+    let (stage, eds) = eds::stage(FleetConfig::local(4), all, seldom).await?;
     stage.until_usable(2)?;
     let _held = open(&stage, 20).await?;
     assert_eq!(stage.counts(), [0, 0, 10, 10]);
@@ -138,7 +124,7 @@ async fn a_pod_that_fails_the_active_health_check_gets_nothing_new() -> Result<(
             .map(|(pod, check)| Endpoint::new(*pod).health_check_port(check.address().port()))
             .collect()
     };
-    let (stage, _eds) = eds_stage(FleetConfig::local(3), listed, |mut sample| {
+    let (stage, _eds) = eds::stage(FleetConfig::local(3), listed, |mut sample| {
         sample.cluster()["health_checks"] = json!([{
             "timeout": "1s",
             "interval": "0.1s",
@@ -171,7 +157,7 @@ async fn a_pod_that_fails_the_active_health_check_gets_nothing_new() -> Result<(
 /// No polls disturb it: each good answer would begin the count of failures anew.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pod_that_outlier_detection_ejects_gets_nothing_new() -> Result<()> {
-    let (stage, _eds) = eds_stage(FleetConfig::local(3), endpoints, |mut sample| {
+    let (stage, _eds) = eds::stage(FleetConfig::local(3), endpoints, |mut sample| {
         sample.cluster()["outlier_detection"] = json!({
             "consecutive_5xx": 3,
             "base_ejection_time": "300s",
@@ -207,7 +193,7 @@ async fn endpoints_of_a_later_priority_stand_in() -> Result<()> {
             Endpoint::new(pods[2]).priority(1),
         ]
     };
-    let (stage, _eds) = eds_stage(FleetConfig::local(3), listed, seldom).await?;
+    let (stage, _eds) = eds::stage(FleetConfig::local(3), listed, seldom).await?;
     stage.until_usable(3)?;
     let _held = open(&stage, 10).await?;
     assert_eq!(stage.counts(), [10, 0, 0]);
@@ -228,7 +214,7 @@ async fn hosts_that_no_header_can_name_are_left_out_with_a_word() -> Result<()> 
         let pipe = json!({ "pipe": { "path": "/nonexistent/pod.sock" } });
         [endpoints(pods), vec![Endpoint::of_address(&pipe)]].concat()
     };
-    let (stage, _eds) = eds_stage(fleet, listed, seldom).await?;
+    let (stage, _eds) = eds::stage(fleet, listed, seldom).await?;
     stage.until_usable(2)?;
     let _held = open(&stage, 20).await?;
     assert_eq!(stage.counts(), [10, 10]);
@@ -307,7 +293,9 @@ async fn the_last_list_stays_when_the_admin_interface_fails() -> Result<()> {
     let pods = addresses(&fleet);
     let admin = Admin::start(AdminAnswer::list(&pods[..3])).await?;
     let mut sample = seldom(Sample::standard()?.pods(&pods));
-    sample.plugin_configuration()["discovery"]["adminCluster"] = "bad_admin".into();
+    // An answer of 20 MB may take as long as the interval.
+    sample.plugin_configuration()["discovery"] =
+        json!({ "adminCluster": "bad_admin", "interval": "400ms" });
     sample = sample.edit(|configuration| {
         let clusters = &mut configuration["static_resources"]["clusters"];
         let mut bad = clusters[1].clone();

@@ -1,0 +1,143 @@
+//! A real Prometheus, on the configuration that the project delivers.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, ensure};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::task::block_in_place;
+use url::Url;
+use wsbalancer_harness::{own_address, wait_until};
+
+use crate::ask::ask;
+use crate::child::Guarded;
+use crate::{PATIENCE, ROOT, Stage};
+
+/// Where the project has its files for Prometheus.
+#[must_use]
+pub fn folder() -> PathBuf {
+    PathBuf::from(ROOT).join("envoy/prometheus")
+}
+
+/// The project's configuration, made to scrape the Envoy of `stage` every half second.
+///
+/// # Errors
+/// When it can't be read, or does not name each target once.
+pub fn configuration(stage: &Stage) -> anyhow::Result<String> {
+    let status = stage
+        .envoy
+        .listener("status")
+        .context("a status listener")?;
+    let text = fs::read_to_string(folder().join("prometheus.yaml"))?;
+    let text = replaced(&text, "127.0.0.1:9901", &stage.envoy.admin().to_string())?;
+    let text = replaced(&text, "127.0.0.1:9902", &status.to_string())?;
+    let text = replaced(
+        &text,
+        "\n  scrape_interval: 15s\n",
+        "\n  scrape_interval: 500ms\n",
+    )?;
+    replaced(
+        &text,
+        "\n  evaluation_interval: 15s\n",
+        "\n  evaluation_interval: 500ms\n",
+    )
+}
+
+fn replaced(text: &str, old: &str, new: &str) -> anyhow::Result<String> {
+    let times = text.matches(old).count();
+    ensure!(times == 1, "{old:?} stands there {times} times");
+    Ok(text.replace(old, new))
+}
+
+/// A running Prometheus; gone when dropped, with all it has stored.
+#[derive(Debug)]
+pub struct Prometheus {
+    api: Url,
+    _process: Guarded,
+    // Removed last: the process writes there.
+    folder: TempDir,
+}
+
+impl Prometheus {
+    /// Starts one with a configuration, and beside it the rules that this names `alerts.yaml`.
+    ///
+    /// # Errors
+    /// When there is no Prometheus, or it refuses these; the error then has its log.
+    pub fn start(configuration: &str, alerts: &str) -> anyhow::Result<Self> {
+        let folder = TempDir::new()?;
+        let file = |name: &str| folder.path().join(name);
+        fs::write(file("prometheus.yaml"), configuration)?;
+        fs::write(file("alerts.yaml"), alerts)?;
+        // Not the port of the service that Debian's package may have started.
+        let address = own_address();
+        let log = fs::File::create(file("log"))?;
+        let mut command = Command::new("prometheus");
+        command
+            .arg("--config.file")
+            .arg(file("prometheus.yaml"))
+            .arg("--storage.tsdb.path")
+            .arg(file("data"))
+            .arg(format!("--web.listen-address={address}"))
+            .stdout(Stdio::null())
+            .stderr(log);
+        let (process, _) = Guarded::start(command)
+            .context("prometheus should be there: `cargo xtask test` installs it")?;
+        let prometheus = Self {
+            api: format!("http://{address}/api/v1/").parse()?,
+            _process: process,
+            folder,
+        };
+        let ready = http::Request::get(format!("http://{address}/-/ready")).body(())?;
+        let log = prometheus.folder.path().join("log");
+        block_in_place(|| {
+            wait_until("Prometheus to be ready", PATIENCE, || {
+                let answer = ask(ready.clone()).ok()?;
+                (answer.status() == 200).then_some(())
+            })
+        })
+        .with_context(|| fs::read_to_string(log).unwrap_or_default())?;
+        Ok(prometheus)
+    }
+
+    /// What a query has now: series, each with its `metric` and its `value`.
+    ///
+    /// # Errors
+    /// When it is no query of a vector.
+    pub fn query(&self, query: &str) -> anyhow::Result<Vec<Value>> {
+        let data = self.ask("query", &[("query", query)])?;
+        let series = data["result"].as_array().cloned();
+        series.with_context(|| format!("{query}: {data}"))
+    }
+
+    /// The labels of all series that a selector finds, names included.
+    ///
+    /// # Errors
+    /// When it is no selector.
+    pub fn series(&self, selector: &str) -> anyhow::Result<Vec<Value>> {
+        let data = self.ask("series", &[("match[]", selector)])?;
+        let series = data.as_array().cloned();
+        series.with_context(|| format!("{selector}: {data}"))
+    }
+
+    /// The labels of the alerts that are firing.
+    ///
+    /// # Errors
+    /// When it does not tell.
+    pub fn firing(&self) -> anyhow::Result<Vec<Value>> {
+        let data = self.ask("alerts", &[])?;
+        let alerts = data["alerts"].as_array().context("no alerts")?;
+        let firing = alerts.iter().filter(|alert| alert["state"] == "firing");
+        Ok(firing.map(|alert| alert["labels"].clone()).collect())
+    }
+
+    fn ask(&self, what: &str, parameters: &[(&str, &str)]) -> anyhow::Result<Value> {
+        let mut url = self.api.join(what)?;
+        url.query_pairs_mut().extend_pairs(parameters);
+        let answer = ask(http::Request::get(url.as_str()).body(())?)?.into_body();
+        let mut answer: Value = serde_json::from_str(&answer)?;
+        ensure!(answer["status"] == "success", "{parameters:?}: {answer}");
+        Ok(answer["data"].take())
+    }
+}

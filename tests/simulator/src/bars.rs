@@ -1,0 +1,315 @@
+//! What the filter must reach.
+
+use std::fmt;
+use std::time::Duration;
+
+use wsbalancer::slow_start::SlowStart;
+
+use crate::policy::Kind;
+use crate::record::{Bin, EVEN, LARGEST, Outcome, Shares};
+use crate::scenario::{Scenario, Start};
+use crate::trials::{Situation, Tried};
+
+/// The largest count to the mean in the steady state, averaged over time.
+pub const IMBALANCE: f64 = 1.02;
+
+/// By how much the filter may be later than the best of the others: a second. A gateway does not
+/// learn sooner that another is gone, and chance alone moves a return by some tenths.
+pub const LATENESS: Duration = Duration::from_secs(1);
+
+/// By how many WebSockets a pod that a single gateway chooses may exceed the emptiest.
+pub const EXCESS: usize = 1;
+
+/// How far a pod's share in its slow start may be from the curve, in standard deviations …
+const DEVIATIONS: f64 = 5.0;
+/// … and besides, for a pod that has just come up may not be the emptiest any more.
+const SLACK: f64 = 0.005;
+
+/// Whether a bar is reached.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// What must be.
+    pub bar: String,
+    /// In how many cases it was tried.
+    pub cases: usize,
+    /// What is nearest to the bar, or farthest beyond it.
+    pub extreme: String,
+    /// The cases that miss it.
+    pub missed: Vec<String>,
+}
+
+impl Verdict {
+    /// Whether it is reached in all cases.
+    #[must_use]
+    pub fn is_met(&self) -> bool {
+        self.cases > 0 && self.missed.is_empty()
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            bar,
+            cases,
+            extreme,
+            missed,
+        } = self;
+        if self.is_met() {
+            return write!(f, "met     {bar}: {extreme} ({cases} cases)");
+        }
+        write!(f, "MISSED  {bar}: {extreme} ({} of {cases})", missed.len())?;
+        for case in missed {
+            write!(f, "\n        {case}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The filter's outcomes with their names.
+fn cases<'a>(
+    tried: impl IntoIterator<Item = &'a Tried>,
+) -> impl Iterator<Item = (String, &'a Outcome)> {
+    tried.into_iter().flat_map(|tried| {
+        let scenarios = tried.trial.scenarios.iter();
+        let named = scenarios.map(move |scenario| name(tried, scenario));
+        named.zip(tried.of(Kind::Filter))
+    })
+}
+
+fn name(tried: &Tried, scenario: &Scenario) -> String {
+    let situation = match tried.trial.situation {
+        Situation::Steady => String::new(),
+        situation => format!("{situation}, "),
+    };
+    format!(
+        "{situation}{}, {}, {}",
+        tried.trial.fleet, scenario.lifetime.spread, scenario.shares
+    )
+}
+
+/// In the steady state the pods are even.
+#[must_use]
+pub fn imbalance(tried: &[Tried]) -> Verdict {
+    let values = cases(tried).map(|(name, outcome)| (name, Some(outcome.imbalance)));
+    at_most(
+        format!("steady state, largest to mean at most {IMBALANCE}"),
+        values,
+        IMBALANCE,
+        3,
+    )
+}
+
+/// In the steady state no pod gets much more than others within a second.
+#[must_use]
+pub fn share(tried: &[Tried]) -> Verdict {
+    let tried = tried.iter().filter(|tried| !is_up_to_chance(tried));
+    let values = cases(tried).map(|(name, outcome)| (name, outcome.shares.largest));
+    at_most(
+        format!("of a second's new WebSockets no pod gets over {LARGEST} even shares"),
+        values,
+        LARGEST,
+        2,
+    )
+}
+
+/// … and where chance alone gives a pod so many, that is no more frequent than with the omniscient
+/// policy, give or take three standard deviations.
+#[must_use]
+pub fn share_beside_chance(tried: &[Tried]) -> Verdict {
+    let tried = || tried.iter().filter(|tried| is_up_to_chance(tried));
+    let sum = |kind, measure: fn(&Shares) -> u32| {
+        let outcomes = tried().flat_map(|tried| tried.of(kind));
+        outcomes
+            .map(|outcome| measure(&outcome.shares))
+            .sum::<u32>()
+    };
+    let often = |kind| sum(kind, |shares| shares.too_large);
+    let (filter, chance) = (often(Kind::Filter), often(Kind::Omniscient));
+    let deviation = f64::from(filter + chance).sqrt();
+    let is_met = f64::from(filter) <= f64::from(chance) + 3.0 * deviation;
+    let looks = sum(Kind::Filter, |shares| shares.looks);
+    let extreme = format!("{filter} times and omniscient {chance} times of {looks}");
+    Verdict {
+        bar: "with 20 as the even share no more often than by chance".to_owned(),
+        cases: cases(tried()).count(),
+        missed: (!is_met).then(|| extreme.clone()).into_iter().collect(),
+        extreme,
+    }
+}
+
+/// Whether chance alone gives a pod twice its even share within a second, now and then. What pods
+/// get with the omniscient policy is what has ended on them, a Poisson number: twice a mean of 20
+/// are four and a half standard deviations, and there are hundreds of thousands of looks.
+fn is_up_to_chance(tried: &Tried) -> bool {
+    let mut scenarios = tried.trial.scenarios.iter();
+    scenarios.any(|scenario| scenario.even_share() < 25.0)
+}
+
+/// A single gateway chooses a pod that has no more than any other.
+#[must_use]
+pub fn exact(tried: &[Tried], start: Start) -> Verdict {
+    let values = cases(tried).map(|(name, outcome)| {
+        let excess = u32::try_from(outcome.largest_excess()).map_or(f64::INFINITY, f64::from);
+        (name, Some(excess))
+    });
+    let allowed = u32::try_from(EXCESS).map_or(0.0, f64::from);
+    at_most(
+        format!("a single gateway, {start}: chosen pod at most {EXCESS} over the emptiest"),
+        values,
+        allowed,
+        0,
+    )
+}
+
+fn at_most(
+    bar: String,
+    values: impl Iterator<Item = (String, Option<f64>)>,
+    limit: f64,
+    digits: usize,
+) -> Verdict {
+    let mut cases = 0;
+    let mut largest = f64::NEG_INFINITY;
+    let mut missed = Vec::new();
+    for (name, value) in values.filter_map(|(name, value)| Some((name, value?))) {
+        cases += 1;
+        largest = largest.max(value);
+        if value > limit {
+            missed.push(format!("{name}: {value:.digits$}"));
+        }
+    }
+    Verdict {
+        bar,
+        cases,
+        extreme: format!("largest {largest:.digits$}"),
+        missed,
+    }
+}
+
+/// After an incident the pods are even again as soon as with the best of the others. How a fleet
+/// begins is no incident: whoever opened all there is knows more than any report can say.
+#[must_use]
+pub fn returns(tried: &[Tried]) -> Verdict {
+    let mut cases = 0;
+    let mut latest = f64::NEG_INFINITY;
+    let mut missed = Vec::new();
+    let incidents = tried
+        .iter()
+        .filter(|tried| matches!(tried.trial.situation, Situation::Incident(_)));
+    for tried in incidents {
+        for (index, scenario) in tried.trial.scenarios.iter().enumerate() {
+            let took = |kind| tried.of(kind).nth(index).and_then(took);
+            let best = Kind::BASELINES.into_iter().filter_map(took).min();
+            let filter = took(Kind::Filter);
+            cases += 1;
+            let is_met = match (filter, best) {
+                (Some(filter), Some(best)) => {
+                    latest = latest.max(filter.as_secs_f64() - best.as_secs_f64());
+                    filter <= best + LATENESS
+                }
+                (None, Some(_)) => {
+                    latest = f64::INFINITY;
+                    false
+                }
+                (Some(_), None) => true,
+                // Then it must be that chance does not let them be even for long.
+                (None, None) => false,
+            };
+            if !is_met {
+                let name = name(tried, scenario);
+                missed.push(format!(
+                    "{name}: {}, the best of the others {}",
+                    seconds(filter),
+                    seconds(best)
+                ));
+            }
+        }
+    }
+    Verdict {
+        bar: format!(
+            "after an incident under {EVEN} at most {} s after the best of the others",
+            LATENESS.as_secs()
+        ),
+        cases,
+        extreme: format!("latest {latest:+.1} s"),
+        missed,
+    }
+}
+
+fn seconds(time: Option<Duration>) -> String {
+    time.map_or("never".to_owned(), |time| {
+        format!("{:.1} s", time.as_secs_f64())
+    })
+}
+
+/// How long the pods took to become even after what happened last.
+#[must_use]
+pub fn took(outcome: &Outcome) -> Option<Duration> {
+    outcome.returns.last().and_then(|last| last.took)
+}
+
+/// A step of a slow start beside the curve.
+#[derive(Clone, Copy, Debug)]
+pub struct Step {
+    /// The choices.
+    pub bin: Bin,
+    /// The pod's part of them.
+    pub share: f64,
+    /// What the curve says.
+    pub curve: f64,
+    /// How far both may be apart.
+    pub tolerance: f64,
+}
+
+/// The steps of a slow start.
+#[must_use]
+pub fn steps(outcome: &Outcome, slow_start: &SlowStart) -> Vec<Step> {
+    let within = outcome.newcomer.iter();
+    let within = within.filter(|bin| bin.until <= slow_start.window);
+    let step = |bin: &Bin| {
+        let curve = curve(bin, slow_start);
+        let choices = f64::from(bin.choices);
+        Step {
+            bin: *bin,
+            share: f64::from(bin.chosen) / choices,
+            curve,
+            tolerance: DEVIATIONS * (curve * (1.0 - curve) / choices).sqrt() + SLACK,
+        }
+    };
+    within.map(step).collect()
+}
+
+/// The mean of the curve over a step.
+fn curve(bin: &Bin, slow_start: &SlowStart) -> f64 {
+    const POINTS: u32 = 100;
+    let length = bin.until.saturating_sub(bin.since);
+    let sum: f64 = (0..POINTS)
+        .map(|point| bin.since + length * point / POINTS)
+        .map(|elapsed| slow_start.factor(elapsed).unwrap_or(1.0))
+        .sum();
+    sum / f64::from(POINTS)
+}
+
+/// In its slow start a pod's share of the new WebSockets follows the curve.
+#[must_use]
+pub fn slow_start(outcome: &Outcome, slow_start: &SlowStart) -> Verdict {
+    let steps = steps(outcome, slow_start);
+    let mut farthest = 0.0_f64;
+    let mut missed = Vec::new();
+    for step in &steps {
+        let distance = (step.share - step.curve).abs();
+        farthest = farthest.max(distance);
+        // What no choice was made in is no number.
+        if distance.is_nan() || distance > step.tolerance {
+            missed.push(format!("from {:?}: {:.3}", step.bin.since, step.share));
+        }
+    }
+    Verdict {
+        bar: format!(
+            "slow start, aggression {}: the share follows the curve",
+            slow_start.aggression
+        ),
+        cases: steps.len(),
+        extreme: format!("farthest {farthest:.3}"),
+        missed,
+    }
+}

@@ -1,0 +1,192 @@
+//! The way of a client: handshake, WebSocket, end.
+
+use std::time::Duration;
+
+use wsbalancer::table::Event;
+
+use super::{Connection, ConnectionId, Happening, Simulation, Stage, gateway_of};
+use crate::lifetime::{Lifetime, Spread};
+use crate::pods::PodId;
+use crate::policy::{ATTEMPTS, Sight};
+
+impl Simulation<'_> {
+    /// Has the next client come.
+    pub(super) fn await_arrival(&mut self) {
+        let gap = Lifetime {
+            spread: Spread::Exponential,
+            mean: Duration::from_secs_f64(1.0 / self.scenario.rate),
+        };
+        let at = self.now.plus(gap.draw(&mut self.chances.arrivals));
+        self.queue.push(at, Happening::Arrival);
+    }
+
+    pub(super) fn arrive(&mut self) {
+        let random = &mut self.chances.arrivals;
+        let gateway = gateway_of(&self.shares, random);
+        let lifetime = self.scenario.lifetime.draw(random);
+        self.dial(gateway, lifetime);
+        self.await_arrival();
+    }
+
+    pub(super) fn redial(&mut self) {
+        let random = &mut self.chances.incidents;
+        let gateway = gateway_of(&self.shares, random);
+        let lifetime = self.scenario.lifetime.draw(random);
+        self.dial(gateway, lifetime);
+    }
+
+    /// A handshake comes to the gateway and goes on to the pod that its policy chooses, or to any
+    /// pod if it names none: Envoy's fallback policy knows nothing either.
+    fn dial(&mut self, gateway: u16, lifetime: Duration) {
+        let index = usize::from(gateway);
+        if !self.gateways[index].is_up {
+            self.redial_soon();
+            return;
+        }
+        let sight = Sight {
+            now: self.now,
+            pods: &self.pods,
+        };
+        let random = &mut self.chances.choices;
+        let known = &mut self.gateways[index];
+        let mut chosen = known.policy.choose(&sight, random);
+        let is_chosen = !chosen.is_empty();
+        if !is_chosen {
+            chosen.push(known.pods[random.usize(..known.pods.len())]);
+        }
+        let first = chosen[0];
+        self.record.choose(self.now, self.pods.excess(first));
+        self.record.newcomer().choose(index, first, self.now);
+        let id = self.connect(gateway, &chosen, is_chosen, lifetime);
+        if is_chosen {
+            let pod = first.address();
+            self.tell(gateway, &Event::Chosen { pod });
+        }
+        self.send(Happening::Reach(id));
+    }
+
+    /// A connection that tries `pods`.
+    pub(super) fn connect(
+        &mut self,
+        gateway: u16,
+        pods: &[PodId],
+        is_chosen: bool,
+        lifetime: Duration,
+    ) -> ConnectionId {
+        let mut tries = [None; ATTEMPTS];
+        for (place, &pod) in tries.iter_mut().zip(pods) {
+            *place = Some(pod);
+        }
+        let connection = Connection {
+            gateway,
+            pods: tries,
+            attempt: 0,
+            is_chosen,
+            stage: Stage::Calling,
+            lifetime,
+        };
+        self.pods.expect_one(connection.pod());
+        let id = ConnectionId(self.connections.len());
+        self.connections.push(connection);
+        id
+    }
+
+    /// The handshake gets to the pod, which accepts it if it is there.
+    pub(super) fn reach(&mut self, id: ConnectionId) {
+        let connection = &mut self.connections[id.0];
+        if connection.stage == Stage::Over {
+            return;
+        }
+        let pod = connection.pod();
+        if self.pods.get(pod).is_up() {
+            connection.stage = Stage::Accepted;
+            self.pods.open_one(pod);
+            self.record.open(self.now, pod, &self.pods);
+            self.look();
+        }
+        self.send(Happening::Return(id));
+    }
+
+    /// The gateway learns what the pod answered. Where it is gone, the next has its turn.
+    pub(super) fn answer_handshake(&mut self, id: ConnectionId) {
+        let connection = &mut self.connections[id.0];
+        if connection.stage == Stage::Over {
+            return;
+        }
+        let is_there = self.pods.get(connection.pod()).is_up();
+        if is_there && connection.stage == Stage::Accepted {
+            self.settle(id);
+            self.open(id);
+            return;
+        }
+        connection.stage = Stage::Calling;
+        connection.attempt += 1;
+        let next = connection.pods.get(usize::from(connection.attempt));
+        if let Some(&Some(next)) = next {
+            self.pods.expect_one(next);
+            self.send(Happening::Reach(id));
+        } else {
+            connection.stage = Stage::Over;
+            self.settle(id);
+            self.record.fail();
+            self.redial_soon();
+        }
+    }
+
+    /// The gateway's policy learns that a handshake is over, and which pods it had to leave.
+    fn settle(&mut self, id: ConnectionId) {
+        let connection = self.connections[id.0];
+        let policy = &mut self.gateways[usize::from(connection.gateway)].policy;
+        if let (true, Some(first)) = (connection.is_chosen, connection.pods[0]) {
+            let pod = first.address();
+            policy.apply(&Event::Settled { pod });
+        }
+        let left = connection.pods.iter().take(connection.attempt.into());
+        for pod in left.flatten() {
+            policy.apply(&Event::Refused {
+                pod: pod.address(),
+                at: self.now,
+            });
+        }
+    }
+
+    /// The gateway learns that a WebSocket is open. From then on it lives.
+    pub(super) fn open(&mut self, id: ConnectionId) {
+        let connection = &mut self.connections[id.0];
+        connection.stage = Stage::Open;
+        let end = self.now.plus(connection.lifetime);
+        let gateway = connection.gateway;
+        let pod = connection.pod().address();
+        self.tell(gateway, &Event::Opened { pod });
+        if end <= self.scenario.end() {
+            self.queue.push(end, Happening::Leave(id));
+        }
+    }
+
+    /// The client leaves, which the gateway knows at once and the pod a hop later.
+    pub(super) fn leave(&mut self, id: ConnectionId) {
+        let connection = &mut self.connections[id.0];
+        if connection.stage != Stage::Open {
+            return;
+        }
+        connection.stage = Stage::Over;
+        let gateway = connection.gateway;
+        let pod = connection.pod();
+        self.pods.expect_one_less(pod);
+        self.send(Happening::Depart(pod));
+        let pod = pod.address();
+        self.tell(gateway, &Event::Closed { pod });
+    }
+
+    /// The gateway notices that the pod has ended a WebSocket.
+    pub(super) fn notice(&mut self, id: ConnectionId) {
+        let connection = &mut self.connections[id.0];
+        if connection.stage != Stage::Severed {
+            return;
+        }
+        connection.stage = Stage::Over;
+        let gateway = connection.gateway;
+        let pod = connection.pod().address();
+        self.tell(gateway, &Event::Closed { pod });
+    }
+}
