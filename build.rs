@@ -36,11 +36,12 @@ fn main() -> io::Result<()> {
 /// they are for those who read the sources, and would be carried into every Envoy.
 fn strip(text: &str) -> String {
     let mut stripped = String::new();
-    let mut in_comment = false;
+    let mut commented = false;
     for line in text.lines().map(str::trim) {
-        let is_comment = in_comment || line.starts_with("//") || line.starts_with("/*");
-        in_comment = (in_comment || line.starts_with("/*")) && !line.ends_with("*/");
-        if !is_comment && !line.is_empty() {
+        let begins = line.starts_with("/*");
+        let is_remark = commented || begins || line.starts_with("//");
+        commented = (commented || begins) && !line.ends_with("*/");
+        if !is_remark && !line.is_empty() {
             stripped.push_str(line);
             stripped.push('\n');
         }
