@@ -41,22 +41,8 @@ fn a_single_gateway_is_exact() {
 
 const AMONG_FOREIGN: [Start; 2] = [Start::Foreign(FOREIGN), Start::ForeignBeside(FOREIGN)];
 
-/// Once it has filled the emptier pods, and with reports that are not as old as WebSockets get.
 #[test]
 fn a_single_gateway_is_exact_among_foreign_websockets() {
-    for start in AMONG_FOREIGN {
-        let mut trials = alone(start);
-        trials.retain(|trial| trial.fleet.interval <= 5);
-        for scenario in trials.iter_mut().flat_map(|trial| &mut trial.scenarios) {
-            scenario.warm_up = scenario.duration / 2;
-        }
-        assert_met(&bars::exact(&trials::run(trials), start));
-    }
-}
-
-#[test]
-#[ignore = "missed: the fleet's part of the filter takes foreign WebSockets to end as its own do"]
-fn a_single_gateway_is_exact_among_foreign_websockets_from_the_first_on() {
     for start in AMONG_FOREIGN {
         assert_met(&bars::exact(&trials::run(alone(start)), start));
     }
