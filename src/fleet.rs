@@ -35,9 +35,7 @@
 //!   else. So it knows that it is alone, and that connections of which it knows nothing do not end:
 //!   its ratio is 1, and its estimates are exact. What happens while a report is on its way may be
 //!   in it or not: growth that the gateway may have made itself is taken for its own.
-//! - Where several gateways keep the pods so even that none shows in the growth, each may think
-//!   that it is alone, until their overshoot shows: a few thousandths of what they open between
-//!   two reports.
+//!   A single WebSocket of somebody else's is enough to end that.
 //! - Too large a ratio makes the correction slower, never unstable. Too small a ratio overshoots,
 //!   and up to half the true one the overshoot shrinks from report to report.
 //!
@@ -54,8 +52,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// Over how many intervals what was observed fades.
 pub const WINDOW: u32 = 16;
-/// A gateway to whose opens and closes others add less than this part of them is alone.
-const ALONE: f64 = 0.005;
+/// A gateway is alone while others have done less than this, faded, to what the pods hold: not a
+/// single WebSocket of late.
+const ALONE: f64 = 0.5;
 
 /// What happened on one pod between two of its reports.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -142,7 +141,7 @@ impl Fleet {
     pub fn ratio(&self) -> f64 {
         let (opened, closed) = (self.opened.get(), self.closed.get());
         let (own, connections) = (self.own.get(), self.connections.get());
-        let is_alone = self.foreign.get() <= ALONE * (opened + closed);
+        let is_alone = self.foreign.get() < ALONE;
         let all_closed = if is_alone || own <= 0.0 {
             closed
         } else {
