@@ -182,6 +182,10 @@ impl Sample {
         if let Some(listeners) = place(&mut self.configuration, LISTENERS).as_array_mut() {
             listeners.truncate(1);
         }
+        // What there is to say of statistics is of the filter's.
+        if let Some(fields) = self.configuration.as_object_mut() {
+            fields.remove("stats_config");
+        }
         if let Some(filters) = self.connection_manager()["http_filters"].as_array_mut() {
             filters.retain(|filter| filter["name"] != FILTER);
         }
