@@ -89,6 +89,14 @@ impl Outlook {
         (approximate(pod.count()) + self.ratio * change).max(0.0)
     }
 
+    /// The estimate that errs towards too few instead: what happened during the last poll was
+    /// closed after the pod counted, and opened before.
+    #[must_use]
+    pub fn estimate_at_least(&self, pod: &Pod) -> f64 {
+        let doubtful = f64::from(pod.doubtful_changes());
+        (self.estimate(pod) - self.ratio * doubtful).max(0.0)
+    }
+
     /// The estimate with one more WebSocket of this gateway's, for each unit of weight: the pod
     /// that has least of it gets the next.
     #[must_use]

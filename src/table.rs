@@ -372,11 +372,18 @@ mod tests {
 
         /// With a single gateway: exact.
         fn estimate(&self) -> f64 {
+            self.as_the_only_gateway().estimate(self.pod())
+        }
+
+        fn estimate_at_least(&self) -> f64 {
+            self.as_the_only_gateway().estimate_at_least(self.pod())
+        }
+
+        fn as_the_only_gateway(&self) -> Outlook {
             Outlook {
                 ratio: 1.0,
                 ..self.outlook(at(1))
             }
-            .estimate(self.pod())
         }
 
         fn report(&mut self, now: Timestamp, reported: Reported) {
@@ -460,8 +467,10 @@ mod tests {
         one.happen(CLOSED);
         one.answer(at(6), Ok(11));
         assert_eq!(one.estimate(), 13.0);
+        assert_eq!(one.estimate_at_least(), 10.0);
         one.poll(at(11), Ok(11));
         assert_eq!(one.estimate(), 11.0, "the next report puts it right");
+        assert_eq!(one.estimate_at_least(), 11.0);
     }
 
     #[test]

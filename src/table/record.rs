@@ -150,6 +150,14 @@ impl Pod {
             .saturating_sub(i64::from(closed))
     }
 
+    /// Opens and closes of which nobody knows whether the last report counts them: it was on its
+    /// way when they happened.
+    #[must_use]
+    pub fn doubtful_changes(&self) -> u32 {
+        let opens = self.doubtful_opens.get();
+        opens.saturating_add(self.doubtful_closes.get())
+    }
+
     /// WebSockets on the pod that are open through this Envoy.
     #[must_use]
     pub fn own(&self) -> u32 {

