@@ -144,6 +144,7 @@ enum ApplyTo {
     HttpFilter,
     HttpRoute,
     Cluster,
+    Listener,
 }
 
 #[derive(Deserialize)]
@@ -224,6 +225,7 @@ struct Patch {
 #[derive(Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 enum Operation {
+    Add,
     InsertBefore,
     Merge,
 }
@@ -246,6 +248,10 @@ impl ConfigPatch {
             (ApplyTo::Cluster, Operation::Merge) => {
                 let cluster = self.r#match.cluster.as_ref().context("no cluster")?;
                 self.merge_clusters(cluster, bootstrap)
+            }
+            (ApplyTo::Listener, Operation::Add) => {
+                array(bootstrap, LISTENERS)?.push(self.patch.value.clone());
+                Ok(1)
             }
             (apply_to, operation) => bail!("{operation:?} of {apply_to:?} is not known here"),
         }
@@ -295,12 +301,13 @@ impl ConfigPatch {
     }
 }
 
+const LISTENERS: &str = "/static_resources/listeners";
 const CONNECTION_MANAGER: &str = "envoy.filters.network.http_connection_manager";
 
 /// The HTTP connection managers of the listeners on `port`, or of all.
 fn connection_managers(bootstrap: &mut Value, port: Option<u32>) -> Result<Vec<&mut Value>> {
     let mut managers = Vec::new();
-    for listener in array(bootstrap, "/static_resources/listeners")? {
+    for listener in array(bootstrap, LISTENERS)? {
         let own = &listener["address"]["socket_address"]["port_value"];
         if port.is_some_and(|port| *own != port) {
             continue;
@@ -474,7 +481,7 @@ mod tests {
             ),
             (
                 envoy_filter("LISTENER", &json!({ "context": "GATEWAY" }), &patch),
-                "LISTENER",
+                "Merge of Listener",
             ),
             (
                 envoy_filter(

@@ -5,6 +5,7 @@ use rcgen::SanType;
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 use wsbalancer_backend::{Fleet, FleetConfig};
+use wsbalancer_e2e::ask::get_json;
 use wsbalancer_e2e::authority::Authority;
 use wsbalancer_e2e::eds::{EdsFile, Endpoint};
 use wsbalancer_e2e::istio::{self, PatchContext};
@@ -107,6 +108,29 @@ async fn pods_behind_an_ingress_gateway_even_out() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_behind_a_sidecar_even_out() -> Result<()> {
     skewed_pods_even_out(sidecar()?).await
+}
+
+/// On a listener of its own the gateway shows what the filter on another knows.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_of_an_ingress_gateway_is_true() -> Result<()> {
+    let mut bootstrap = gateway()?;
+    for document in istio::documents("envoy/istio/status.yaml")? {
+        istio::apply(PatchContext::Gateway, &document, &mut bootstrap)?;
+    }
+    let Mesh { stage, _eds } =
+        Mesh::start(preloaded(4, &[30, 0]), bootstrap, every(60_000)).await?;
+    stage.until_usable(4)?;
+    let address = stage.envoy.listener("wsbalancer_status");
+    let address = address.context("no listener for the status")?;
+    let status = get_json(&format!("http://{address}/balancer-metrics?format=json"))?;
+    let service = &status["services"][0];
+    assert_eq!(
+        service["url"],
+        "outbound|8080||chat.default.svc.cluster.local"
+    );
+    assert_eq!(service["connections"], 60);
+    assert_eq!(service["podsUsable"], 4);
+    Ok(())
 }
 
 /// Istio's retries never go where an attempt has been.

@@ -14,9 +14,10 @@ use serde_json::{Value, json};
 use wsbalancer_e2e::istio::documents;
 use wsbalancer_e2e::{ROOT, Stage, assert_all_well, every, preloaded};
 
-const MANIFESTS: [&str; 7] = [
+const MANIFESTS: [&str; 8] = [
     "envoy/istio/gateway.yaml",
     "envoy/istio/sidecar.yaml",
+    "envoy/istio/status.yaml",
     "envoy/istio/wasmplugin.yaml",
     "envoy/istio/trafficextension.yaml",
     "envoy/kubernetes/chat.yaml",
