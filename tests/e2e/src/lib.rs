@@ -110,8 +110,16 @@ impl Stage {
     /// # Errors
     /// When Envoy does not listen there.
     pub fn status_url(&self) -> anyhow::Result<String> {
-        let address = self.envoy.listener("status");
-        let address = address.context("Envoy has no listener for the status")?;
+        self.status_url_on("status")
+    }
+
+    /// Where the status is on the listener of this name.
+    ///
+    /// # Errors
+    /// When Envoy has no such listener.
+    pub fn status_url_on(&self, listener: &str) -> anyhow::Result<String> {
+        let address = self.envoy.listener(listener);
+        let address = address.with_context(|| format!("Envoy has no listener {listener}"))?;
         Ok(format!("http://{address}/balancer-metrics"))
     }
 

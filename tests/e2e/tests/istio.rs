@@ -120,9 +120,7 @@ async fn the_status_of_an_ingress_gateway_is_true() -> Result<()> {
     let Mesh { stage, _eds } =
         Mesh::start(preloaded(4, &[30, 0]), bootstrap, every(60_000)).await?;
     stage.until_usable(4)?;
-    let address = stage.envoy.listener("wsbalancer_status");
-    let address = address.context("no listener for the status")?;
-    let status = get_json(&format!("http://{address}/balancer-metrics?format=json"))?;
+    let status = get_json(&(stage.status_url_on("wsbalancer_status")? + "?format=json"))?;
     let service = &status["services"][0];
     assert_eq!(
         service["url"],

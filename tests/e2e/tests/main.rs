@@ -23,3 +23,16 @@ mod rebalance;
 mod slow_start;
 mod status;
 mod trust;
+
+/// A file that is not named above would be no test, and nobody would notice.
+#[test]
+fn no_file_is_forgotten() -> anyhow::Result<()> {
+    let named = include_str!("main.rs");
+    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests"))? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        let module = name.trim_end_matches(".rs");
+        let is_named = named.contains(&format!("\nmod {module};\n"));
+        assert!(is_named || module == "main", "{name}");
+    }
+    Ok(())
+}

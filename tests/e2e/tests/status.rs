@@ -428,10 +428,16 @@ async fn a_changed_configuration_is_what_is_shown() -> Result<()> {
         wait_until("the new configuration", PATIENCE, || {
             let status = shown(&stage).ok()?;
             let is_new = status["services"][0]["refreshInterval"] == 0.3;
-            (is_new && status["totalConnections"] == on_kept).then_some(status)
+            let shown = pods_of(&status);
+            let is_shown = |pod: &Pod| {
+                let shown = shown.get(&pod.address().to_string());
+                shown.is_some_and(|shown| shown["agentsConnections"] == pod.reported())
+            };
+            (is_new && kept.iter().all(is_shown)).then_some(status)
         })
     })?;
     assert_eq!(status["services"].as_array().map(Vec::len), Some(1));
+    assert_eq!(status["totalConnections"], on_kept);
     assert_eq!(pods_of(&status).len(), 2);
 
     let new = load(websockets, 20, 0)?.open().await;
