@@ -9,11 +9,12 @@ use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_ma
 use fastrand::Rng;
 use serde_json::json;
 use wsbalancer::clock::Timestamp;
-use wsbalancer::discovery::Listing;
-use wsbalancer::pod::PodAddress;
-use wsbalancer::select::rank;
-use wsbalancer::standing::Rules;
-use wsbalancer::table::{Event, Reported, Table};
+use wsbalancer::config::Rules;
+use wsbalancer::discovery;
+use wsbalancer::host::Answer;
+use wsbalancer::load::rank;
+use wsbalancer::pod::{PodAddress, Reported};
+use wsbalancer::table::{Event, Table};
 
 const PODS: [u32; 3] = [10, 100, 1_000];
 /// How many pods the override header names by default.
@@ -21,6 +22,7 @@ const PLACES: usize = 3;
 const NOW: Timestamp = Timestamp::from_nanos(1_000_000_000);
 const RULES: Rules = Rules {
     cache_ttl: Duration::from_secs(30),
+    refresh_interval: Duration::from_secs(5),
     unhealthy_threshold: 3,
     slow_start: None,
 };
@@ -38,16 +40,14 @@ fn table(count: u32) -> Table {
     let pods = addresses(count);
     let mut table = Table::new(&pods);
     let mut random = Rng::with_seed(7);
-    for (index, &pod) in pods.iter().enumerate() {
-        table.pods_mut()[index].ask(NOW, NOW);
-        table.apply(&[Event::Answered {
+    table.ask(NOW, |_| Some(NOW));
+    for pod in pods {
+        let answer = Event::Answered {
             pod,
             asked_at: NOW,
-            outcome: Ok(Reported {
-                count: random.u64(..1_000),
-                ..Reported::default()
-            }),
-        }]);
+            outcome: Ok(Reported::of(random.u64(..1_000))),
+        };
+        table.apply(&RULES, &[answer]);
     }
     table
 }
@@ -61,10 +61,10 @@ fn upgrade(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::from_parameter(count), |bencher| {
             bencher.iter(|| {
                 let mut table = Table::from_bytes(black_box(&bytes).clone()).expect("it is one");
-                let outlook = table.outlook(RULES, NOW);
-                let ranking = rank(table.pods(), PLACES, &outlook, &mut random);
+                let view = table.view(&RULES, NOW);
+                let ranking = rank(table.pods(), PLACES, &view, &mut random);
                 let pod = ranking.best[0].pod;
-                table.apply(&[Event::Chosen { pod }]);
+                table.apply(&RULES, &[Event::Chosen { pod }]);
                 table.as_bytes().to_vec()
             });
         });
@@ -74,12 +74,13 @@ fn upgrade(criterion: &mut Criterion) {
 
 /// A host as Envoy 1.40 lists it.
 fn host(pod: &PodAddress) -> serde_json::Value {
+    let pod = pod.endpoint().expect("it has an address");
     let stats = ["cx_connect_fail", "cx_total", "rq_error", "rq_success"];
     let stats = stats.map(|name| json!({ "name": name, "value": "1234" }));
     json!({
         "address": { "socket_address": {
-            "address": pod.socket().ip(),
-            "port_value": pod.socket().port(),
+            "address": pod.ip(),
+            "port_value": pod.port(),
         } },
         "stats": stats,
         "health_status": { "eds_health_status": "HEALTHY" },
@@ -101,8 +102,9 @@ fn listing(criterion: &mut Criterion) {
             bencher.iter_batched(
                 || table(count),
                 |mut table| {
-                    let listing = Listing::read("chat", 200, black_box(&body));
-                    table.assign(&listing.expect("it is a list").pods);
+                    let body = black_box(&body);
+                    let hosts = discovery::read("chat", Answer::Response { status: 200, body });
+                    table.reset(&hosts.expect("it is a list").members);
                     table
                 },
                 BatchSize::LargeInput,

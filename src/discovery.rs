@@ -1,5 +1,5 @@
-//! Which pods a cluster has, and what Envoy holds against them: the answer of its admin interface
-//! to `/clusters?format=json`, read into [`Listed`] pods.
+//! Discovery of pods through Envoy's admin interface: which hosts a cluster has, and what Envoy
+//! has against them, in its answer to `/clusters?format=json`.
 //!
 //! The format is `envoy.admin.v3.Clusters`
 //! (<https://www.envoyproxy.io/docs/envoy/latest/api-v3/admin/v3/clusters.proto>). Of the many
@@ -9,181 +9,84 @@
 use std::collections::BTreeSet;
 use std::fmt::{self, Write};
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::pod::PodAddress;
+use crate::host::{Answer, CallToken, Calls, NotSent};
+use crate::pod::{
+    DiscoveryFailure, Exclusion, HostList, LISTING_LIMIT, Member, PodAddress, Priority,
+};
 
-/// Longest list that is read, in bytes. Envoy writes about 1,100 bytes for a host, so this is
-/// enough for some 15,000.
-pub const LISTING_LIMIT: usize = 16 * 1024 * 1024;
-
-/// A host of the cluster that the override header can name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Listed {
-    /// Its address.
-    pub pod: PodAddress,
-    /// Why it gets no new WebSockets; none where Envoy holds nothing against it.
-    pub exclusion: Option<Exclusion>,
-    /// Pods of a tier are for when there are none in the tiers before it. It is twice the
-    /// endpoint's priority, and one more where the host is degraded.
-    pub tier: u16,
-    /// How many WebSockets it should have for each one of an endpoint of weight 1.
-    pub weight: u32,
+/// Asks for the hosts of `cluster`. `admin_cluster` is one that reaches the admin interface.
+///
+/// # Errors
+/// [`NotSent`] where Envoy does not take the call.
+pub fn ask(
+    calls: &impl Calls,
+    cluster: &str,
+    admin_cluster: &str,
+    timeout: Duration,
+) -> Result<CallToken, NotSent> {
+    calls.get(admin_cluster, PodAddress::CLUSTER, &path(cluster), timeout)
 }
 
-/// What Envoy can hold against a host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exclusion {
-    /// The endpoint discovery service calls it unhealthy.
-    Unhealthy,
-    /// The endpoint discovery service calls it draining.
-    Draining,
-    /// The endpoint discovery service says that its health check timed out.
-    TimedOut,
-    /// It failed Envoy's active health check, or has not passed it yet.
-    FailedHealthCheck,
-    /// Outlier detection has ejected it.
-    Ejected,
-    /// Discovery has removed it, and Envoy keeps it while its health check passes.
-    Leaving,
+/// Reads the admin interface's answer.
+///
+/// # Errors
+/// No answer, any status but 200, a body over [`LISTING_LIMIT`] bytes or of another format, and a
+/// list without `cluster`. A cluster without hosts is no error.
+pub fn read(cluster: &str, answer: Answer<'_>) -> Result<HostList, DiscoveryFailure> {
+    let (status, body) = match answer {
+        Answer::Nothing => return Err(DiscoveryFailure::NoAnswer),
+        Answer::Response { status, body } => (status, body),
+    };
+    if status != 200 {
+        return Err(DiscoveryFailure::Status(status));
+    }
+    if body.len() > LISTING_LIMIT {
+        return Err(DiscoveryFailure::TooLarge);
+    }
+    let answer: Clusters = serde_json::from_slice(body).map_err(|_| DiscoveryFailure::Malformed)?;
+    answer
+        .cluster_statuses
+        .into_iter()
+        .find(|status| status.name == cluster)
+        .map(|status| list(&status.host_statuses))
+        .ok_or(DiscoveryFailure::NotListed)
 }
 
-impl Exclusion {
-    const ALL: [Self; 6] = [
-        Self::Unhealthy,
-        Self::Draining,
-        Self::TimedOut,
-        Self::FailedHealthCheck,
-        Self::Ejected,
-        Self::Leaving,
-    ];
-
-    /// A number for the shared table; zero is left for "nothing".
-    #[must_use]
-    pub const fn code(self) -> u8 {
-        match self {
-            Self::Unhealthy => 1,
-            Self::Draining => 2,
-            Self::TimedOut => 3,
-            Self::FailedHealthCheck => 4,
-            Self::Ejected => 5,
-            Self::Leaving => 6,
+fn list(hosts: &[HostStatus]) -> HostList {
+    let mut members = Vec::new();
+    let mut left_out = hosts.iter().filter(|host| host.address.pod().is_none());
+    let mut known = BTreeSet::new();
+    for host in hosts {
+        // Envoy's map of hosts has one entry for an address, too.
+        if let Some(pod) = host.address.pod().filter(|&pod| known.insert(pod)) {
+            members.push(Member {
+                pod,
+                exclusion: host.health_status.exclusion(),
+                priority: Priority::new(host.priority, host.health_status.is_degraded()),
+                weight: host.weight,
+            });
         }
     }
-
-    /// What has this [`code`](Self::code); none for zero.
-    #[must_use]
-    pub fn from_code(code: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|known| known.code() == code)
-    }
-}
-
-impl fmt::Display for Exclusion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Unhealthy => "its endpoint is unhealthy",
-            Self::Draining => "its endpoint is draining",
-            Self::TimedOut => "its endpoint timed out",
-            Self::FailedHealthCheck => "it fails Envoy's active health check",
-            Self::Ejected => "Envoy's outlier detection has ejected it",
-            Self::Leaving => "its endpoint was removed",
-        })
-    }
-}
-
-/// The hosts of one cluster.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Listing {
-    /// Those that the override header can name, each once, in Envoy's order.
-    pub pods: Vec<Listed>,
-    /// The others: how many, and which is the first.
-    pub left_out: Option<LeftOut>,
-}
-
-/// Hosts that no header can name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LeftOut {
-    count: usize,
-    first: String,
-}
-
-impl fmt::Display for LeftOut {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { count, first } = self;
-        write!(
-            f,
-            "{count} of its hosts can't be chosen, because they have no ip:port: {first}"
-        )?;
-        if *count > 1 {
-            f.write_str(", …")?;
-        }
-        Ok(())
-    }
-}
-
-/// Why there is no list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ListingFailure {
-    /// Envoy would not send the request: it has no such cluster.
-    NotSent,
-    /// The connection failed, or no answer came in time.
-    NoAnswer,
-    /// An HTTP status other than 200; 503 and 504 also where the admin interface is out of reach.
-    Status(u16),
-    /// A list over [`LISTING_LIMIT`].
-    TooLarge,
-    /// Something other than `envoy.admin.v3.Clusters`.
-    Malformed,
-    /// A list without the service's cluster.
-    NotListed,
-}
-
-impl ListingFailure {
-    /// A number for the shared table. HTTP statuses stand for themselves, zero is left for "none".
-    #[must_use]
-    pub const fn code(self) -> u16 {
-        match self {
-            Self::NotSent => 1,
-            Self::NoAnswer => 2,
-            Self::TooLarge => 3,
-            Self::Malformed => 4,
-            Self::NotListed => 5,
-            Self::Status(status) => status,
-        }
-    }
-
-    /// The failure behind a [`code`](Self::code); none for zero.
-    #[must_use]
-    pub const fn from_code(code: u16) -> Option<Self> {
-        Some(match code {
-            0 => return None,
-            1 => Self::NotSent,
-            2 => Self::NoAnswer,
-            3 => Self::TooLarge,
-            4 => Self::Malformed,
-            5 => Self::NotListed,
-            status => Self::Status(status),
-        })
-    }
-}
-
-impl fmt::Display for ListingFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotSent => f.write_str("Envoy could not ask: is there such an adminCluster?"),
-            Self::NoAnswer => f.write_str("no answer"),
-            Self::Status(status) => write!(f, "status {status}"),
-            Self::TooLarge => write!(f, "the list is over {LISTING_LIMIT} bytes"),
-            Self::Malformed => f.write_str("the answer is not that of /clusters?format=json"),
-            Self::NotListed => f.write_str("Envoy has no such cluster"),
-        }
+    HostList {
+        members,
+        left_out: left_out.next().map(|first| {
+            let others = left_out.count();
+            let more = if others > 0 { ", …" } else { "" };
+            format!(
+                "{} of its hosts can't be chosen, because they have no ip:port: {}{more}",
+                others.saturating_add(1),
+                first.address
+            )
+        }),
     }
 }
 
 /// The path that asks the admin interface for the hosts of `cluster` and of no other.
-#[must_use]
-pub fn path(cluster: &str) -> String {
+fn path(cluster: &str) -> String {
     let mut path = String::from("/clusters?format=json&filter=%5E");
     for byte in cluster.bytes() {
         // Names have pipes and dots in them, which mean something in a regular expression, and
@@ -206,55 +109,6 @@ fn push_encoded(text: &mut String, byte: u8) {
     } else {
         // A string takes whatever is written to it.
         let _written = write!(text, "%{byte:02X}");
-    }
-}
-
-impl Listing {
-    /// Reads the admin interface's answer.
-    ///
-    /// # Errors
-    /// Any status but 200, a body over [`LISTING_LIMIT`] bytes or of another format, and a list
-    /// without `cluster`. A cluster without hosts is none.
-    pub fn read(cluster: &str, status: u16, body: &[u8]) -> Result<Self, ListingFailure> {
-        if status != 200 {
-            return Err(ListingFailure::Status(status));
-        }
-        if body.len() > LISTING_LIMIT {
-            return Err(ListingFailure::TooLarge);
-        }
-        let answer: Clusters =
-            serde_json::from_slice(body).map_err(|_| ListingFailure::Malformed)?;
-        answer
-            .cluster_statuses
-            .into_iter()
-            .find(|status| status.name == cluster)
-            .map(|status| Self::of(&status.host_statuses))
-            .ok_or(ListingFailure::NotListed)
-    }
-
-    fn of(hosts: &[HostStatus]) -> Self {
-        let mut listing = Self::default();
-        let mut known = BTreeSet::new();
-        for host in hosts {
-            let Some(pod) = host.address.pod() else {
-                let left_out = listing.left_out.get_or_insert_with(|| LeftOut {
-                    count: 0,
-                    first: host.address.to_string(),
-                });
-                left_out.count = left_out.count.saturating_add(1);
-                continue;
-            };
-            // Envoy's map of hosts has one entry for an address, too.
-            if known.insert(pod) {
-                listing.pods.push(Listed {
-                    pod,
-                    exclusion: host.health_status.exclusion(),
-                    tier: host.tier(),
-                    weight: host.weight,
-                });
-            }
-        }
-        listing
     }
 }
 
@@ -286,15 +140,6 @@ struct HostStatus {
 
 const fn one() -> u32 {
     1
-}
-
-impl HostStatus {
-    fn tier(&self) -> u16 {
-        let degraded = self.health_status.is_degraded();
-        self.priority
-            .saturating_mul(2)
-            .saturating_add(u16::from(degraded))
-    }
 }
 
 /// `envoy.config.core.v3.Address`: one of its fields is there.
@@ -403,14 +248,18 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::pod::tests::address;
+    use crate::pod::address;
 
-    fn read(hosts: &Value) -> Result<Listing, ListingFailure> {
+    fn answered(status: u16, body: &[u8]) -> Result<HostList, DiscoveryFailure> {
+        super::read("chat", Answer::Response { status, body })
+    }
+
+    fn read(hosts: &Value) -> Result<HostList, DiscoveryFailure> {
         let answer = json!({ "cluster_statuses": [
             { "name": "other", "host_statuses": [host("10.9.9.9")] },
             { "name": "chat", "added_via_api": true, "host_statuses": hosts },
         ]});
-        Listing::read("chat", 200, answer.to_string().as_bytes())
+        answered(200, answer.to_string().as_bytes())
     }
 
     /// A host as Envoy 1.40 lists it.
@@ -425,11 +274,11 @@ mod tests {
         })
     }
 
-    fn listed(health: Value, priority: u32) -> Listed {
+    fn listed(health: Value, priority: u32) -> Member {
         let mut host = host("10.0.0.1");
         host["health_status"] = health;
         host["priority"] = priority.into();
-        read(&json!([host])).unwrap().pods[0]
+        read(&json!([host])).unwrap().members[0]
     }
 
     #[test]
@@ -440,13 +289,13 @@ mod tests {
             host("10.0.0.1")
         ]))
         .unwrap();
-        let pods: Vec<PodAddress> = listing.pods.iter().map(|listed| listed.pod).collect();
+        let pods: Vec<PodAddress> = listing.members.iter().map(|listed| listed.pod).collect();
         assert_eq!(pods, [address(1), address(2)]);
         assert_eq!(listing.left_out, None);
     }
 
     #[test]
-    fn whatever_envoy_holds_against_a_host() {
+    fn whatever_envoy_has_against_a_host() {
         let cases = [
             (json!({ "eds_health_status": "HEALTHY" }), None),
             (json!({ "eds_health_status": "UNKNOWN" }), None),
@@ -487,23 +336,19 @@ mod tests {
     }
 
     #[test]
-    fn exclusions_keep_their_codes() {
-        for exclusion in Exclusion::ALL {
-            assert_eq!(Exclusion::from_code(exclusion.code()), Some(exclusion));
-        }
-        assert_eq!(Exclusion::from_code(0), None);
-    }
-
-    #[test]
-    fn tiers_are_priorities_and_the_degraded_come_last_in_theirs() {
+    fn the_degraded_come_last_in_their_priority() {
         let healthy = json!({ "eds_health_status": "HEALTHY" });
         let degraded = json!({ "failed_active_degraded_check": true });
-        let tiers = [
+        let priorities = [
             listed(healthy.clone(), 0),
             listed(degraded, 0),
             listed(healthy, 1),
         ];
-        assert_eq!(tiers.map(|listed| listed.tier), [0, 1, 2]);
+        let expected = [(0, false), (0, true), (1, false)];
+        assert_eq!(
+            priorities.map(|listed| listed.priority),
+            expected.map(|(level, is_degraded)| Priority::new(level, is_degraded))
+        );
     }
 
     #[test]
@@ -514,7 +359,7 @@ mod tests {
         without["weight"].take();
         without.as_object_mut().unwrap().remove("weight");
         let listing = read(&json!([host("10.0.0.1"), heavy, without])).unwrap();
-        let weights: Vec<u32> = listing.pods.iter().map(|listed| listed.weight).collect();
+        let weights: Vec<u32> = listing.members.iter().map(|listed| listed.weight).collect();
         assert_eq!(weights, [1, 7, 1]);
     }
 
@@ -524,17 +369,17 @@ mod tests {
         let inside = json!({ "address": { "envoy_internal_address": { "endpoint_id": "x" } } });
         let scoped = host("fe80::1%eth0");
         let listing = read(&json!([pipe, host("fd00::1"), inside, scoped])).unwrap();
-        assert_eq!(listing.pods.len(), 1);
-        assert_eq!(listing.pods[0].pod.to_string(), "[fd00::1]:8080");
+        assert_eq!(listing.members.len(), 1);
+        assert_eq!(listing.members[0].pod.to_string(), "[fd00::1]:8080");
         assert_eq!(
-            listing.left_out.unwrap().to_string(),
+            listing.left_out.unwrap(),
             "3 of its hosts can't be chosen, because they have no ip:port: the pipe /run/pod.sock, …"
         );
     }
 
     #[test]
     fn what_is_no_list() {
-        let read = |body: &str| Listing::read("chat", 200, body.as_bytes());
+        let read = |body: &str| answered(200, body.as_bytes());
         for malformed in [
             "",
             "chat::10.0.0.1:8080::cx_active::1",
@@ -544,26 +389,20 @@ mod tests {
         ] {
             assert_eq!(
                 read(malformed),
-                Err(ListingFailure::Malformed),
+                Err(DiscoveryFailure::Malformed),
                 "{malformed}"
             );
         }
-        assert_eq!(read("{}"), Err(ListingFailure::NotListed));
-        assert_eq!(
-            Listing::read("chat", 403, b"{}"),
-            Err(ListingFailure::Status(403))
-        );
+        assert_eq!(read("{}"), Err(DiscoveryFailure::NotListed));
+        assert_eq!(answered(403, b"{}"), Err(DiscoveryFailure::Status(403)));
         let huge = vec![b' '; LISTING_LIMIT + 1];
-        assert_eq!(
-            Listing::read("chat", 200, &huge),
-            Err(ListingFailure::TooLarge)
-        );
+        assert_eq!(answered(200, &huge), Err(DiscoveryFailure::TooLarge));
     }
 
     #[test]
     fn a_cluster_without_hosts_is_a_list() {
         let empty = br#"{"cluster_statuses": [{"name": "chat"}]}"#;
-        assert_eq!(Listing::read("chat", 200, empty), Ok(Listing::default()));
+        assert_eq!(answered(200, empty), Ok(HostList::default()));
     }
 
     #[test]
@@ -582,7 +421,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_are_too_much(body in prop::collection::vec(any::<u8>(), 0..300)) {
-            let _either = Listing::read("chat", 200, &body);
+            let _either = answered(200, &body);
         }
     }
 }

@@ -1,12 +1,27 @@
-//! What the pure part of the filter asks of Envoy: three small traits.
+//! What the filter asks of the proxy that runs it: small traits, each named for what a balancer
+//! needs.
 //!
-//! `proxy` implements them on the host's functions, the tests on a fake. None of them can fail
-//! in a way that must end the VM: what can go wrong is a value of the signature.
+//! `proxy` implements them on Envoy's functions for Wasm modules, the tests on a fake. None of
+//! them can fail in a way that must end the VM: what can go wrong is a value of the signature.
+//! [`Shell`](crate::shell::Shell) is all of them together, with the table.
 
-use std::time::Duration;
+use std::borrow::Cow;
+use std::time::{Duration, SystemTime};
+
+use crate::clock::Timestamp;
+use crate::pod::{DiscoveryFailure, HostList, PodAddress};
 
 #[cfg(test)]
 pub(crate) mod fake;
+
+/// The time.
+pub trait Clock {
+    /// The monotonic clock, which all workers share.
+    fn now(&self) -> Timestamp;
+
+    /// The clock on the wall, to be shown to people and for nothing else.
+    fn date(&self) -> SystemTime;
+}
 
 /// Values that all workers share.
 pub trait SharedData {
@@ -28,37 +43,37 @@ pub struct Version(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outdated;
 
-/// Envoy's statistics.
-pub trait Metrics {
+/// The proxy's statistics.
+pub trait Statistics {
     /// The counter named `name`, the same one in all workers.
-    fn counter(&self, name: &str) -> MetricId;
+    fn counter(&self, name: &str) -> StatisticId;
 
     /// The gauge named `name`, the same one in all workers.
-    fn gauge(&self, name: &str) -> MetricId;
+    fn gauge(&self, name: &str) -> StatisticId;
 
     /// Adds `n` to a counter.
-    fn add(&self, counter: MetricId, n: u32);
+    fn add(&self, counter: StatisticId, n: u32);
 
     /// Sets a gauge.
-    fn set(&self, gauge: MetricId, value: u64);
+    fn set(&self, gauge: StatisticId, value: u64);
 }
 
-/// A statistic of Envoy's.
+/// A statistic of the proxy's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct MetricId(pub u32);
+pub struct StatisticId(pub u32);
 
 /// HTTP calls to the hosts of a cluster.
 pub trait Calls {
-    /// Sends `GET path` to a host of `cluster`: the one that `steering` names, a header and its
-    /// value. The answer arrives with the token that is returned.
+    /// Sends `GET path` to `pod`, a host of `cluster`, or to any host of it where the cluster is
+    /// the pod. The answer arrives with the token that is returned.
     ///
     /// # Errors
-    /// [`NotSent`] where Envoy does not take the call.
-    fn call(
+    /// [`NotSent`] where the proxy does not take the call.
+    fn get(
         &self,
         cluster: &str,
+        pod: PodAddress,
         path: &str,
-        steering: Option<(&str, &str)>,
         timeout: Duration,
     ) -> Result<CallToken, NotSent>;
 }
@@ -67,11 +82,81 @@ pub trait Calls {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CallToken(pub u32);
 
-/// Envoy did not take a call.
+/// The proxy did not take a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotSent;
 
-/// All of them.
-pub trait Host: SharedData + Metrics + Calls {}
+/// The answer to a call.
+#[derive(Clone, Copy, Debug)]
+pub enum Answer<'a> {
+    /// The call failed: no status, no headers.
+    Nothing,
+    /// A response; of a body over the limit, at least one byte more than the limit.
+    Response {
+        /// HTTP status.
+        status: u16,
+        /// The body.
+        body: &'a [u8],
+    },
+}
 
-impl<T: SharedData + Metrics + Calls> Host for T {}
+/// Which hosts the proxy's clusters have.
+pub trait Hosts {
+    /// Asks for the hosts of `cluster`, by way of `admin_cluster`. The answer arrives with the
+    /// token that is returned.
+    ///
+    /// # Errors
+    /// [`NotSent`] where the proxy does not take the call.
+    fn ask_for_hosts(
+        &self,
+        cluster: &str,
+        admin_cluster: &str,
+        timeout: Duration,
+    ) -> Result<CallToken, NotSent>;
+
+    /// Reads the answer.
+    ///
+    /// # Errors
+    /// Where it has no list of the cluster's hosts.
+    fn read_hosts(&self, cluster: &str, answer: Answer<'_>) -> Result<HostList, DiscoveryFailure>;
+}
+
+/// One HTTP request that goes through the proxy, and its response. Bytes that clients and pods
+/// send need not be UTF-8.
+pub trait Request {
+    /// The value of a header field; none where there is none.
+    fn header(&self, head: Head, name: &str) -> Option<Vec<u8>>;
+
+    /// Sets a header field, or removes it.
+    fn set_header(&self, head: Head, name: &str, value: Option<&str>);
+
+    /// The value of an attribute
+    /// (<https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/advanced/attributes>).
+    fn attribute(&self, path: &[&str]) -> Option<Vec<u8>>;
+
+    /// Keeps `value` with the request, where the access log finds it under `name`.
+    fn set_filter_state(&self, name: &str, value: &str);
+
+    /// Has the proxy look for the route anew.
+    fn clear_route_cache(&self);
+}
+
+/// Which of a request's two heads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Head {
+    /// The request's.
+    Request,
+    /// The response's.
+    Response,
+}
+
+/// An answer of the filter's own to a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// The HTTP status.
+    pub status: u32,
+    /// Header fields.
+    pub headers: Vec<(&'static str, Cow<'static, str>)>,
+    /// The body. For a HEAD request Envoy leaves it out.
+    pub body: Vec<u8>,
+}

@@ -1,5 +1,5 @@
-//! The filter's contexts: they read bytes from Envoy, call one function of the pure part, and
-//! apply what it returns. No branch on meaning is made here.
+//! The shell for Envoy's Wasm modules: contexts that tell the pure part what happens and apply
+//! what it returns, and its traits on the host's functions. No branch on meaning is made here.
 //!
 //! Only the SDK's getters of bytes are used: those of strings end the VM on bytes that are not
 //! UTF-8, and with it every WebSocket of the worker.
@@ -7,6 +7,7 @@
 mod abi;
 mod envoy;
 mod logger;
+mod request;
 mod root;
 mod stream;
 

@@ -8,6 +8,8 @@ use prost_types::value::Kind;
 use prost_types::{Struct, Value as ProtoValue};
 use serde_json::{Map, Number, Value};
 
+use crate::num::LARGEST_WHOLE;
+
 /// Reads either form.
 ///
 /// # Errors
@@ -43,9 +45,7 @@ fn value(field: ProtoValue) -> Value {
 
 /// A whole number, where the double is one, so that it can count.
 fn number(double: f64) -> Value {
-    /// Above it a double does not know its neighbours.
-    const LARGEST: f64 = 9_007_199_254_740_992.0;
-    if double.fract() == 0.0 && double.abs() < LARGEST {
+    if double.fract() == 0.0 && double.abs() < LARGEST_WHOLE {
         #[expect(
             clippy::cast_possible_truncation,
             reason = "it is whole and small enough"

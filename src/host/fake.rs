@@ -1,11 +1,21 @@
-//! An Envoy for scenario tests: any number of workers hold clones of one [`FakeHost`].
+//! An Envoy for scenario tests: any number of workers hold clones of one [`FakeHost`], and each
+//! request is a [`FakeRequest`].
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use super::{CallToken, Calls, MetricId, Metrics, NotSent, Outdated, SharedData, Version};
+use super::{
+    Answer, CallToken, Calls, Clock, Head, Hosts, NotSent, Outdated, Request, SharedData,
+    StatisticId, Statistics, Version,
+};
+use crate::clock::Timestamp;
+use crate::config::ServiceConfig;
+use crate::discovery;
+use crate::pod::{DiscoveryFailure, HostList, PodAddress};
+use crate::shell::Shell;
+use crate::table::Store;
 
 /// A call that was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,40 +26,59 @@ pub(crate) struct Call {
     pub cluster: String,
     /// What it asked for.
     pub path: String,
-    /// The steering header and its value.
-    pub steering: Option<(String, String)>,
+    /// Which of its hosts it is for.
+    pub pod: PodAddress,
     /// How long it may take.
     pub timeout: Duration,
 }
 
-/// Shared data, statistics and calls of one process.
+/// Clock, shared data, statistics and calls of one process.
 #[derive(Clone, Default)]
 pub(crate) struct FakeHost(Rc<State>);
 
 #[derive(Default)]
 struct State {
+    now: Cell<Timestamp>,
+    meanwhile: Cell<Option<Box<dyn FnOnce()>>>,
     values: RefCell<BTreeMap<String, (Vec<u8>, u32)>>,
     version: Cell<u32>,
     outdated: Cell<u32>,
-    metric_names: RefCell<Vec<String>>,
-    metrics: RefCell<BTreeMap<MetricId, u64>>,
+    statistic_names: RefCell<Vec<String>>,
+    statistics: RefCell<BTreeMap<StatisticId, u64>>,
     calls: RefCell<Vec<Call>>,
     tokens: Cell<u32>,
     unreachable: Cell<bool>,
 }
 
 impl FakeHost {
+    /// One whose clock shows `now`.
+    pub(crate) fn at(now: Timestamp) -> Self {
+        let host = Self::default();
+        host.set_now(now);
+        host
+    }
+
+    /// Sets the clock.
+    pub(crate) fn set_now(&self, now: Timestamp) {
+        self.0.now.set(now);
+    }
+
+    /// What happens between the next read of a value and its conditional write.
+    pub(crate) fn meanwhile(&self, happens: impl FnOnce() + 'static) {
+        self.0.meanwhile.set(Some(Box::new(happens)));
+    }
+
     /// The calls sent since this was last asked.
     pub(crate) fn take_calls(&self) -> Vec<Call> {
         self.0.calls.take()
     }
 
     /// The value of the statistic `name`.
-    pub(crate) fn metric(&self, name: &str) -> u64 {
-        let names = self.0.metric_names.borrow();
+    pub(crate) fn statistic(&self, name: &str) -> u64 {
+        let names = self.0.statistic_names.borrow();
         let index = names.iter().position(|known| known == name);
-        let id = MetricId(u32::try_from(index.expect("the metric is defined")).unwrap());
-        self.0.metrics.borrow().get(&id).copied().unwrap_or(0)
+        let id = StatisticId(u32::try_from(index.expect("the statistic is defined")).unwrap());
+        self.0.statistics.borrow().get(&id).copied().unwrap_or(0)
     }
 
     /// Lets the next `n` conditional writes fail, as if another worker were faster.
@@ -62,14 +91,14 @@ impl FakeHost {
         self.0.unreachable.set(unreachable);
     }
 
-    fn define(&self, name: &str) -> MetricId {
-        let mut names = self.0.metric_names.borrow_mut();
+    fn define(&self, name: &str) -> StatisticId {
+        let mut names = self.0.statistic_names.borrow_mut();
         let index = names.iter().position(|known| known == name);
         let index = index.unwrap_or_else(|| {
             names.push(name.to_owned());
             names.len() - 1
         });
-        MetricId(u32::try_from(index).unwrap())
+        StatisticId(u32::try_from(index).unwrap())
     }
 }
 
@@ -81,6 +110,9 @@ impl SharedData for FakeHost {
     }
 
     fn write(&self, key: &str, value: &[u8], version: Option<Version>) -> Result<(), Outdated> {
+        if let Some(happens) = self.0.meanwhile.take() {
+            happens();
+        }
         let mut values = self.0.values.borrow_mut();
         let current = values.get(key).map(|&(_, version)| Version(version));
         let left = self.0.outdated.get();
@@ -97,30 +129,30 @@ impl SharedData for FakeHost {
     }
 }
 
-impl Metrics for FakeHost {
-    fn counter(&self, name: &str) -> MetricId {
+impl Statistics for FakeHost {
+    fn counter(&self, name: &str) -> StatisticId {
         self.define(name)
     }
 
-    fn gauge(&self, name: &str) -> MetricId {
+    fn gauge(&self, name: &str) -> StatisticId {
         self.define(name)
     }
 
-    fn add(&self, counter: MetricId, n: u32) {
-        *self.0.metrics.borrow_mut().entry(counter).or_default() += u64::from(n);
+    fn add(&self, counter: StatisticId, n: u32) {
+        *self.0.statistics.borrow_mut().entry(counter).or_default() += u64::from(n);
     }
 
-    fn set(&self, gauge: MetricId, value: u64) {
-        self.0.metrics.borrow_mut().insert(gauge, value);
+    fn set(&self, gauge: StatisticId, value: u64) {
+        self.0.statistics.borrow_mut().insert(gauge, value);
     }
 }
 
 impl Calls for FakeHost {
-    fn call(
+    fn get(
         &self,
         cluster: &str,
+        pod: PodAddress,
         path: &str,
-        steering: Option<(&str, &str)>,
         timeout: Duration,
     ) -> Result<CallToken, NotSent> {
         if self.0.unreachable.get() {
@@ -132,9 +164,118 @@ impl Calls for FakeHost {
             token,
             cluster: cluster.to_owned(),
             path: path.to_owned(),
-            steering: steering.map(|(header, pod)| (header.to_owned(), pod.to_owned())),
+            pod,
             timeout,
         });
         Ok(token)
+    }
+}
+
+impl Clock for FakeHost {
+    fn now(&self) -> Timestamp {
+        self.0.now.get()
+    }
+
+    fn date(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
+    }
+}
+
+impl Hosts for FakeHost {
+    fn ask_for_hosts(
+        &self,
+        cluster: &str,
+        admin_cluster: &str,
+        timeout: Duration,
+    ) -> Result<CallToken, NotSent> {
+        discovery::ask(self, cluster, admin_cluster, timeout)
+    }
+
+    fn read_hosts(&self, cluster: &str, answer: Answer<'_>) -> Result<HostList, DiscoveryFailure> {
+        discovery::read(cluster, answer)
+    }
+}
+
+impl Shell for FakeHost {
+    type Table = Store<Self>;
+
+    fn open_table(&self, service: &ServiceConfig) -> Store<Self> {
+        Store::open(self.clone(), service)
+    }
+}
+
+/// A request and its response.
+#[derive(Default)]
+pub(crate) struct FakeRequest {
+    headers: RefCell<BTreeMap<(Head, String), Vec<u8>>>,
+    attributes: RefCell<BTreeMap<String, Vec<u8>>>,
+    filter_state: RefCell<BTreeMap<String, String>>,
+    routes_cleared: Cell<u32>,
+}
+
+impl FakeRequest {
+    /// A request with these header fields.
+    pub(crate) fn with(headers: &[(&str, &[u8])]) -> Self {
+        let request = Self::default();
+        for (name, value) in headers {
+            request.put(Head::Request, name, value);
+        }
+        request
+    }
+
+    /// Sets a header field.
+    pub(crate) fn put(&self, head: Head, name: &str, value: &[u8]) {
+        let mut headers = self.headers.borrow_mut();
+        headers.insert((head, name.to_owned()), value.to_vec());
+    }
+
+    /// Sets an attribute, its path written with dots.
+    pub(crate) fn put_attribute(&self, path: &str, value: &[u8]) {
+        let mut attributes = self.attributes.borrow_mut();
+        attributes.insert(path.to_owned(), value.to_vec());
+    }
+
+    /// A header field as text.
+    pub(crate) fn text(&self, head: Head, name: &str) -> Option<String> {
+        let value = self.header(head, name)?;
+        Some(String::from_utf8_lossy(&value).into_owned())
+    }
+
+    /// What was kept for the access log.
+    pub(crate) fn filter_state(&self, name: &str) -> Option<String> {
+        self.filter_state.borrow().get(name).cloned()
+    }
+
+    /// How often the route was looked for anew.
+    pub(crate) fn routes_cleared(&self) -> u32 {
+        self.routes_cleared.get()
+    }
+}
+
+impl Request for FakeRequest {
+    fn header(&self, head: Head, name: &str) -> Option<Vec<u8>> {
+        self.headers.borrow().get(&(head, name.to_owned())).cloned()
+    }
+
+    fn set_header(&self, head: Head, name: &str, value: Option<&str>) {
+        match value {
+            Some(value) => self.put(head, name, value.as_bytes()),
+            None => {
+                self.headers.borrow_mut().remove(&(head, name.to_owned()));
+            }
+        }
+    }
+
+    fn attribute(&self, path: &[&str]) -> Option<Vec<u8>> {
+        self.attributes.borrow().get(&path.join(".")).cloned()
+    }
+
+    fn set_filter_state(&self, name: &str, value: &str) {
+        let mut filter_state = self.filter_state.borrow_mut();
+        filter_state.insert(name.to_owned(), value.to_owned());
+    }
+
+    fn clear_route_cache(&self) {
+        self.routes_cleared.set(self.routes_cleared.get() + 1);
     }
 }

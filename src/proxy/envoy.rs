@@ -1,15 +1,55 @@
-//! The host traits, on the functions of a real Envoy.
+//! The shell's traits, on the functions of a real Envoy.
 
-use std::time::Duration;
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
 
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::MetricType;
 
-use crate::host::{CallToken, Calls, MetricId, Metrics, NotSent, Outdated, SharedData, Version};
+use super::abi;
+use crate::clock::Timestamp;
+use crate::config::ServiceConfig;
+use crate::discovery;
+use crate::host::{
+    Answer, CallToken, Calls, Clock, Hosts, NotSent, Outdated, SharedData, StatisticId, Statistics,
+    Version,
+};
+use crate::pod::{DiscoveryFailure, HostList, PodAddress};
+use crate::shell::Shell;
+use crate::table::Store;
 
 /// The Envoy that runs this VM.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Envoy;
+#[derive(Clone, Debug)]
+pub(super) struct Envoy {
+    /// By which header calls are sent to one host of a cluster.
+    override_header: Rc<str>,
+}
+
+impl Envoy {
+    pub(super) fn new(override_header: &str) -> Self {
+        Self {
+            override_header: Rc::from(override_header),
+        }
+    }
+}
+
+impl Shell for Envoy {
+    type Table = Store<Self>;
+
+    fn open_table(&self, service: &ServiceConfig) -> Store<Self> {
+        Store::open(self.clone(), service)
+    }
+}
+
+impl Clock for Envoy {
+    fn now(&self) -> Timestamp {
+        abi::now()
+    }
+
+    fn date(&self) -> SystemTime {
+        abi::date()
+    }
+}
 
 impl SharedData for Envoy {
     fn read(&self, key: &str) -> Option<(Vec<u8>, Version)> {
@@ -25,38 +65,39 @@ impl SharedData for Envoy {
     }
 }
 
-impl Metrics for Envoy {
-    fn counter(&self, name: &str) -> MetricId {
+impl Statistics for Envoy {
+    fn counter(&self, name: &str) -> StatisticId {
         define(MetricType::Counter, name)
     }
 
-    fn gauge(&self, name: &str) -> MetricId {
+    fn gauge(&self, name: &str) -> StatisticId {
         define(MetricType::Gauge, name)
     }
 
-    fn add(&self, MetricId(id): MetricId, n: u32) {
-        // It fails only for a metric that was not defined.
+    fn add(&self, StatisticId(id): StatisticId, n: u32) {
+        // It fails only for a statistic that was not defined.
         let _known = hostcalls::increment_metric(id, i64::from(n));
     }
 
-    fn set(&self, MetricId(id): MetricId, value: u64) {
+    fn set(&self, StatisticId(id): StatisticId, value: u64) {
         let _known = hostcalls::record_metric(id, value);
     }
 }
 
-fn define(kind: MetricType, name: &str) -> MetricId {
-    // No metric has the number that stands in for one the host would not define.
-    MetricId(hostcalls::define_metric(kind, name).unwrap_or(u32::MAX))
+fn define(kind: MetricType, name: &str) -> StatisticId {
+    // No statistic has the number that stands in for one the host would not define.
+    StatisticId(hostcalls::define_metric(kind, name).unwrap_or(u32::MAX))
 }
 
 impl Calls for Envoy {
-    fn call(
+    fn get(
         &self,
         cluster: &str,
+        pod: PodAddress,
         path: &str,
-        steering: Option<(&str, &str)>,
         timeout: Duration,
     ) -> Result<CallToken, NotSent> {
+        let endpoint = pod.endpoint().map(|endpoint| endpoint.to_string());
         let mut headers = vec![
             (":method", "GET"),
             (":path", path),
@@ -67,9 +108,29 @@ impl Calls for Envoy {
                 concat!("wsbalancer/", env!("CARGO_PKG_VERSION")),
             ),
         ];
-        headers.extend(steering);
+        // The cluster's `override_host` policy obeys.
+        headers.extend(
+            endpoint
+                .as_deref()
+                .map(|endpoint| (&*self.override_header, endpoint)),
+        );
         hostcalls::dispatch_http_call(cluster, headers, None, Vec::new(), timeout)
             .map(CallToken)
             .map_err(|_| NotSent)
+    }
+}
+
+impl Hosts for Envoy {
+    fn ask_for_hosts(
+        &self,
+        cluster: &str,
+        admin_cluster: &str,
+        timeout: Duration,
+    ) -> Result<CallToken, NotSent> {
+        discovery::ask(self, cluster, admin_cluster, timeout)
+    }
+
+    fn read_hosts(&self, cluster: &str, answer: Answer<'_>) -> Result<HostList, DiscoveryFailure> {
+        discovery::read(cluster, answer)
     }
 }

@@ -11,17 +11,16 @@ use super::abi;
 use super::envoy::Envoy;
 use super::logger;
 use super::stream::Stream;
-use crate::balancer::Balancer;
-use crate::config::{Config, PodSource};
-use crate::host::CallToken;
-use crate::poll::{Answer, Poller};
-use crate::rebalance;
-use crate::registry;
+use crate::config::Config;
+use crate::exchange::Exchange;
+use crate::host::{Answer, CallToken, Clock};
+use crate::status;
+use crate::worker::Worker;
 
 pub(super) struct Root {
     context_id: u32,
     /// Present once there is a configuration.
-    worker: Option<Worker>,
+    worker: Option<Worker<Envoy>>,
 }
 
 impl Root {
@@ -33,11 +32,6 @@ impl Root {
     }
 }
 
-struct Worker {
-    balancer: Rc<Balancer<Envoy>>,
-    poller: Poller,
-}
-
 impl Context for Root {
     fn on_http_call_response(
         &mut self,
@@ -46,14 +40,14 @@ impl Context for Root {
         body_size: usize,
         _num_trailers: usize,
     ) {
-        let Some(Worker { balancer, poller }) = &mut self.worker else {
+        let Some(worker) = &mut self.worker else {
             return;
         };
         // A failed call has no headers, and asking for one would end the VM.
         let status = (num_headers > 0).then(status_of_call).flatten();
         let token = CallToken(token);
         // One byte over the limit is enough to tell that a body is too large.
-        let size = body_size.min(poller.body_limit(token).saturating_add(1));
+        let size = body_size.min(worker.body_limit(token).saturating_add(1));
         let body = match (status, size) {
             (None, _) | (_, 0) => None,
             _ => self::body_of_call(size),
@@ -65,7 +59,7 @@ impl Context for Root {
                 body: body.as_deref().unwrap_or_default(),
             },
         };
-        poller.answer(balancer, token, answer, abi::now());
+        worker.answer(token, answer);
     }
 }
 
@@ -80,9 +74,8 @@ fn body_of_call(size: usize) -> Option<Vec<u8>> {
 
 impl RootContext for Root {
     fn on_configure(&mut self, _plugin_configuration_size: usize) -> bool {
-        let json = self.get_plugin_configuration().unwrap_or_default();
-        let document = Config::document(&json);
-        let config = document.clone().and_then(Config::check);
+        let bytes = self.get_plugin_configuration().unwrap_or_default();
+        let config = Config::parse(&bytes);
         logger::configure(config.as_ref().ok().and_then(|config| config.log_level));
         let config = match config {
             Ok(config) => config,
@@ -92,50 +85,32 @@ impl RootContext for Root {
             }
         };
         for service in &config.services {
-            let pods = match &service.pods {
-                PodSource::Endpoints(endpoints) => format!("{} pods", endpoints.len()),
-                PodSource::Discovery(discovery) => {
-                    format!("the pods that {} lists", discovery.admin_cluster)
-                }
-                PodSource::Cluster => "a pod".to_owned(),
-            };
-            log::info!(
-                "cluster {}: {pods}, asked for {} every {:?}",
-                service.cluster,
-                service.metric_path,
-                service.refresh_interval
-            );
+            log::info!("{service}");
         }
-        if let Ok(document) = &document {
-            registry::register(&Envoy, document);
-        }
-        let balancer = Rc::new(Balancer::new(Envoy, config, random()));
-        self.set_tick_period(Poller::period(&balancer));
-        self.worker = Some(Worker {
-            balancer,
-            poller: Poller::new(random()),
-        });
+        let shell = Envoy::new(&config.settings.override_header);
+        status::register(&shell, &config, shell.now());
+        let worker = Worker::new(shell, config, random(), random());
+        self.set_tick_period(worker.tick_period());
+        self.worker = Some(worker);
         true
     }
 
     fn on_tick(&mut self) {
         logger::adjust();
-        if let Some(Worker { balancer, poller }) = &mut self.worker {
-            let now = abi::now();
-            poller.tick(balancer, now);
-            // Last, for the contexts of these WebSockets are called meanwhile.
-            for context_id in rebalance::relieve(balancer, now) {
+        if let Some(worker) = &mut self.worker {
+            // The contexts of these WebSockets are called meanwhile, and the worker has done all.
+            for context_id in worker.tick() {
                 abi::reset(context_id, self.context_id);
             }
         }
     }
 
     fn create_http_context(&self, context_id: u32) -> Option<Box<dyn HttpContext>> {
-        let balancer = self
+        let exchange = self
             .worker
             .as_ref()
-            .map(|worker| Rc::clone(&worker.balancer));
-        Some(Box::new(Stream::new(context_id, balancer)))
+            .map(|worker| Exchange::new(Rc::clone(worker.balancer()), context_id));
+        Some(Box::new(Stream::new(exchange)))
     }
 
     fn get_type(&self) -> Option<ContextType> {

@@ -8,7 +8,7 @@
 use std::fmt::{Display, Write};
 
 use super::snapshot::{PodSnapshot, ServiceSnapshot, Snapshot, State};
-use crate::fleet::approximate as float;
+use crate::num::approximate as float;
 
 /// Series of one name, one for each of what `T` is.
 struct Family<T> {

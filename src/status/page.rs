@@ -1,7 +1,8 @@
 //! The page. `build.rs` puts it together from the files in `page/`, and tells its style and its
 //! script apart from any other by their hashes.
 
-use super::{NEVER_KEPT, Response};
+use super::response::status;
+use crate::host::Response;
 
 const PAGE: &str = include_str!(concat!(env!("OUT_DIR"), "/page.html"));
 /// Nothing but the page's own style and script, and its requests for the JSON
@@ -14,9 +15,5 @@ pub(super) fn response() -> Response {
         ("content-security-policy", POLICY),
         ("referrer-policy", "no-referrer"),
     ];
-    Response {
-        status: 200,
-        headers: headers.into_iter().chain(NEVER_KEPT).collect(),
-        body: PAGE.as_bytes().to_vec(),
-    }
+    status(&headers, PAGE.as_bytes().to_vec())
 }

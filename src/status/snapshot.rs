@@ -7,16 +7,14 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
+use super::registry::{self, Entry};
 use crate::clock::Timestamp;
-use crate::config::Service;
-use crate::discovery::{Exclusion, ListingFailure};
-use crate::errand::Errand;
-use crate::fleet::approximate;
 use crate::host::SharedData;
-use crate::names::{self, Names};
-use crate::registry;
-use crate::standing::{Outlook, Standing};
-use crate::table::{Pod, Table};
+use crate::load::{EvenShare, PodState, View};
+use crate::num::rounded;
+use crate::pod::{DiscoveryFailure, Exclusion, PodRecord, PollState};
+use crate::service::{Directory, PodNames, names_in};
+use crate::table::Table;
 
 /// All services.
 #[derive(Serialize)]
@@ -43,9 +41,9 @@ pub(super) struct ServiceSnapshot {
     pub(super) own_connections: u64,
     /// This gateway's part of the fleet's new WebSockets.
     pub(super) share: f64,
-    /// The largest load to the mean; none where nothing is open.
+    /// See [`EvenShare::imbalance`].
     pub(super) imbalance: Option<f64>,
-    /// The mean.
+    /// See [`EvenShare::level`].
     even_share: f64,
     pub(super) pods_known: usize,
     pub(super) pods_usable: usize,
@@ -73,7 +71,7 @@ struct DiscoverySnapshot {
 pub(super) struct PodSnapshot {
     pub(super) agents_connections: u64,
     #[serde(flatten)]
-    pub(super) names: Names,
+    pub(super) names: PodNames,
     pub(super) address: String,
     pub(super) state: State,
     reason: String,
@@ -94,7 +92,7 @@ pub(super) struct PodSnapshot {
     pub(super) rebalanced: u32,
 }
 
-/// A [`Standing`] as it is shown.
+/// A [`PodState`] as it is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum State {
@@ -122,22 +120,22 @@ impl State {
         Self::Unknown,
     ];
 
-    fn of(outlook: &Outlook, pod: &Pod) -> Self {
-        match outlook.standing(pod) {
-            Standing::Usable if outlook.slow_start(pod).is_some() => Self::SlowStart,
-            Standing::Usable => Self::Healthy,
-            Standing::Full => Self::Full,
-            Standing::Draining | Standing::Excluded(Exclusion::Draining | Exclusion::Leaving) => {
+    fn of(view: &View, pod: &PodRecord) -> Self {
+        match view.state(pod) {
+            PodState::Usable if view.slow_start(pod).is_some() => Self::SlowStart,
+            PodState::Usable => Self::Healthy,
+            PodState::Full => Self::Full,
+            PodState::Draining | PodState::Excluded(Exclusion::Draining | Exclusion::Leaving) => {
                 Self::Draining
             }
-            Standing::Stale => Self::Stale,
-            Standing::Excluded(Exclusion::Ejected) => Self::Ejected,
-            Standing::Unhealthy
-            | Standing::Excluded(
+            PodState::Stale => Self::Stale,
+            PodState::Excluded(Exclusion::Ejected) => Self::Ejected,
+            PodState::Unhealthy
+            | PodState::Excluded(
                 Exclusion::Unhealthy | Exclusion::TimedOut | Exclusion::FailedHealthCheck,
             ) => Self::Unhealthy,
-            Standing::Refusing => Self::Refusing,
-            Standing::Unknown => Self::Unknown,
+            PodState::Refusing => Self::Refusing,
+            PodState::Unknown => Self::Unknown,
         }
     }
 
@@ -164,22 +162,20 @@ impl State {
 
 impl Snapshot {
     /// What is known at `now`.
-    pub(super) fn take(host: &impl SharedData, now: Timestamp, date: SystemTime) -> Self {
+    pub(super) fn take(shared: &impl SharedData, now: Timestamp, date: SystemTime) -> Self {
         let mut services = Vec::new();
         let mut pod_metrics = BTreeMap::new();
-        for (service, store, table) in registry::services(host, now) {
-            let outlook = table.outlook(service.rules(), now);
-            let balance = Balance::of(&outlook, table.pods());
-            let names = names::read(host, &store);
+        for (entry, table) in registry::services(shared, now) {
+            let view = table.view(&entry.rules, now);
+            let share = EvenShare::of(&view, table.pods(), table.missing());
+            let names = names_in(shared, &entry.table_key);
             let pods: Vec<PodSnapshot> = table
                 .pods()
                 .iter()
-                .map(|pod| PodSnapshot::of(&outlook, &balance, pod, &names))
+                .map(|pod| PodSnapshot::of(&view, &share, pod, &names))
                 .collect();
-            services.push(ServiceSnapshot::of(
-                &service, &table, &outlook, &balance, &pods,
-            ));
-            pod_metrics.insert(service.cluster, pods);
+            services.push(ServiceSnapshot::of(&entry, &table, &view, &share, &pods));
+            pod_metrics.insert(entry.cluster, pods);
         }
         let total = services.iter().map(|service| service.connections);
         let total = total.fold(0, u64::saturating_add);
@@ -198,69 +194,38 @@ impl Snapshot {
     }
 }
 
-/// What the pods that take part hold for each unit of weight.
-struct Balance {
-    mean: f64,
-    largest: f64,
-}
-
-impl Balance {
-    fn of(outlook: &Outlook, pods: &[Pod]) -> Self {
-        let taking_part = || {
-            let pods = pods.iter();
-            pods.filter(|pod| outlook.standing(pod).takes_part())
-        };
-        // Later tiers only stand in.
-        let tier = taking_part().map(Pod::tier).min();
-        let pods = || taking_part().filter(|pod| Some(pod.tier()) == tier);
-        let count = |pod: &Pod| approximate(pod.count());
-        let weights: f64 = pods().map(Pod::weight).sum();
-        let held: f64 = pods().map(count).sum();
-        Self {
-            mean: if weights > 0.0 { held / weights } else { 0.0 },
-            largest: pods()
-                .map(|pod| count(pod) / pod.weight())
-                .fold(0.0, f64::max),
-        }
-    }
-
-    fn imbalance(&self) -> Option<f64> {
-        (self.mean > 0.0).then_some(self.largest / self.mean)
-    }
-}
-
 impl ServiceSnapshot {
     fn of(
-        config: &Service,
+        entry: &Entry,
         table: &Table,
-        outlook: &Outlook,
-        balance: &Balance,
+        view: &View,
+        share: &EvenShare,
         pods: &[PodSnapshot],
     ) -> Self {
         let sum = |of: fn(&PodSnapshot) -> u64| pods.iter().map(of).fold(0, u64::saturating_add);
         let poller = table.poller();
-        let discovery = config.discovery().map(|discovery| {
-            let listing = table.listing();
-            let failure = ListingFailure::from_code(listing.failure());
+        let discovery = entry.discovery.as_ref().map(|discovery| {
+            let state = table.discovery();
+            let failure = DiscoveryFailure::from_code(state.failure());
             DiscoverySnapshot {
                 admin_cluster: discovery.admin_cluster.clone(),
-                age: age(outlook, &listing),
+                age: age(view, &state),
                 last_error: failure.map(|failure| failure.to_string()),
             }
         });
         Self {
-            url: config.cluster.clone(),
+            url: entry.cluster.clone(),
             connections: sum(|pod| pod.agents_connections),
             estimate: sum(|pod| pod.estimate),
             own_connections: sum(|pod| pod.own_connections.into()),
-            share: 1.0 / outlook.ratio,
-            imbalance: balance.imbalance(),
-            even_share: balance.mean,
+            share: 1.0 / view.ratio,
+            imbalance: share.imbalance(),
+            even_share: share.level(),
             pods_known: pods.len(),
             pods_usable: pods.iter().filter(|pod| pod.state.is_usable()).count(),
-            metric_path: config.metric_path.clone(),
-            refresh_interval: config.refresh_interval.as_secs_f64(),
-            cache_ttl: config.cache_ttl.as_secs_f64(),
+            metric_path: entry.metric_path.clone(),
+            refresh_interval: entry.rules.refresh_interval.as_secs_f64(),
+            cache_ttl: entry.rules.cache_ttl.as_secs_f64(),
             poller: if poller == 0 {
                 String::new()
             } else {
@@ -272,47 +237,36 @@ impl ServiceSnapshot {
 }
 
 impl PodSnapshot {
-    fn of(outlook: &Outlook, balance: &Balance, pod: &Pod, names: &names::Directory) -> Self {
+    fn of(view: &View, share: &EvenShare, pod: &PodRecord, names: &Directory) -> Self {
         let address = pod.address().to_string();
         Self {
-            agents_connections: pod.count(),
+            agents_connections: pod.connections(),
             names: names.get(&address).cloned().unwrap_or_default(),
             address,
-            state: State::of(outlook, pod),
-            reason: outlook.reason(pod),
-            estimate: rounded(outlook.estimate(pod)),
-            own_connections: pod.own(),
+            state: State::of(view, pod),
+            reason: view.reason(pod),
+            estimate: rounded(view.estimate(pod)),
+            own_connections: pod.own_connections(),
             in_flight: pod.in_flight(),
-            even_share: balance.mean * pod.weight(),
+            even_share: share.of_pod(pod),
             weight: pod.weight(),
             max_connections: pod.limit(),
-            // Of the two tiers of a priority the second is for its degraded hosts.
-            priority: pod.tier() / 2,
-            count_age: age(outlook, pod.poll()),
+            priority: pod.priority().level(),
+            count_age: age(view, pod.poll()),
             last_error: pod.last_failure().map(|failure| failure.to_string()),
-            slow_start: outlook.slow_start(pod),
+            slow_start: view.slow_start(pod),
             opened: pod.opened(),
             closed: pod.closed(),
             refused: pod.refusals(),
             polls_failed: pod.polls_failed(),
-            rebalanced: pod.relieved(),
+            rebalanced: pod.rebalanced(),
         }
     }
 }
 
 /// How long ago the last good answer was asked for; none where there was none.
-fn age(outlook: &Outlook, errand: &Errand) -> Option<f64> {
-    let succeeded_at = errand.succeeded_at();
-    let age: Duration = outlook.now.since(succeeded_at);
+fn age(view: &View, state: &PollState) -> Option<f64> {
+    let succeeded_at = state.succeeded_at();
+    let age: Duration = view.now.since(succeeded_at);
     succeeded_at.happened().then_some(age.as_secs_f64())
-}
-
-fn rounded(estimate: f64) -> u64 {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "it is not negative, and the cast saturates"
-    )]
-    let rounded = estimate.round() as u64;
-    rounded
 }

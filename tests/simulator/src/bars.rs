@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use wsbalancer::slow_start::SlowStart;
+use wsbalancer::config::SlowStart;
 
 use crate::policy::Kind;
 use crate::record::{Bin, EVEN, LARGEST, Outcome, Shares};

@@ -1,7 +1,7 @@
 //! A fleet of gateways before the same pods, in simulated time.
 //!
 //! Each gateway has a [`Table`](wsbalancer::table::Table) of its own and chooses with the filter's
-//! own [`rank`](wsbalancer::select::rank): what is measured is the code that runs in Envoy, not a
+//! own [`rank`](wsbalancer::load::rank()): what is measured is the code that runs in Envoy, not a
 //! copy of its rule. Beside it the same clients come to gateways with other [policies](policy), and
 //! to an omniscient one: nothing can do better than that, so it says what a number is worth.
 //!

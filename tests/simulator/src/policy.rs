@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use wsbalancer::clock::Timestamp;
-use wsbalancer::slow_start::SlowStart;
+use wsbalancer::config::SlowStart;
 use wsbalancer::table::Event;
 
 use crate::pods::{PodId, Pods};
@@ -30,7 +30,7 @@ pub const ATTEMPTS: usize = 3;
 /// One gateway's.
 pub trait Policy {
     /// These are the pods from now on.
-    fn assign(&mut self, pods: &[PodId]);
+    fn reset(&mut self, pods: &[PodId]);
 
     /// Chooses the pods that a handshake tries, best first; none where it knows of no usable one.
     fn choose(&mut self, sight: &Sight<'_>, random: &mut Rng) -> Vec<PodId>;

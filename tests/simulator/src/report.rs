@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
-use wsbalancer::slow_start::SlowStart;
+use wsbalancer::config::SlowStart;
 
 use crate::bars;
 use crate::lifetime::Spread;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use wsbalancer::clock::Timestamp;
-use wsbalancer::slow_start::SlowStart;
+use wsbalancer::config::SlowStart;
 
 use crate::lifetime::Lifetime;
 use crate::policy::Settings;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use wsbalancer::clock::Timestamp;
+use wsbalancer::poll::first_interval;
 use wsbalancer::table::Event;
 
 use crate::pods::{PodId, Pods};
@@ -254,19 +255,18 @@ impl<'a> Simulation<'a> {
         }
     }
 
-    /// A gateway that has just started and knows which pods there are. After an eighth of an
-    /// interval it asks them for the second time, for the third time after `third`, and then at
-    /// intervals.
+    /// A gateway that has just started and knows which pods there are. It asks them for the second
+    /// time when the filter does, for the third time after `third`, and then at intervals.
     fn gateway(&self, third: Duration) -> Gateway {
         let pods: Vec<PodId> = self.pods.up().map(|(pod, _)| pod).collect();
         let mut policy = self.kind.create(self.scenario.settings());
-        policy.assign(&pods);
+        policy.reset(&pods);
         Gateway {
             policy,
             pods,
             life: 0,
             is_up: true,
-            first_intervals: vec![self.scenario.interval / 8, third].into_iter(),
+            first_intervals: vec![first_interval(self.scenario.interval), third].into_iter(),
         }
     }
 

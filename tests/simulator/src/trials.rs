@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use wsbalancer::slow_start::SlowStart;
+use wsbalancer::config::SlowStart;
 
 use crate::lifetime::{Lifetime, Spread};
 use crate::parallel;

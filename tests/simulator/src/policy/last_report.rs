@@ -14,7 +14,7 @@ pub(super) struct LastReport {
 }
 
 impl Policy for LastReport {
-    fn assign(&mut self, pods: &[PodId]) {
+    fn reset(&mut self, pods: &[PodId]) {
         self.pods = pods.to_vec();
     }
 
@@ -40,6 +40,6 @@ impl Policy for LastReport {
         if self.reports.len() <= index {
             self.reports.resize(index + 1, None);
         }
-        self.reports[index] = u32::try_from(reported.count).ok();
+        self.reports[index] = u32::try_from(reported.connections).ok();
     }
 }

@@ -10,7 +10,7 @@ use crate::pods::PodId;
 pub(super) struct Omniscient;
 
 impl Policy for Omniscient {
-    fn assign(&mut self, _pods: &[PodId]) {}
+    fn reset(&mut self, _pods: &[PodId]) {}
 
     fn choose(&mut self, sight: &Sight<'_>, random: &mut Rng) -> Vec<PodId> {
         let loads = sight.pods.up().map(|(pod, truth)| (pod, truth.load()));

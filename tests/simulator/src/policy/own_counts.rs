@@ -15,7 +15,7 @@ struct OwnCounts {
 }
 
 impl OwnCounts {
-    fn assign(&mut self, pods: &[PodId]) {
+    fn reset(&mut self, pods: &[PodId]) {
         self.pods = pods.to_vec();
     }
 
@@ -47,8 +47,8 @@ impl OwnCounts {
 pub(super) struct LeastOwn(OwnCounts);
 
 impl Policy for LeastOwn {
-    fn assign(&mut self, pods: &[PodId]) {
-        self.0.assign(pods);
+    fn reset(&mut self, pods: &[PodId]) {
+        self.0.reset(pods);
     }
 
     fn choose(&mut self, _sight: &Sight<'_>, random: &mut Rng) -> Vec<PodId> {
@@ -66,8 +66,8 @@ impl Policy for LeastOwn {
 pub(super) struct PowerOfTwo(OwnCounts);
 
 impl Policy for PowerOfTwo {
-    fn assign(&mut self, pods: &[PodId]) {
-        self.0.assign(pods);
+    fn reset(&mut self, pods: &[PodId]) {
+        self.0.reset(pods);
     }
 
     fn choose(&mut self, _sight: &Sight<'_>, random: &mut Rng) -> Vec<PodId> {
@@ -112,7 +112,7 @@ mod tests {
     fn handshakes_and_websockets_count_until_they_end() {
         let random = &mut Rng::with_seed(1);
         let mut least = LeastOwn::default();
-        least.assign(&[PodId(0), PodId(1)]);
+        least.reset(&[PodId(0), PodId(1)]);
         let pod = PodId(0).address();
         least.apply(&Event::Chosen { pod });
         assert_eq!(chosen(&mut least, random), PodId(1));
@@ -128,7 +128,7 @@ mod tests {
     fn of_two_that_are_drawn_the_fuller_one_is_taken_only_if_drawn_twice() {
         let random = &mut Rng::with_seed(1);
         let mut policy = PowerOfTwo::default();
-        policy.assign(&[PodId(0), PodId(1)]);
+        policy.reset(&[PodId(0), PodId(1)]);
         let pod = PodId(0).address();
         policy.apply(&Event::Opened { pod });
         let on_first = (0..4_000).filter(|_| chosen(&mut policy, random) == PodId(0));

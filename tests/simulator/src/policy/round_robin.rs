@@ -14,7 +14,7 @@ pub(super) struct RoundRobin {
 }
 
 impl Policy for RoundRobin {
-    fn assign(&mut self, pods: &[PodId]) {
+    fn reset(&mut self, pods: &[PodId]) {
         self.pods = pods.to_vec();
     }
 
@@ -46,7 +46,7 @@ mod tests {
         };
         let random = &mut Rng::with_seed(1);
         let mut policy = RoundRobin::default();
-        policy.assign(&[0, 1, 2, 3].map(PodId));
+        policy.reset(&[0, 1, 2, 3].map(PodId));
         let mut chosen: Vec<Vec<PodId>> = Vec::new();
         for _ in 0..4 {
             chosen.push(policy.choose(&sight, random));

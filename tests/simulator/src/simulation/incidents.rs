@@ -132,7 +132,7 @@ impl Simulation<'_> {
             return;
         }
         gateway.pods.push(pod);
-        gateway.policy.assign(&gateway.pods);
+        gateway.policy.reset(&gateway.pods);
         self.record.newcomer().introduce(id.index, pod, self.now);
         self.ask(id, pod);
     }
@@ -142,7 +142,7 @@ impl Simulation<'_> {
             return;
         };
         gateway.pods.retain(|&known| known != pod);
-        gateway.policy.assign(&gateway.pods);
+        gateway.policy.reset(&gateway.pods);
     }
 
     /// A client comes back within the delay.

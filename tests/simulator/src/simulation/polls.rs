@@ -1,7 +1,8 @@
 //! What gateways learn from the pods, and when.
 
-use wsbalancer::report::PollFailure;
-use wsbalancer::table::{Event, Reported};
+use wsbalancer::metric::PollFailure;
+use wsbalancer::pod::Reported;
+use wsbalancer::table::Event;
 
 use super::{GatewayId, Happening, Question, Simulation};
 use crate::pods::PodId;
@@ -52,10 +53,7 @@ impl Simulation<'_> {
         let Some(gateway) = self.same_gateway(gateway) else {
             return;
         };
-        let report = count.map(|count| Reported {
-            count: count.into(),
-            ..Reported::default()
-        });
+        let report = count.map(|count| Reported::of(count.into()));
         gateway.policy.apply(&Event::Answered {
             pod: pod.address(),
             asked_at,

@@ -1,0 +1,304 @@
+//! The check that makes a [`Config`] of the fields that are written, with the defaults of those
+//! that are not.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::defaults;
+use super::error::ConfigError;
+use super::fields::{Fields, ServiceFields, StatusFields};
+use super::rules::{Rebalance, Rules, SlowStart};
+use super::service::{Discovery, PodSource, ServiceConfig};
+use super::settings::{Config, RouteBy, Settings};
+use super::values::{HeaderName, HttpPath, LogLevel, Span};
+use crate::clock::part;
+use crate::metric::Metric;
+use crate::pod::PodAddress;
+
+/// More entries than this in the override header help no retry policy.
+const MOST_ATTEMPTS: usize = 16;
+
+/// Checks the fields.
+///
+/// # Errors
+/// Where one can't be, or contradicts another.
+pub(super) fn config(fields: &Fields) -> Result<Config, ConfigError> {
+    let written = match &fields.services {
+        None if fields.status.is_none() => {
+            return Err(ConfigError::new("services", "is missing"));
+        }
+        Some(services) if services.is_empty() => {
+            return Err(ConfigError::new("services", "is empty"));
+        }
+        services => services.as_deref().unwrap_or_default(),
+    };
+    let attempts = fields.attempts.unwrap_or(defaults::ATTEMPTS);
+    if !(1..=MOST_ATTEMPTS).contains(&attempts) {
+        return Err(ConfigError::new(
+            "attempts",
+            format!("{attempts} is not within 1 to {MOST_ATTEMPTS}"),
+        ));
+    }
+    let mut clusters = BTreeSet::new();
+    let mut services = Vec::new();
+    for (index, own) in written.iter().enumerate() {
+        let path = format!("services[{index}]");
+        if !clusters.insert(&own.cluster) {
+            return Err(ConfigError::new(
+                format!("{path}.cluster"),
+                format!("{:?} has a service already", own.cluster),
+            ));
+        }
+        let service = Service {
+            own,
+            common: fields,
+            path,
+        };
+        services.push(service.check()?);
+    }
+    let override_header = match &fields.override_header {
+        Some(HeaderName(name)) => name,
+        None => defaults::OVERRIDE_HEADER,
+    };
+    Ok(Config {
+        services,
+        settings: Settings {
+            override_header: override_header.to_owned(),
+            attempts,
+            route_by: fields.route_by.unwrap_or_default(),
+            on_no_pods: fields.on_no_pods.unwrap_or_default(),
+            status_path: status_path(fields.status.as_ref())?,
+            debug_headers: fields.debug_headers.unwrap_or(false),
+        },
+        log_level: fields.log_level.map(|LogLevel(level)| level),
+    })
+}
+
+/// A request's path is compared without its query.
+fn status_path(fields: Option<&StatusFields>) -> Result<Option<String>, ConfigError> {
+    let Some(StatusFields {
+        path: HttpPath(path),
+    }) = fields
+    else {
+        return Ok(None);
+    };
+    if path.contains('?') {
+        let reason = format!("{path:?} has a query");
+        return Err(ConfigError::new("status.path", reason));
+    }
+    Ok(Some(path.clone()))
+}
+
+/// The fields of one service, and those that hold where it has none of its own.
+struct Service<'fields> {
+    own: &'fields ServiceFields,
+    common: &'fields Fields,
+    /// Where the own ones stand.
+    path: String,
+}
+
+impl Service<'_> {
+    fn check(&self) -> Result<ServiceConfig, ConfigError> {
+        let (own, common) = (self.own, self.common);
+        if own.cluster.is_empty() {
+            return Err(self.error("cluster", "is empty"));
+        }
+        let metric_path = own.metric_path.as_ref().or(common.metric_path.as_ref());
+        let metric_path = metric_path.map_or(defaults::METRIC_PATH, |HttpPath(path)| path);
+        let metric = own.metric.clone().or_else(|| common.metric.clone());
+        let rules = self.rules()?;
+        Ok(ServiceConfig {
+            cluster: own.cluster.clone(),
+            pods: self.pods(rules.refresh_interval)?,
+            metric_path: metric_path.to_owned(),
+            metric: metric.map_or(Metric::Report, Metric::from),
+            metric_timeout: self.metric_timeout(rules.refresh_interval)?,
+            rules,
+            rebalance: self.rebalance()?,
+        })
+    }
+
+    fn rules(&self) -> Result<Rules, ConfigError> {
+        let (own, common) = (self.own, self.common);
+        let cache_ttl = span(own.cache_ttl, common.cache_ttl).unwrap_or(defaults::CACHE_TTL);
+        let refresh_interval = span(own.refresh_interval, common.refresh_interval)
+            .unwrap_or(part(cache_ttl, defaults::REFRESHES_PER_TTL));
+        if refresh_interval >= cache_ttl {
+            let reason =
+                format!("{refresh_interval:?} is not shorter than the cacheTTL of {cache_ttl:?}");
+            return Err(self.error("refreshInterval", reason));
+        }
+        let unhealthy_threshold = own.unhealthy_threshold.or(common.unhealthy_threshold);
+        let unhealthy_threshold = unhealthy_threshold.unwrap_or(defaults::UNHEALTHY_THRESHOLD);
+        if unhealthy_threshold == 0 {
+            return Err(self.error("unhealthyThreshold", "is zero"));
+        }
+        Ok(Rules {
+            cache_ttl,
+            refresh_interval,
+            unhealthy_threshold,
+            slow_start: self.slow_start()?,
+        })
+    }
+
+    fn metric_timeout(&self, refresh_interval: Duration) -> Result<Duration, ConfigError> {
+        let timeout = span(self.own.metric_timeout, self.common.metric_timeout)
+            .unwrap_or(refresh_interval.min(defaults::METRIC_TIMEOUT_LIMIT));
+        if timeout > refresh_interval {
+            let reason =
+                format!("{timeout:?} is longer than the refreshInterval of {refresh_interval:?}");
+            return Err(self.error("metricTimeout", reason));
+        }
+        Ok(timeout)
+    }
+
+    fn slow_start(&self) -> Result<Option<SlowStart>, ConfigError> {
+        let (own, common) = (&self.own.slow_start, &self.common.slow_start);
+        let Some((place, fields)) = self.placed("slowStart", own.as_ref(), common.as_ref()) else {
+            return Ok(None);
+        };
+        let aggression = fields.aggression.unwrap_or(defaults::AGGRESSION);
+        if aggression <= 0.0 {
+            return Err(ConfigError::new(
+                format!("{place}.aggression"),
+                format!("{aggression} is not greater than 0"),
+            ));
+        }
+        let min_weight_percent = fields
+            .min_weight_percent
+            .unwrap_or(defaults::MIN_WEIGHT_PERCENT);
+        if !(0.0..=100.0).contains(&min_weight_percent) {
+            return Err(ConfigError::new(
+                format!("{place}.minWeightPercent"),
+                format!("{min_weight_percent} is not within 0 to 100"),
+            ));
+        }
+        let Span(window) = fields.window;
+        Ok(Some(SlowStart {
+            window,
+            aggression,
+            min_weight_percent,
+        }))
+    }
+
+    fn rebalance(&self) -> Result<Option<Rebalance>, ConfigError> {
+        let (own, common) = (&self.own.rebalance, &self.common.rebalance);
+        let Some((place, fields)) = self.placed("rebalance", own.as_ref(), common.as_ref()) else {
+            return Ok(None);
+        };
+        if self.common.route_by == Some(RouteBy::Cluster) {
+            return Err(ConfigError::new(
+                place,
+                "with routeBy cluster, each service is one pod, which has all of its share",
+            ));
+        }
+        let threshold = fields.threshold.unwrap_or(defaults::THRESHOLD);
+        if threshold <= 1.0 {
+            return Err(ConfigError::new(
+                format!("{place}.threshold"),
+                format!("{threshold} is not greater than 1, the even share"),
+            ));
+        }
+        let max_per_second = fields.max_per_second.unwrap_or(defaults::MAX_PER_SECOND);
+        if max_per_second <= 0.0 {
+            return Err(ConfigError::new(
+                format!("{place}.maxPerSecond"),
+                format!("{max_per_second} is not greater than 0"),
+            ));
+        }
+        Ok(Some(Rebalance {
+            threshold,
+            max_per_second,
+            min_age: span(fields.min_age, None).unwrap_or(defaults::MIN_AGE),
+        }))
+    }
+
+    fn pods(&self, refresh_interval: Duration) -> Result<PodSource, ConfigError> {
+        if self.common.route_by == Some(RouteBy::Cluster) {
+            return self.cluster();
+        }
+        match &self.own.endpoints {
+            Some(endpoints) => self.endpoints(endpoints),
+            None => self.discovery(refresh_interval),
+        }
+    }
+
+    /// Where the cluster is the pod, there is nothing to say of pods.
+    fn cluster(&self) -> Result<PodSource, ConfigError> {
+        let superfluous = [
+            (self.own.endpoints.is_some(), self.place("endpoints")),
+            (self.own.discovery.is_some(), self.place("discovery")),
+            (self.common.discovery.is_some(), "discovery".to_owned()),
+        ];
+        match superfluous.into_iter().find(|(is_there, _)| *is_there) {
+            Some((_, place)) => Err(ConfigError::new(
+                place,
+                "with routeBy cluster, each cluster is one pod",
+            )),
+            None => Ok(PodSource::Cluster),
+        }
+    }
+
+    fn endpoints(&self, endpoints: &[PodAddress]) -> Result<PodSource, ConfigError> {
+        if self.own.discovery.is_some() {
+            return Err(self.error("discovery", "contradicts endpoints: remove one of them"));
+        }
+        if endpoints.is_empty() {
+            return Err(self.error(
+                "endpoints",
+                "is empty: leave it out to have discovery find the pods",
+            ));
+        }
+        let mut known = BTreeSet::new();
+        for (index, endpoint) in endpoints.iter().enumerate() {
+            if !known.insert(endpoint) {
+                let reason = format!("{endpoint} is listed twice");
+                return Err(self.error(&format!("endpoints[{index}]"), reason));
+            }
+        }
+        Ok(PodSource::Endpoints(endpoints.to_vec()))
+    }
+
+    fn discovery(&self, refresh_interval: Duration) -> Result<PodSource, ConfigError> {
+        let (own, common) = (&self.own.discovery, &self.common.discovery);
+        let Some((place, fields)) = self.placed("discovery", own.as_ref(), common.as_ref()) else {
+            return Err(self.error(
+                "endpoints",
+                "is missing, and so is discovery, which would find them",
+            ));
+        };
+        if fields.admin_cluster.is_empty() {
+            return Err(ConfigError::new(
+                format!("{place}.adminCluster"),
+                "is empty",
+            ));
+        }
+        Ok(PodSource::Discovery(Discovery {
+            admin_cluster: fields.admin_cluster.clone(),
+            interval: span(fields.interval, None).unwrap_or(refresh_interval),
+        }))
+    }
+
+    /// The own value of a field, or the common one, and where it stands.
+    fn placed<'a, T>(
+        &self,
+        field: &str,
+        own: Option<&'a T>,
+        common: Option<&'a T>,
+    ) -> Option<(String, &'a T)> {
+        let own = own.map(|own| (self.place(field), own));
+        own.or_else(|| common.map(|common| (field.to_owned(), common)))
+    }
+
+    fn place(&self, field: &str) -> String {
+        format!("{}.{field}", self.path)
+    }
+
+    fn error(&self, field: &str, reason: impl Into<String>) -> ConfigError {
+        ConfigError::new(self.place(field), reason)
+    }
+}
+
+fn span(own: Option<Span>, common: Option<Span>) -> Option<Duration> {
+    own.or(common).map(|Span(span)| span)
+}

@@ -1,0 +1,520 @@
+//! From the bytes of the plugin configuration to a [`Config`].
+
+use super::check;
+use super::document;
+use super::error::ConfigError;
+use super::fields::Fields;
+use super::settings::Config;
+
+impl Config {
+    /// Parses the plugin configuration: JSON, or an encoded `google.protobuf.Struct`.
+    ///
+    /// # Errors
+    /// On unknown fields, wrong types, empty lists, spans of zero, contradictions between fields,
+    /// duplicates, and addresses, paths and header names that can't be.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ConfigError> {
+        if bytes.trim_ascii().is_empty() {
+            return Err(ConfigError::new("services", "is missing"));
+        }
+        let document = document::read(bytes)
+            .map_err(|error| ConfigError::new("configuration", error.to_string()))?;
+        let fields: Fields = serde_path_to_error::deserialize(document).map_err(|error| {
+            let path = error.path().to_string();
+            let field = if path == "." { "configuration" } else { &path };
+            ConfigError::new(field, error.inner().to_string())
+        })?;
+        check::config(&fields)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::{
+        Discovery, OnNoPods, PodSource, Rebalance, RouteBy, Rules, ServiceConfig, Settings,
+        SlowStart,
+    };
+    use crate::metric::Metric;
+    use crate::pod::PodAddress;
+
+    fn parse(json: &str) -> Result<Config, String> {
+        Config::parse(json.as_bytes()).map_err(|error| error.to_string())
+    }
+
+    fn with(fields: &str) -> Result<Config, String> {
+        parse(&format!(
+            r#"{{"services": [{{"cluster": "chat", "endpoints": ["10.0.0.1:80"]}}], {fields}}}"#
+        ))
+    }
+
+    #[test]
+    fn defaults() {
+        let config = parse(
+            r#"{"services": [{"cluster": "chat", "endpoints": ["10.0.0.1:80", "[::1]:80"]}]}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            config,
+            Config {
+                services: vec![ServiceConfig {
+                    cluster: "chat".to_owned(),
+                    pods: PodSource::Endpoints(vec![
+                        "10.0.0.1:80".parse().unwrap(),
+                        "[::1]:80".parse().unwrap(),
+                    ]),
+                    metric_path: "/metric".to_owned(),
+                    metric: Metric::Report,
+                    metric_timeout: Duration::from_secs(2),
+                    rules: Rules {
+                        cache_ttl: Duration::from_secs(30),
+                        refresh_interval: Duration::from_secs(5),
+                        unhealthy_threshold: 3,
+                        slow_start: None,
+                    },
+                    rebalance: None,
+                }],
+                settings: Settings {
+                    override_header: "x-gateway-destination-endpoint".to_owned(),
+                    attempts: 3,
+                    route_by: RouteBy::Endpoint,
+                    on_no_pods: OnNoPods::Fallback,
+                    status_path: None,
+                    debug_headers: false,
+                },
+                log_level: None,
+            }
+        );
+    }
+
+    #[test]
+    fn derived_defaults_follow_the_cache_ttl() {
+        let service = with(r#""cacheTTL": "3s""#).unwrap().services.remove(0);
+        assert_eq!(service.rules.refresh_interval, Duration::from_millis(500));
+        assert_eq!(service.metric_timeout, Duration::from_millis(500));
+    }
+
+    #[test]
+    fn a_service_overrules_the_common_fields() {
+        let config = parse(
+            r#"{"metricPath": "/a", "cacheTTL": "1m", "refreshInterval": "2s", "metricTimeout": 1,
+                "unhealthyThreshold": 5, "overrideHeader": "X-Pod", "attempts": 1, "onNoPods": "reject",
+                "services": [
+                  {"cluster": "a", "endpoints": ["10.0.0.1:80"]},
+                  {"cluster": "b", "endpoints": ["10.0.0.1:80"], "metricPath": "/b", "cacheTTL": "10s",
+                   "refreshInterval": "1.5s", "metricTimeout": "500ms", "unhealthyThreshold": 1}]}"#,
+        )
+        .unwrap();
+        let [a, b] = config.services.as_slice() else {
+            panic!("two services");
+        };
+        assert_eq!(
+            (a.metric_path.as_str(), b.metric_path.as_str()),
+            ("/a", "/b")
+        );
+        assert_eq!(
+            (a.rules.cache_ttl, b.rules.cache_ttl),
+            (Duration::from_secs(60), Duration::from_secs(10))
+        );
+        assert_eq!(b.rules.refresh_interval, Duration::from_millis(1500));
+        assert_eq!(b.metric_timeout, Duration::from_millis(500));
+        assert_eq!(
+            (a.rules.unhealthy_threshold, b.rules.unhealthy_threshold),
+            (5, 1)
+        );
+        assert_eq!(config.settings.override_header, "x-pod");
+        assert_eq!(
+            (config.settings.attempts, config.settings.on_no_pods),
+            (1, OnNoPods::Reject)
+        );
+    }
+
+    #[test]
+    fn a_filter_may_only_show_the_status() {
+        let config = parse(r#"{"status": {"path": "/status"}}"#).unwrap();
+        assert_eq!(config.services, []);
+        assert_eq!(config.settings.status_path.as_deref(), Some("/status"));
+    }
+
+    #[test]
+    fn durations() {
+        for (text, expect) in [
+            (r#""30s""#, Duration::from_secs(30)),
+            (r#""500ms""#, Duration::from_millis(500)),
+            (r#""1m""#, Duration::from_secs(60)),
+            (r#""2h""#, Duration::from_secs(7200)),
+            ("45", Duration::from_secs(45)),
+            ("2.5", Duration::from_millis(2500)),
+        ] {
+            let config = with(&format!(r#""cacheTTL": {text}"#)).unwrap();
+            assert_eq!(config.services[0].rules.cache_ttl, expect, "{text}");
+        }
+    }
+
+    #[test]
+    fn every_error_names_its_field() {
+        for (json, error) in [
+            ("", "services: is missing"),
+            ("{}", "services: is missing"),
+            ("[", "configuration: "),
+            (r#"{"services": []}"#, "services: is empty"),
+            (r#"{"services": 5}"#, "services: invalid type: integer `5`"),
+            (
+                r#"{"services": [{"cluster": "a"}]}"#,
+                "services[0].endpoints: is missing, and so is discovery, which would find them",
+            ),
+            (
+                r#"{"services": [{"cluster": "a", "endpoints": []}]}"#,
+                "services[0].endpoints: is empty: leave it out to have discovery find the pods",
+            ),
+            (
+                r#"{"services": [{"cluster": "", "endpoints": ["1.1.1.1:1"]}]}"#,
+                "services[0].cluster: is empty",
+            ),
+            (
+                r#"{"services": [{"cluster": "a", "endpoints": ["1.1.1.1:1", "chat:80"]}]}"#,
+                r#"services[0].endpoints[1]: "chat:80" is not the address of a pod"#,
+            ),
+            (
+                r#"{"services": [{"cluster": "a", "endpoints": ["1.1.1.1:1", "1.1.1.1:1"]}]}"#,
+                "services[0].endpoints[1]: 1.1.1.1:1 is listed twice",
+            ),
+            (
+                r#"{"services": [{"cluster": "a", "endpoints": ["1.1.1.1:1"]}, {"cluster": "a", "endpoints": ["1.1.1.1:1"]}]}"#,
+                r#"services[1].cluster: "a" has a service already"#,
+            ),
+            (
+                r#"{"services": [{"cluster": "a", "endpoints": ["1.1.1.1:1"], "metricPth": "/"}]}"#,
+                "services[0].metricPth: unknown field `metricPth`",
+            ),
+        ] {
+            let message = parse(json).unwrap_err();
+            assert!(
+                message.starts_with(error),
+                "{json}\n gave {message}\n not  {error}"
+            );
+        }
+    }
+
+    fn assert_refused(cases: &[(&str, &str)]) {
+        for (fields, error) in cases {
+            let message = with(fields).unwrap_err();
+            assert!(
+                message.starts_with(error),
+                "{fields}\n gave {message}\n not  {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_can_not_be_done_with_counts() {
+        assert_refused(&[
+            (
+                r#""metric": {"json": "stats"}"#,
+                "metric.json: \"stats\" is not a JSON pointer",
+            ),
+            (
+                r#""metric": {"prometheus": "up{a=~\"b\"}"}"#,
+                "metric.prometheus: \"up{a=~\\\"b\\\"}\" does not name series",
+            ),
+            (r#""metric": {"xml": "/"}"#, "metric: unknown variant `xml`"),
+            (r#""slowStart": {}"#, "slowStart: missing field `window`"),
+            (
+                r#""slowStart": {"window": 0}"#,
+                "slowStart.window: 0 s is not between",
+            ),
+            (
+                r#""slowStart": {"window": 1, "aggression": 0}"#,
+                "slowStart.aggression: 0 is not greater than 0",
+            ),
+            (
+                r#""slowStart": {"window": 1, "minWeightPercent": 101}"#,
+                "slowStart.minWeightPercent: 101 is not within 0 to 100",
+            ),
+            (
+                r#""rebalance": {"threshold": 1}"#,
+                "rebalance.threshold: 1 is not greater than 1, the even share",
+            ),
+            (
+                r#""rebalance": {"maxPerSecond": 0}"#,
+                "rebalance.maxPerSecond: 0 is not greater than 0",
+            ),
+            (
+                r#""rebalance": {"minAge": "-1s"}"#,
+                "rebalance.minAge: -1 s is not between",
+            ),
+            (
+                r#""status": {"path": "metrics"}"#,
+                "status.path: \"metrics\" is not a path",
+            ),
+            (
+                r#""status": {"path": "/metrics?all"}"#,
+                "status.path: \"/metrics?all\" has a query",
+            ),
+            (
+                r#""logLevel": "loud""#,
+                "logLevel: \"loud\" is not off, error, warn, info, debug or trace",
+            ),
+            (
+                r#""debugHeaders": "yes""#,
+                "debugHeaders: invalid type: string",
+            ),
+        ]);
+    }
+
+    #[test]
+    fn every_common_field_is_checked() {
+        assert_refused(&[
+            (r#""cachettl": 5"#, "cachettl: unknown field"),
+            (r#""cacheTTL": 0"#, "cacheTTL: 0 s is not between"),
+            (r#""cacheTTL": -5"#, "cacheTTL: -5 s is not between"),
+            (r#""cacheTTL": "0s""#, "cacheTTL: 0 s is not between"),
+            (r#""cacheTTL": 1e99"#, "cacheTTL: 1"),
+            (
+                r#""cacheTTL": "5 parsecs""#,
+                r#"cacheTTL: invalid value: string "5 parsecs", expected a duration"#,
+            ),
+            (r#""cacheTTL": "NaNs""#, "cacheTTL: invalid value"),
+            (
+                r#""cacheTTL": true"#,
+                "cacheTTL: invalid type: boolean `true`, expected a duration",
+            ),
+            (
+                r#""refreshInterval": "30s""#,
+                "services[0].refreshInterval: 30s is not shorter than the cacheTTL",
+            ),
+            (
+                r#""refreshInterval": "1s", "metricTimeout": "2s""#,
+                "services[0].metricTimeout: 2s is longer than",
+            ),
+            (
+                r#""unhealthyThreshold": 0"#,
+                "services[0].unhealthyThreshold: is zero",
+            ),
+            (r#""attempts": 0"#, "attempts: 0 is not within 1 to 16"),
+            (r#""attempts": 17"#, "attempts: 17 is not within 1 to 16"),
+            (
+                r#""attempts": 1.5"#,
+                "attempts: invalid type: floating point `1.5`",
+            ),
+            (
+                r#""metricPath": "metric""#,
+                "metricPath: \"metric\" is not a path",
+            ),
+            (
+                r#""metricPath": "/a b""#,
+                "metricPath: \"/a b\" is not a path",
+            ),
+            (
+                r#""overrideHeader": "x pod""#,
+                "overrideHeader: \"x pod\" is not the name of a header",
+            ),
+            (
+                r#""overrideHeader": "Upgrade""#,
+                "overrideHeader: \"upgrade\" is needed by HTTP itself",
+            ),
+            (
+                r#""onNoPods": "panic""#,
+                "onNoPods: unknown variant `panic`, expected `fallback` or `reject`",
+            ),
+        ]);
+    }
+
+    fn discovery(json: &str) -> Result<Discovery, String> {
+        let service = parse(json)?.services.remove(0);
+        Ok(service.discovery().unwrap().clone())
+    }
+
+    #[test]
+    fn services_without_endpoints_are_discovered() {
+        let common = r#""discovery": {"adminCluster": "admin"}, "refreshInterval": "3s""#;
+        let expected = |admin: &str, seconds| {
+            Ok(Discovery {
+                admin_cluster: admin.to_owned(),
+                interval: Duration::from_secs(seconds),
+            })
+        };
+        let of = |service: &str| {
+            discovery(&format!(
+                r#"{{"services": [{{"cluster": "a"{service}}}], {common}}}"#
+            ))
+        };
+        assert_eq!(of(""), expected("admin", 3));
+        assert_eq!(
+            of(r#", "discovery": {"adminCluster": "own", "interval": 60}"#),
+            expected("own", 60)
+        );
+        let config = with(common).unwrap();
+        assert_eq!(config.services[0].discovery(), None, "its endpoints hold");
+        assert_eq!(config.services[0].endpoints().len(), 1);
+    }
+
+    #[test]
+    fn with_clusters_for_pods_there_is_nothing_to_find() {
+        let of = |service: &str, more: &str| {
+            parse(&format!(
+                r#"{{"routeBy": "cluster", "services": [{{"cluster": "a"{service}}}]{more}}}"#
+            ))
+        };
+        let config = of("", "").unwrap();
+        assert_eq!(config.settings.route_by, RouteBy::Cluster);
+        assert_eq!(config.services[0].endpoints(), [PodAddress::CLUSTER]);
+        let error = of("", r#", "rebalance": {}"#).unwrap_err();
+        assert!(
+            error.starts_with("rebalance: with routeBy cluster"),
+            "{error}"
+        );
+        for (service, more, place) in [
+            (
+                r#", "endpoints": ["1.1.1.1:1"]"#,
+                "",
+                "services[0].endpoints",
+            ),
+            ("", r#", "discovery": {"adminCluster": "a"}"#, "discovery"),
+        ] {
+            assert_eq!(
+                of(service, more).unwrap_err(),
+                format!("{place}: with routeBy cluster, each cluster is one pod")
+            );
+        }
+    }
+
+    #[test]
+    fn discovery_that_can_not_be() {
+        let own = |fields: &str| {
+            let services = format!(r#"{{"services": [{{"cluster": "a", {fields}}}]}}"#);
+            parse(&services).unwrap_err()
+        };
+        assert_eq!(
+            own(r#""endpoints": ["1.1.1.1:1"], "discovery": {"adminCluster": "admin"}"#),
+            "services[0].discovery: contradicts endpoints: remove one of them"
+        );
+        assert_eq!(
+            own(r#""discovery": {"adminCluster": ""}"#),
+            "services[0].discovery.adminCluster: is empty"
+        );
+        assert_eq!(
+            own(r#""discovery": {"adminCluster": "a", "interval": 0}"#),
+            "services[0].discovery.interval: 0 s is not between 10ms and a year"
+        );
+        assert!(
+            own(r#""discovery": {"cluster": "a"}"#)
+                .starts_with("services[0].discovery.cluster: unknown field")
+        );
+    }
+
+    #[test]
+    fn pods_that_start_slowly_and_pods_that_hold_too_many() {
+        let config = with(r#""slowStart": {"window": "30s"}, "rebalance": {}"#).unwrap();
+        assert_eq!(
+            config.services[0].rules.slow_start,
+            Some(SlowStart {
+                window: Duration::from_secs(30),
+                aggression: 1.0,
+                min_weight_percent: 10.0,
+            })
+        );
+        assert_eq!(
+            config.services[0].rebalance,
+            Some(Rebalance {
+                threshold: 1.25,
+                max_per_second: 5.0,
+                min_age: Duration::from_secs(300),
+            })
+        );
+        let of_service = parse(
+            r#"{"rebalance": {}, "services": [{"cluster": "a", "endpoints": ["1.1.1.1:1"],
+                "rebalance": {"threshold": 2, "maxPerSecond": 0.5, "minAge": "1m"}}]}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            of_service.services[0].rebalance,
+            Some(Rebalance {
+                threshold: 2.0,
+                max_per_second: 0.5,
+                min_age: Duration::from_secs(60),
+            })
+        );
+    }
+
+    #[test]
+    fn counts_in_other_forms() {
+        let metric = |json| with(json).unwrap().services[0].metric.clone();
+        assert_eq!(
+            metric(r#""metric": {"json": "/stats/open"}"#),
+            Metric::Json("/stats/open".parse().unwrap())
+        );
+        let selector = r#"websocket_connections{state="open"}"#;
+        assert_eq!(
+            metric(&format!(r#""metric": {{"prometheus": {selector:?}}}"#)),
+            Metric::Prometheus(selector.parse().unwrap())
+        );
+    }
+
+    #[test]
+    fn the_fingerprint_tells_what_is_collected_apart() {
+        let one = with(r#""attempts": 1"#).unwrap();
+        let two = with(r#""attempts": 2"#).unwrap();
+        let fingerprint = |config: Config| config.services[0].fingerprint();
+        let one = fingerprint(one);
+        assert_eq!(one, fingerprint(two));
+        for same in [r#""slowStart": {"window": 9}"#, r#""rebalance": {}"#] {
+            assert_eq!(one, fingerprint(with(same).unwrap()), "{same}");
+        }
+        for other in [
+            r#""metricPath": "/count""#,
+            r#""metric": {"json": "/count"}"#,
+            r#""refreshInterval": 1"#,
+        ] {
+            assert_ne!(one, fingerprint(with(other).unwrap()), "{other}");
+        }
+    }
+
+    const README: &str = include_str!("../../README.md");
+
+    /// The rows of the option table but the first, `services`: name, default, whether it can
+    /// stand in a service.
+    fn documented_options() -> Vec<(&'static str, &'static str, bool)> {
+        let cell = |text: &'static str| text.trim().trim_matches('`');
+        README
+            .lines()
+            .skip_while(|line| !line.starts_with("| `services` |"))
+            .skip(1)
+            .map_while(|line| line.strip_prefix('|'))
+            .map(|row| {
+                let cells: Vec<_> = row.split('|').take(3).map(cell).collect();
+                (cells[0], cells[1], cells[2] == "yes")
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_documented_defaults_are_the_defaults() {
+        let options = documented_options();
+        let names: BTreeSet<_> = options.iter().map(|(name, ..)| *name).collect();
+        // The message of the error lists every field there is.
+        let error = with(r#""unknown": 0"#).unwrap_err();
+        let (_, expected) = error.split_once("expected one of ").unwrap();
+        let fields: BTreeSet<_> = expected.split(", ").map(|f| f.trim_matches('`')).collect();
+        assert_eq!(&names | &BTreeSet::from(["services"]), fields);
+
+        let defaults =
+            parse(r#"{"services": [{"cluster": "chat", "endpoints": ["10.0.0.1:80"]}]}"#);
+        for (name, default, in_service) in options {
+            let field = format!(r#""{name}": {default}"#);
+            assert_eq!(with(&field), defaults, "{field}");
+            let service = parse(&format!(
+                r#"{{"services": [{{"cluster": "chat", "endpoints": ["10.0.0.1:80"], {field}}}]}}"#
+            ));
+            if in_service {
+                assert_eq!(service, defaults, "{field} in a service");
+            } else {
+                let refusal = format!("services[0].{name}: unknown field");
+                assert!(service.unwrap_err().starts_with(&refusal), "{field}");
+            }
+        }
+    }
+}

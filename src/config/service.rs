@@ -1,0 +1,123 @@
+//! A service: one Envoy cluster, its pods, and how their counts are collected.
+
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::rules::{Rebalance, Rules};
+use crate::metric::Metric;
+use crate::pod::PodAddress;
+
+/// One Envoy cluster, its pods, and how their counts are collected.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServiceConfig {
+    /// Name of the Envoy cluster.
+    pub cluster: String,
+    /// Where its pods come from.
+    pub pods: PodSource,
+    /// Path of the count on each pod.
+    pub metric_path: String,
+    /// Where the count is in what is there.
+    pub metric: Metric,
+    /// How long one answer may take; at most the refresh interval.
+    pub metric_timeout: Duration,
+    /// By which rules the pods are judged.
+    pub rules: Rules,
+    /// Which WebSockets are closed on pods that hold too many; none leaves them alone.
+    pub rebalance: Option<Rebalance>,
+}
+
+/// Where a service's pods come from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum PodSource {
+    /// The configuration lists them: at least one, all different.
+    Endpoints(Vec<PodAddress>),
+    /// Envoy's admin interface lists the cluster's hosts.
+    Discovery(Discovery),
+    /// The cluster is one pod, whatever its host is.
+    Cluster,
+}
+
+/// How Envoy is asked for the hosts of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Discovery {
+    /// Name of an Envoy cluster that reaches Envoy's own admin interface.
+    pub admin_cluster: String,
+    /// How often it is asked.
+    pub interval: Duration,
+}
+
+impl ServiceConfig {
+    /// The pods that are known from the configuration; none where Envoy lists them.
+    #[must_use]
+    pub fn endpoints(&self) -> &[PodAddress] {
+        match &self.pods {
+            PodSource::Endpoints(endpoints) => endpoints,
+            PodSource::Discovery(_) => &[],
+            PodSource::Cluster => &[PodAddress::CLUSTER],
+        }
+    }
+
+    /// How the pods are found, where the configuration does not list them.
+    #[must_use]
+    pub const fn discovery(&self) -> Option<&Discovery> {
+        match &self.pods {
+            PodSource::Endpoints(_) | PodSource::Cluster => None,
+            PodSource::Discovery(discovery) => Some(discovery),
+        }
+    }
+
+    /// Under what name the service's table is shared; other shared values begin with it.
+    #[must_use]
+    pub fn table_key(&self) -> String {
+        let fingerprint = self.fingerprint();
+        format!("wsbalancer/{}/{fingerprint:016x}", self.cluster)
+    }
+
+    /// A number that differs between services that collect different counts.
+    ///
+    /// Filters with the same number share their counts; a changed configuration starts anew.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        let Self {
+            cluster,
+            pods,
+            metric_path,
+            metric,
+            metric_timeout,
+            rules:
+                Rules {
+                    cache_ttl,
+                    refresh_interval,
+                    unhealthy_threshold,
+                    // What is done with the counts makes them no others.
+                    slow_start: _,
+                },
+            rebalance: _,
+        } = self;
+        let source = (cluster, pods, metric_path, metric);
+        let times = (cache_ttl, refresh_interval, metric_timeout);
+        // Its keys are fixed: the number is the same in every worker.
+        let mut hasher = DefaultHasher::new();
+        (source, times, unhealthy_threshold).hash(&mut hasher);
+        hasher.finish()
+    }
+}
+
+/// For the log.
+impl fmt::Display for ServiceConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cluster {}: ", self.cluster)?;
+        match &self.pods {
+            PodSource::Endpoints(endpoints) => write!(f, "{} pods", endpoints.len()),
+            PodSource::Discovery(discovery) => {
+                write!(f, "the pods that {} lists", discovery.admin_cluster)
+            }
+            PodSource::Cluster => f.write_str("a pod"),
+        }?;
+        let interval = self.rules.refresh_interval;
+        write!(f, ", asked for {} every {interval:?}", self.metric_path)
+    }
+}

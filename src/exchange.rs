@@ -1,0 +1,424 @@
+//! One HTTP request and its response: what the filter does when each of their heads comes, and
+//! when all is over.
+//!
+//! It is pure but for the [`Request`] and the [`Shell`] that it is handed: a shell's own contexts
+//! only pass on what happens, and apply the [`Flow`].
+
+use std::borrow::Cow;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::host::{Head, Request, Response};
+use crate::pod::PodAddress;
+use crate::service::{Balancer, Service};
+use crate::shell::Shell;
+use crate::status::{self, StatusRequest};
+use crate::upgrade::{
+    Choice, Explanation, Refusal, Upgrade, Upstream, asks_for_websocket, has_token, key, route_by,
+};
+
+/// `UpstreamConnectionFailure` among Envoy's response flags (the attribute `response.flags`).
+const UPSTREAM_CONNECTION_FAILURE: u64 = 0x20;
+/// Filter state in which the access log finds the pod that was chosen …
+const CHOSEN_POD: &str = "wsbalancer_pod";
+/// … and why it was.
+const REASON: &str = "wsbalancer_reason";
+/// Response header that tells the client which pod was chosen …
+const POD_HEADER: &str = "x-wsbalancer-pod";
+/// … and why it was.
+const REASON_HEADER: &str = "x-wsbalancer-reason";
+const KEY: &str = "sec-websocket-key";
+const ACCEPT: &str = "sec-websocket-accept";
+
+/// What becomes of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// It goes on.
+    Continue,
+    /// It ends here, with this answer.
+    Respond(Response),
+}
+
+/// One request and its response.
+pub struct Exchange<S: Shell> {
+    balancer: Rc<Balancer<S>>,
+    context_id: u32,
+    /// Present for an upgrade of one of our services.
+    upgrade: Option<Upgrade<S>>,
+    /// Whether the pod was given a `sec-websocket-key` that the client did not send.
+    key_added: bool,
+}
+
+impl<S: Shell> Exchange<S> {
+    /// The exchange of the context `context_id`.
+    pub const fn new(balancer: Rc<Balancer<S>>, context_id: u32) -> Self {
+        Self {
+            balancer,
+            context_id,
+            upgrade: None,
+            key_added: false,
+        }
+    }
+
+    /// The request's head has come.
+    pub fn on_request(&mut self, request: &impl Request) -> Flow {
+        if let Some(response) = show_status(&self.balancer, request) {
+            return Flow::Respond(response);
+        }
+        // Before anything else: no client chooses a pod.
+        let sent = route_by::take_override(&self.balancer, request);
+        if !is_handshake(request) {
+            return Flow::Continue;
+        }
+        let cluster = request.attribute(&["xds", "cluster_name"]);
+        let cluster = cluster.unwrap_or_default();
+        let now = self.balancer.shell.now();
+        match route_by::choose(&self.balancer, &cluster, sent.as_deref(), now) {
+            Some(choice) => self.send_on(choice, request),
+            None => Flow::Continue,
+        }
+    }
+
+    /// Sends an upgrade to the pods that were chosen, or answers that there are none.
+    fn send_on(&mut self, choice: Choice<S>, request: &impl Request) -> Flow {
+        let balancer = &self.balancer;
+        let header = route_by::header_value(balancer, &choice);
+        let retry_after = choice.service.config.rules.refresh_interval;
+        let (on_no_pods, now) = (balancer.settings.on_no_pods, balancer.shell.now());
+        let upgrade = match Upgrade::begin(choice, on_no_pods, self.context_id, now) {
+            Ok(upgrade) => upgrade,
+            Err(refusal) => return Flow::Respond(refuse(refusal, retry_after)),
+        };
+        if let Some(header) = header {
+            route_by::steer(balancer, &header, request);
+        }
+        self.key_added = complete_handshake(balancer, request);
+        let Explanation { pod, reason } = upgrade.explain();
+        request.set_filter_state(CHOSEN_POD, &pod);
+        request.set_filter_state(REASON, &reason);
+        self.upgrade = Some(upgrade);
+        Flow::Continue
+    }
+
+    /// The response's head has come.
+    pub fn on_response(&mut self, request: &impl Request) {
+        let Some(upgrade) = &mut self.upgrade else {
+            return;
+        };
+        let status = request.header(Head::Response, ":status");
+        if status.as_deref() == Some(b"101") {
+            let upstream = upstream(upgrade.service(), upgrade.chosen(), request);
+            upgrade.open(upstream, self.balancer.shell.now());
+            if self.key_added {
+                // It answers a key that the client did not send.
+                request.set_header(Head::Response, ACCEPT, None);
+            }
+        }
+        if self.balancer.settings.debug_headers {
+            let Explanation { pod, reason } = upgrade.explain();
+            request.set_header(Head::Response, POD_HEADER, Some(&pod));
+            request.set_header(Head::Response, REASON_HEADER, Some(&reason));
+        }
+    }
+
+    /// All is over: the request has been answered, or given up, or its WebSocket has ended.
+    pub fn on_end(&mut self, request: &impl Request) {
+        let Some(upgrade) = &mut self.upgrade else {
+            return;
+        };
+        let service = Rc::clone(upgrade.service());
+        let upstream = || upstream(&service, None, request);
+        upgrade.end(upstream, || ending(request), self.balancer.shell.now());
+    }
+}
+
+/// The answer to a request for the status; none for other requests.
+fn show_status<S: Shell>(balancer: &Balancer<S>, request: &impl Request) -> Option<Response> {
+    // Most filters show none, and ask for nothing then.
+    let status_path = balancer.settings.status_path.as_ref()?;
+    let header = |name| request.header(Head::Request, name).unwrap_or_default();
+    let path = header(":path");
+    let query = status::query(status_path, &path)?;
+    let asked = StatusRequest {
+        method: &header(":method"),
+        query,
+        accept: &header("accept"),
+    };
+    let shell = &balancer.shell;
+    Some(status::respond(shell, &asked, shell.now(), shell.date()))
+}
+
+fn is_handshake(request: &impl Request) -> bool {
+    let header = |name| request.header(Head::Request, name);
+    // The second is asked for only where the first leaves it open.
+    header("upgrade").is_some_and(|upgrade| {
+        has_token(&upgrade, b"websocket")
+            && header("connection")
+                .is_some_and(|connection| asks_for_websocket(&upgrade, &connection))
+    })
+}
+
+/// An HTTP/1.1 pod refuses a handshake without a key, and HTTP/2 clients send none. Whether one
+/// was added.
+fn complete_handshake<S: Shell>(balancer: &Balancer<S>, request: &impl Request) -> bool {
+    // Whether there is a key is cheaper to ask than the version of HTTP.
+    if request.header(Head::Request, KEY).is_some() {
+        return false;
+    }
+    let version = request.attribute(&["request", "protocol"]);
+    if version.unwrap_or_default().starts_with(b"HTTP/1") {
+        return false;
+    }
+    let key = key(&mut balancer.random());
+    request.set_header(Head::Request, KEY, Some(&key));
+    true
+}
+
+fn refuse(refusal: Refusal, retry_after: Duration) -> Response {
+    let retry_after = Cow::Owned(whole_seconds(retry_after).to_string());
+    Response {
+        status: 503,
+        headers: vec![("retry-after", retry_after)],
+        body: refusal.message().as_bytes().to_vec(),
+    }
+}
+
+/// Rounded up: `retry-after` knows no fractions (RFC 9110, section 10.2.3).
+fn whole_seconds(span: Duration) -> u64 {
+    span.as_secs()
+        .saturating_add(u64::from(span.subsec_nanos() > 0))
+}
+
+/// What Envoy knows of the way so far. Where the pod that was `chosen` serves, it was the first
+/// that was tried, and nothing else needs to be asked.
+fn upstream<S: Shell>(
+    service: &Service<S>,
+    chosen: Option<PodAddress>,
+    request: &impl Request,
+) -> Upstream {
+    let address = request.attribute(&["upstream", "address"]);
+    let pod = address.and_then(|address| route_by::pod_at(service, &address));
+    if pod.is_some() && pod == chosen {
+        return Upstream {
+            pod,
+            attempts: 1,
+            connect_failed: false,
+        };
+    }
+    let attempts = number(request, &["upstream", "request_attempt_count"]).unwrap_or(0);
+    let flags = number(request, &["response", "flags"]).unwrap_or(0);
+    Upstream {
+        pod,
+        attempts: usize::try_from(attempts).unwrap_or(usize::MAX),
+        connect_failed: flags & UPSTREAM_CONNECTION_FAILURE != 0,
+    }
+}
+
+/// Why a request ended, in Envoy's words.
+fn ending(request: &impl Request) -> String {
+    let details = request.attribute(&["response", "code_details"]);
+    String::from_utf8_lossy(&details.unwrap_or_default()).into_owned()
+}
+
+/// Numbers come as eight bytes, the lowest first.
+fn number(request: &impl Request, path: &[&str]) -> Option<u64> {
+    Some(u64::from_le_bytes(
+        request.attribute(path)?.try_into().ok()?,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::fake::{FakeHost, FakeRequest};
+    use crate::load::PodState;
+    use crate::testing::{self, NOW};
+
+    const OVERRIDE: &str = "x-gateway-destination-endpoint";
+
+    /// Two pods, the second of which has fewer, and more options.
+    fn exchange(options: &str) -> Exchange<FakeHost> {
+        let json = format!(
+            r#"{{{options} "services": [{{"cluster": "chat",
+               "endpoints": ["10.0.0.1:8080", "10.0.0.2:8080"]}}]}}"#
+        );
+        let balancer = testing::balancer(&json, &[&[5, 1]]);
+        Exchange::new(Rc::new(balancer), 1)
+    }
+
+    fn estimates(exchange: &Exchange<FakeHost>) -> Vec<f64> {
+        testing::estimates(&exchange.balancer.services[0])
+    }
+
+    /// A handshake on a route to `cluster`.
+    fn handshake(cluster: &str) -> FakeRequest {
+        let request = FakeRequest::with(&[
+            (":method", b"GET"),
+            (":path", b"/chat"),
+            ("upgrade", b"websocket"),
+            ("connection", b"keep-alive, Upgrade"),
+            ("sec-websocket-key", b"dGhlIHNhbXBsZSBub25jZQ=="),
+        ]);
+        request.put_attribute("xds.cluster_name", cluster.as_bytes());
+        request
+    }
+
+    fn respond(exchange: &mut Exchange<FakeHost>, request: &FakeRequest, status: &[u8], pod: &str) {
+        request.put(Head::Response, ":status", status);
+        request.put_attribute("upstream.address", pod.as_bytes());
+        exchange.on_response(request);
+    }
+
+    #[test]
+    fn a_handshake_is_sent_to_the_pods_with_the_fewest_and_counted_to_its_end() {
+        let mut exchange = exchange("");
+        let request = handshake("chat");
+        assert_eq!(exchange.on_request(&request), Flow::Continue);
+        let pods = request.text(Head::Request, OVERRIDE);
+        assert_eq!(pods.as_deref(), Some("10.0.0.2:8080,10.0.0.1:8080"));
+        let pod = request.filter_state(CHOSEN_POD);
+        assert_eq!(pod.as_deref(), Some("10.0.0.2:8080"));
+        assert!(request.filter_state(REASON).is_some());
+        assert_eq!(estimates(&exchange), [5.0, 2.0]);
+        respond(&mut exchange, &request, b"101", "10.0.0.2:8080");
+        assert_eq!(estimates(&exchange), [5.0, 2.0]);
+        exchange.on_end(&request);
+        assert_eq!(estimates(&exchange), [5.0, 1.0]);
+    }
+
+    #[test]
+    fn what_is_no_handshake_of_a_service_is_left_alone_but_for_the_override_header() {
+        let no_upgrade = handshake("chat");
+        no_upgrade.set_header(Head::Request, "upgrade", None);
+        let other_upgrade = handshake("chat");
+        other_upgrade.put(Head::Request, "upgrade", b"h2c");
+        let not_this_connection = handshake("chat");
+        not_this_connection.put(Head::Request, "connection", b"\xff\xfe");
+        for request in [
+            no_upgrade,
+            other_upgrade,
+            not_this_connection,
+            handshake("mail"),
+            handshake(""),
+        ] {
+            let mut exchange = exchange("");
+            request.put(Head::Request, OVERRIDE, b"10.0.0.1:8080");
+            assert_eq!(exchange.on_request(&request), Flow::Continue);
+            assert_eq!(request.text(Head::Request, OVERRIDE), None);
+            respond(&mut exchange, &request, b"101", "10.0.0.2:8080");
+            exchange.on_end(&request);
+            assert_eq!(estimates(&exchange), [5.0, 1.0]);
+            assert_eq!(request.filter_state(CHOSEN_POD), None);
+        }
+    }
+
+    #[test]
+    fn only_101_opens_a_websocket() {
+        for status in [b"200".as_slice(), b"503", b"1011", b"\xff"] {
+            let mut exchange = exchange("");
+            let request = handshake("chat");
+            exchange.on_request(&request);
+            respond(&mut exchange, &request, status, "10.0.0.2:8080");
+            exchange.on_end(&request);
+            let table = exchange.balancer.services[0].table();
+            assert_eq!(table.pods()[1].opened(), 0, "{status:?}");
+            assert_eq!(estimates(&exchange), [5.0, 1.0], "{status:?}");
+        }
+    }
+
+    /// Envoy writes numbers as eight bytes, the lowest first.
+    #[test]
+    fn what_envoy_says_of_the_way_tells_who_refused() {
+        let number = |number: u64| number.to_le_bytes();
+        let cases = [
+            // Another flag than that of a failed connection.
+            (2, 0x40, [PodState::Usable, PodState::Refusing]),
+            // Nobody took it.
+            (2, 0x20, [PodState::Refusing; 2]),
+        ];
+        for (attempts, flags, states) in cases {
+            let mut exchange = exchange("");
+            let request = handshake("chat");
+            exchange.on_request(&request);
+            request.put_attribute("upstream.address", b"10.0.0.1:8080");
+            request.put_attribute("upstream.request_attempt_count", &number(attempts));
+            request.put_attribute("response.flags", &number(flags));
+            exchange.on_end(&request);
+            assert_eq!(testing::states(&exchange.balancer.services[0]), states);
+        }
+        let nothing = upstream(&exchange("").balancer.services[0], None, &handshake("chat"));
+        assert_eq!(nothing, Upstream::default());
+    }
+
+    #[test]
+    fn an_http_2_handshake_gets_a_key_and_its_answer_loses_the_accept() {
+        for (protocol, is_given) in [("HTTP/2", true), ("HTTP/3", true), ("HTTP/1.1", false)] {
+            let mut exchange = exchange("");
+            let request = handshake("chat");
+            request.set_header(Head::Request, KEY, None);
+            request.put_attribute("request.protocol", protocol.as_bytes());
+            exchange.on_request(&request);
+            assert_eq!(request.text(Head::Request, KEY).is_some(), is_given);
+            request.put(Head::Response, ACCEPT, b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+            respond(&mut exchange, &request, b"101", "10.0.0.2:8080");
+            assert_eq!(request.text(Head::Response, ACCEPT).is_none(), is_given);
+        }
+    }
+
+    #[test]
+    fn a_key_that_the_client_sent_stays() {
+        let mut exchange = exchange("");
+        let request = handshake("chat");
+        request.put_attribute("request.protocol", b"HTTP/2");
+        exchange.on_request(&request);
+        let key = request.text(Head::Request, KEY);
+        assert_eq!(key.as_deref(), Some("dGhlIHNhbXBsZSBub25jZQ=="));
+    }
+
+    #[test]
+    fn without_a_usable_pod_the_client_is_told_when_to_try_again() {
+        let mut exchange = exchange(r#""onNoPods": "reject","#);
+        let late = NOW.plus(Duration::from_secs(31));
+        exchange.balancer.shell.set_now(late);
+        let request = handshake("chat");
+        let Flow::Respond(response) = exchange.on_request(&request) else {
+            panic!("it is refused");
+        };
+        assert_eq!(response.status, 503);
+        assert_eq!(response.headers, [("retry-after", "5".into())]);
+        assert_eq!(response.body, b"no pod is ready for a WebSocket\n");
+        assert_eq!(request.text(Head::Request, OVERRIDE), None);
+        exchange.on_end(&request);
+        assert_eq!(whole_seconds(Duration::from_millis(1_001)), 2);
+    }
+
+    #[test]
+    fn responses_say_why_if_they_are_to() {
+        for (options, says) in [(r#""debugHeaders": true,"#, true), ("", false)] {
+            let mut exchange = exchange(options);
+            let request = handshake("chat");
+            exchange.on_request(&request);
+            respond(&mut exchange, &request, b"403", "10.0.0.2:8080");
+            let pod = request.text(Head::Response, POD_HEADER);
+            assert_eq!(pod.as_deref(), says.then_some("10.0.0.2:8080"));
+            let reason = request.text(Head::Response, REASON_HEADER);
+            assert_eq!(reason.is_some(), says);
+        }
+    }
+
+    #[test]
+    fn the_status_is_answered_at_its_path_and_nowhere_else() {
+        for (path, is_shown) in [
+            ("/status", true),
+            ("/status?format=json", true),
+            ("/", false),
+        ] {
+            let mut exchange = exchange(r#""status": {"path": "/status"},"#);
+            let request = FakeRequest::with(&[(":method", b"GET"), (":path", path.as_bytes())]);
+            let flow = exchange.on_request(&request);
+            assert_eq!(flow != Flow::Continue, is_shown, "{path}");
+        }
+        let silent = exchange("").on_request(&FakeRequest::with(&[(":path", b"/status")]));
+        assert_eq!(silent, Flow::Continue);
+    }
+}

@@ -1,0 +1,18 @@
+//! How much the pods hold, and which of them get the next WebSocket: pure decisions over records,
+//! rules and the time.
+//!
+//! A [`View`] is how a table's records look at a moment: what each pod should hold by then
+//! ([`fleet`] has the theory), and whether it gets new WebSockets ([`PodState`]). [`rank()`] and
+//! [`EvenShare`] go by nothing else.
+
+mod even_share;
+pub mod fleet;
+mod rank;
+mod slow_start;
+mod state;
+mod view;
+
+pub use even_share::EvenShare;
+pub use rank::{Load, Ranked, Ranking, rank};
+pub use state::PodState;
+pub use view::View;

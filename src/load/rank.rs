@@ -1,0 +1,349 @@
+//! Which pods get the next WebSocket: the usable ones with the smallest load, best first. Pods of
+//! a lower priority follow those of a higher one, whatever they hold.
+//!
+//! A load is the estimate for each unit of the pod's weight, with the next WebSocket in it, as
+//! weighted least connections has it: with nothing open, the pod of the largest weight comes
+//! first. A pod in its [slow start](super::slow_start) lets others go first as often as its factor
+//! says.
+//!
+//! Pure: the records, the view and the random source come in as arguments. One pass over the
+//! pods, no sorting: with n pods and k places it costs n comparisons and about k ln n moves.
+
+use std::cmp::Ordering;
+
+use fastrand::Rng;
+
+use super::state::PodState;
+use super::view::View;
+use crate::pod::{PodAddress, PodRecord, Priority};
+
+/// What decides between pods, one after the other: the least comes first.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    priority: Priority,
+    /// Whether the pod is in its slow start and lets others go first.
+    holds_back: bool,
+    /// See [`View::load_with_one_more`].
+    connections: f64,
+    /// Random: each order of pods that are alike is as likely as any other.
+    tie_breaker: u32,
+}
+
+impl Load {
+    /// The least that the pod's load can be.
+    fn at_least(view: &View, pod: &PodRecord) -> Self {
+        Self {
+            priority: pod.priority(),
+            holds_back: false,
+            connections: view.load_with_one_more(pod),
+            tie_breaker: 0,
+        }
+    }
+
+    /// The load itself, with what is random in it.
+    fn drawn(self, view: &View, pod: &PodRecord, random: &mut Rng) -> Self {
+        let slow_start = view.slow_start(pod);
+        Self {
+            holds_back: slow_start.is_some_and(|factor| random.f64() >= factor),
+            tie_breaker: random.u32(..),
+            ..self
+        }
+    }
+}
+
+impl Ord for Load {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.priority, self.holds_back)
+            .cmp(&(other.priority, other.holds_back))
+            .then(self.connections.total_cmp(&other.connections))
+            .then(self.tie_breaker.cmp(&other.tie_breaker))
+    }
+}
+
+impl PartialOrd for Load {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Load {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Load {}
+
+/// A usable pod.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ranked {
+    /// The pod.
+    pub pod: PodAddress,
+    /// See [`View::estimate`].
+    pub estimate: f64,
+    /// By what it was ranked.
+    pub load: Load,
+}
+
+/// The usable pods that were found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Ranking {
+    /// The best of them, best first.
+    pub best: Vec<Ranked>,
+    /// Whether there are pods that would be usable if they were not full.
+    pub some_are_full: bool,
+}
+
+/// The `places` best pods.
+#[must_use]
+pub fn rank(pods: &[PodRecord], places: usize, view: &View, random: &mut Rng) -> Ranking {
+    let mut some_are_full = false;
+    let mut best: Vec<(Load, &PodRecord)> = Vec::with_capacity(places.saturating_add(1));
+    for pod in pods {
+        let at_least = Load::at_least(view, pod);
+        let is_beaten = |(worst, _): &(Load, &PodRecord)| best.len() >= places && at_least > *worst;
+        if best.last().is_some_and(is_beaten) {
+            continue;
+        }
+        match view.state(pod) {
+            PodState::Usable => {}
+            PodState::Full => {
+                some_are_full = true;
+                continue;
+            }
+            _ => continue,
+        }
+        let load = at_least.drawn(view, pod, random);
+        let place = best.partition_point(|(other, _)| *other < load);
+        best.insert(place, (load, pod));
+        best.truncate(places);
+    }
+    let ranked = |(load, pod): (Load, &PodRecord)| Ranked {
+        pod: pod.address(),
+        estimate: view.estimate(pod),
+        load,
+    };
+    Ranking {
+        best: best.into_iter().map(ranked).collect(),
+        some_are_full,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use fastrand::Rng;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::config::{Rules, SlowStart};
+    use crate::metric::Weight;
+    use crate::num::approximate;
+    use crate::pod::{Member, Reported, address};
+    use crate::table::{Event, Table};
+    use crate::testing::{NOW, RULES, report};
+
+    /// Pods 1, 2, 3 … that reported this just now; none: never answered.
+    fn reported(reports: &[Option<Reported>]) -> Table {
+        let pods: Vec<PodAddress> = (1..).map(address).take(reports.len()).collect();
+        let mut table = Table::new(&pods);
+        for (&pod, reported) in pods.iter().zip(reports) {
+            if let &Some(reported) = reported {
+                report(&mut table, pod, NOW, reported);
+            }
+        }
+        table
+    }
+
+    fn table(counts: &[Option<u64>]) -> Table {
+        let reports: Vec<_> = counts.iter().map(|count| count.map(Reported::of)).collect();
+        reported(&reports)
+    }
+
+    fn rank_with(table: &Table, rules: Rules, places: usize, random: &mut Rng) -> Ranking {
+        rank(table.pods(), places, &table.view(&rules, NOW), random)
+    }
+
+    fn best_of(table: &Table, places: usize, seed: u64) -> Vec<Ranked> {
+        rank_with(table, RULES, places, &mut Rng::with_seed(seed)).best
+    }
+
+    fn ranked(counts: &[Option<u64>], places: usize, seed: u64) -> Vec<Ranked> {
+        best_of(&table(counts), places, seed)
+    }
+
+    /// WebSockets for the pods of `table`, one after the other; how many each holds afterwards.
+    fn filled(table: &mut Table, websockets: u32) -> Vec<f64> {
+        let random = &mut Rng::with_seed(1);
+        for _ in 0..websockets {
+            let best = rank_with(table, RULES, 1, random).best;
+            table.apply(&RULES, &[Event::Chosen { pod: best[0].pod }]);
+        }
+        let view = table.view(&RULES, NOW);
+        table.pods().iter().map(|pod| view.estimate(pod)).collect()
+    }
+
+    fn pods(best: &[Ranked]) -> Vec<PodAddress> {
+        best.iter().map(|ranked| ranked.pod).collect()
+    }
+
+    #[test]
+    fn the_fewest_come_first() {
+        let best = ranked(&[Some(5), Some(1), None, Some(3), Some(9)], 3, 0);
+        assert_eq!(pods(&best), [address(2), address(4), address(1)]);
+        assert_eq!(best[0].estimate, 1.0);
+    }
+
+    #[test]
+    fn without_a_usable_pod_nobody_is_named() {
+        assert_eq!(ranked(&[None, None], 3, 0), []);
+        assert_eq!(ranked(&[], 3, 0), []);
+    }
+
+    #[test]
+    fn a_lower_priority_follows_whatever_its_estimates() {
+        let mut table = table(&[Some(50), Some(0), Some(40)]);
+        let levels = [0, 1, 0];
+        let members: Vec<Member> = (1..)
+            .zip(levels)
+            .map(|(n, level)| Member {
+                priority: Priority::new(level, false),
+                ..Member::new(address(n))
+            })
+            .collect();
+        table.reset(&members);
+        let best = best_of(&table, 3, 0);
+        assert_eq!(pods(&best), [address(3), address(1), address(2)]);
+    }
+
+    #[test]
+    fn ties_are_broken_evenly() {
+        let mut wins = [0_u32; 4];
+        for seed in 0..4_000 {
+            let best = ranked(&[Some(7); 4], 1, seed);
+            let winner = (1..5).position(|n| best[0].pod == address(n)).unwrap();
+            wins[winner] += 1;
+        }
+        for won in wins {
+            // 1,000 expected; six standard deviations are 164.
+            assert!((836..1_164).contains(&won), "{wins:?}");
+        }
+    }
+
+    #[test]
+    fn a_burst_between_two_polls_spreads_evenly() {
+        assert_eq!(filled(&mut table(&[Some(0); 8]), 2_000), [250.0; 8]);
+    }
+
+    fn weighing(weight: f64) -> Reported {
+        Reported {
+            weight: Weight::try_from(weight).ok(),
+            ..Reported::default()
+        }
+    }
+
+    #[test]
+    fn websockets_are_as_the_weights() {
+        let mut weighted = reported(&[1.0, 2.0, 4.0].map(|weight| Some(weighing(weight))));
+        assert_eq!(
+            pods(&best_of(&weighted, 1, 0)),
+            [address(3)],
+            "with none open"
+        );
+        assert_eq!(filled(&mut weighted, 700), [100.0, 200.0, 400.0]);
+        let mut fractions = reported(&[0.25, 0.75].map(|weight| Some(weighing(weight))));
+        assert_eq!(filled(&mut fractions, 1_000), [250.0, 750.0]);
+    }
+
+    fn limited(count: u64, limit: u64) -> Reported {
+        Reported {
+            limit: Some(limit),
+            ..Reported::of(count)
+        }
+    }
+
+    #[test]
+    fn a_full_pod_gets_nothing() {
+        let mut table = reported(&[Some(limited(5, 10)), Some(Reported::of(50))]);
+        assert_eq!(filled(&mut table, 20), [10.0, 65.0]);
+        let ranking = rank_with(&table, RULES, 2, &mut Rng::with_seed(0));
+        assert_eq!(pods(&ranking.best), [address(2)]);
+        assert!(ranking.some_are_full);
+        let all_full = reported(&[Some(limited(10, 10)), Some(limited(7, 0)), None]);
+        let ranking = rank_with(&all_full, RULES, 2, &mut Rng::with_seed(0));
+        assert_eq!((ranking.best, ranking.some_are_full), (vec![], true));
+        let unknown = reported(&[None, None]);
+        let ranking = rank_with(&unknown, RULES, 2, &mut Rng::with_seed(0));
+        assert_eq!((ranking.best, ranking.some_are_full), (vec![], false));
+    }
+
+    const SLOW: Rules = Rules {
+        slow_start: Some(SlowStart {
+            window: Duration::from_secs(100),
+            aggression: 1.0,
+            min_weight_percent: 10.0,
+        }),
+        ..RULES
+    };
+
+    /// How often the first of three pods, empty and started `seconds` ago, is the best.
+    fn share_of_new_pod(seconds: u64, others_too: bool) -> f64 {
+        let table = table(&[Some(0), Some(50), Some(50)]);
+        let now = NOW.plus(Duration::from_secs(seconds));
+        let mut pods = table.pods().to_vec();
+        for pod in pods.iter_mut().take(if others_too { 3 } else { 1 }) {
+            pod.start(NOW);
+        }
+        let rules = Rules {
+            cache_ttl: Duration::from_secs(1_000),
+            ..SLOW
+        };
+        let view = table.view(&rules, now);
+        let random = &mut Rng::with_seed(3);
+        let won = (0..10_000).filter(|_| {
+            let best = rank(&pods, 2, &view, random).best;
+            assert_eq!(best.len(), 2, "who lets others go first is not left out");
+            best[0].pod == address(1)
+        });
+        f64::from(u32::try_from(won.count()).unwrap()) / 10_000.0
+    }
+
+    #[test]
+    fn a_pod_in_its_slow_start_gets_its_part() {
+        for (seconds, expect) in [(0, 0.1), (5, 0.1), (50, 0.5), (90, 0.9)] {
+            let share = share_of_new_pod(seconds, false);
+            // Five standard deviations.
+            assert!((share - expect).abs() < 0.025, "{seconds} s: {share}");
+        }
+        assert_eq!(share_of_new_pod(100, false), 1.0);
+    }
+
+    /// If the first holds back, it still comes first where the others do so too.
+    #[test]
+    fn where_all_start_the_fewest_still_come_first() {
+        let share = share_of_new_pod(50, true);
+        let expect = 0.5 + 0.5_f64.powi(3);
+        assert!((share - expect).abs() < 0.025, "{share}");
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_the_head_of_the_sorted_list(
+            counts in prop::collection::vec(prop::option::of(0_u64..20), 0..60),
+            places in 1_usize..6,
+            seed in any::<u64>(),
+        ) {
+            let best = ranked(&counts, places, seed);
+            let mut sorted: Vec<u64> = counts.iter().flatten().copied().collect();
+            sorted.sort_unstable();
+            sorted.truncate(places);
+            let sorted: Vec<f64> = sorted.into_iter().map(approximate).collect();
+            prop_assert_eq!(best.iter().map(|c| c.estimate).collect::<Vec<_>>(), sorted);
+            let mut distinct = pods(&best);
+            distinct.sort_unstable();
+            distinct.dedup();
+            prop_assert_eq!(distinct.len(), best.len());
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! How records look at a moment: how many WebSockets each pod should hold by then.
+
+use super::fleet::Fleet;
+use crate::clock::Timestamp;
+use crate::config::Rules;
+use crate::num::{approximate, approximate_signed};
+use crate::pod::PodRecord;
+
+/// A look at the records of a service's pods, at a moment and by the service's rules.
+#[derive(Clone, Copy, Debug)]
+pub struct View {
+    /// The moment.
+    pub now: Timestamp,
+    /// The rules.
+    pub rules: Rules,
+    /// See [`Fleet::ratio`].
+    pub ratio: f64,
+}
+
+impl View {
+    /// The view at `now` of a gateway that is this part of its fleet.
+    #[must_use]
+    pub fn new(rules: Rules, fleet: &Fleet, now: Timestamp) -> Self {
+        Self {
+            now,
+            rules,
+            ratio: fleet.ratio(),
+        }
+    }
+
+    /// WebSockets that the pod should hold by now: its last count, and what this gateway opened
+    /// and closed on it since and has on its way to it, for the whole [fleet](super::fleet). At
+    /// least 0.
+    ///
+    /// While a poll was under way nobody knows whether the pod counted what happened meanwhile.
+    /// What was opened is added on top of the report and what was closed is not subtracted, so
+    /// that the estimate errs towards too many, by no more than happens during one poll.
+    #[must_use]
+    pub fn estimate(&self, pod: &PodRecord) -> f64 {
+        let change = approximate_signed(pod.change());
+        (approximate(pod.connections()) + self.ratio * change).max(0.0)
+    }
+
+    /// The estimate that errs towards too few instead: what happened during the last poll was
+    /// closed after the pod counted, and opened before.
+    #[must_use]
+    pub fn estimate_at_least(&self, pod: &PodRecord) -> f64 {
+        let doubtful = f64::from(pod.doubtful_changes());
+        (self.estimate(pod) - self.ratio * doubtful).max(0.0)
+    }
+
+    /// The estimate with one more WebSocket of this gateway's, for each unit of weight: the pod
+    /// that has least of it gets the next.
+    #[must_use]
+    pub fn load_with_one_more(&self, pod: &PodRecord) -> f64 {
+        (self.estimate(pod) + self.ratio) / pod.weight()
+    }
+
+    /// The part of what it would be given that the pod gets; none where that is all of it.
+    #[must_use]
+    pub fn slow_start(&self, pod: &PodRecord) -> Option<f64> {
+        let slow_start = self.rules.slow_start.as_ref()?;
+        let started_at = pod.started_at();
+        if !started_at.happened() {
+            return None;
+        }
+        slow_start.factor(self.now.since(started_at))
+    }
+}

@@ -1,0 +1,140 @@
+//! What a pod is to the filter: its address. Past this module no other looks at the text of one.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+use serde::Deserialize;
+
+/// Under what Envoy knows a pod: the `ip:port` of an endpoint, or, where each pod has a cluster of
+/// its own, that cluster.
+///
+/// The text form of an endpoint is the one Envoy prints and compares: `10.0.0.1:8080`,
+/// `[fd00::1]:8080`. A cluster is written `*`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "String")]
+pub struct PodAddress(Kind);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Kind {
+    Endpoint(SocketAddr),
+    /// Whichever host the service's cluster has.
+    Cluster,
+}
+
+/// Why a text is not a pod's address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddressError(String);
+
+impl fmt::Display for AddressError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:?} is not the address of a pod: write ip:port or [ipv6]:port",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for AddressError {}
+
+impl PodAddress {
+    /// The one pod of a service whose cluster is the pod.
+    pub const CLUSTER: Self = Self(Kind::Cluster);
+
+    /// The socket address; none where the cluster is the pod.
+    #[must_use]
+    pub const fn endpoint(self) -> Option<SocketAddr> {
+        match self.0 {
+            Kind::Endpoint(address) => Some(address),
+            Kind::Cluster => None,
+        }
+    }
+
+    /// An endpoint that a table keeps: it was checked before it got there.
+    pub(crate) const fn from_record(address: SocketAddr) -> Self {
+        Self(Kind::Endpoint(address))
+    }
+
+    /// The address in a property or header that Envoy wrote; none where it is not one.
+    #[must_use]
+    pub fn from_bytes(text: &[u8]) -> Option<Self> {
+        std::str::from_utf8(text).ok()?.parse().ok()
+    }
+}
+
+impl TryFrom<SocketAddr> for PodAddress {
+    type Error = AddressError;
+
+    /// # Errors
+    /// Where no pod can be reached: port 0, the unspecified address, a multicast group, an
+    /// address with a scope that only one host understands.
+    fn try_from(address: SocketAddr) -> Result<Self, AddressError> {
+        let ip = address.ip();
+        let scoped = matches!(address, SocketAddr::V6(v6) if v6.scope_id() != 0);
+        if address.port() == 0 || ip.is_unspecified() || ip.is_multicast() || scoped {
+            return Err(AddressError(address.to_string()));
+        }
+        Ok(Self(Kind::Endpoint(address)))
+    }
+}
+
+impl FromStr for PodAddress {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let address: SocketAddr = text.parse().map_err(|_| AddressError(text.to_owned()))?;
+        Self::try_from(address)
+    }
+}
+
+impl TryFrom<String> for PodAddress {
+    type Error = AddressError;
+
+    fn try_from(text: String) -> Result<Self, AddressError> {
+        text.parse()
+    }
+}
+
+impl fmt::Display for PodAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Kind::Endpoint(address) => address.fmt(f),
+            Kind::Cluster => f.write_str("*"),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// The n-th pod of the tests.
+    pub(crate) fn address(n: u8) -> PodAddress {
+        PodAddress(Kind::Endpoint(SocketAddr::from(([10, 0, 0, n], 8080))))
+    }
+
+    #[test]
+    fn addresses_keep_the_form_that_envoy_prints() {
+        for text in ["10.0.0.1:8080", "[fd00::1]:80", "127.0.0.1:65535"] {
+            assert_eq!(text.parse::<PodAddress>().unwrap().to_string(), text);
+        }
+        for text in [
+            "",
+            "10.0.0.1",
+            "10.0.0.1:0",
+            "10.0.0.1:65536",
+            "10.0.0:80",
+            "chat:80",
+            "fd00::1:80",
+            "0.0.0.0:80",
+            "[ff02::1]:80",
+            "[fe80::1%2]:80",
+            " 10.0.0.1:80",
+        ] {
+            let error = text.parse::<PodAddress>().unwrap_err().to_string();
+            assert!(error.contains(&format!("{text:?}")), "{error}");
+        }
+        assert_eq!(PodAddress::from_bytes(b"\xff\xfe"), None);
+    }
+}

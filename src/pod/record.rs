@@ -1,0 +1,467 @@
+//! A pod's record in the table, of a fixed layout.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use zerocopy::native_endian::{F64, U16, U32, U64};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::address::PodAddress;
+use super::membership::{Exclusion, Member, Priority};
+use super::poll_state::PollState;
+use crate::clock::Timestamp;
+use crate::metric::{PodReport, PollFailure, Weight};
+
+/// What of a pod's report is kept in its record.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Reported {
+    /// See [`PodReport::connections`].
+    pub connections: u64,
+    /// See [`PodReport::weight`].
+    pub weight: Option<Weight>,
+    /// See [`PodReport::limit`].
+    pub limit: Option<u64>,
+    /// See [`PodReport::draining`].
+    pub draining: Option<bool>,
+}
+
+impl Reported {
+    /// A report of nothing but a count.
+    #[must_use]
+    pub fn of(connections: u64) -> Self {
+        Self {
+            connections,
+            ..Self::default()
+        }
+    }
+}
+
+impl From<&PodReport> for Reported {
+    fn from(report: &PodReport) -> Self {
+        Self {
+            connections: report.connections,
+            weight: report.weight,
+            limit: report.limit,
+            draining: report.draining,
+        }
+    }
+}
+
+/// What happened on one pod between two of its reports.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Interval {
+    /// The count at its start.
+    pub before: u64,
+    /// The count at its end.
+    pub after: u64,
+    /// WebSockets that this gateway opened.
+    pub opened: u32,
+    /// WebSockets of this gateway that ended.
+    pub closed: u32,
+    /// WebSockets that this gateway opened or was about to open while one of the reports was on
+    /// its way: nobody knows whether it counts them.
+    pub doubtful_opens: u32,
+    /// WebSockets of this gateway that ended while one of the reports was on its way.
+    pub doubtful_closes: u32,
+    /// WebSockets of this gateway that are open at its end.
+    pub own: u32,
+}
+
+/// A pod's record. Only the table changes it.
+///
+/// Opens and closes are counted from the record's beginning, and their numbers at the last report
+/// are kept: what happened since is the difference. The counters may wrap, the differences don't.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct PodRecord {
+    address: PackedAddress,
+    /// Code of the state that was last logged.
+    announced: u8,
+    /// [`Exclusion::code`] of what Envoy has against the pod; zero for nothing.
+    exclusion: u8,
+    /// See [`Member::priority`].
+    priority: U16,
+    /// See [`Member::weight`]; zero before the first list.
+    endpoint_weight: U32,
+    /// The question for the count.
+    poll: PollState,
+    /// What the pod last reported.
+    connections: U64,
+    /// What the pod says its weight is; zero where it says nothing.
+    own_weight: F64,
+    /// At how many the pod is full; [`NO_LIMIT`] where it says nothing.
+    limit: U64,
+    /// Whether the pod drains: [`UNSAID`], [`NO`] or [`YES`].
+    draining: u8,
+    /// When the pod was last seen to refuse; [`Timestamp::NEVER`] once it answered a later poll.
+    refused_at: U64,
+    /// When the pod last came up; [`Timestamp::NEVER`] where it was up from the beginning.
+    started_at: U64,
+    /// Upgrades on their way. They are in no report: the pod does not count them yet.
+    in_flight: U32,
+    /// WebSockets opened through this Envoy.
+    opened: U32,
+    /// … when the last good poll was sent.
+    opened_at_report: U32,
+    /// … when the outstanding poll was sent.
+    opened_when_asked: U32,
+    /// WebSockets closed that were opened through this Envoy.
+    closed: U32,
+    /// … when the last good answer came.
+    closed_at_report: U32,
+    /// … when the outstanding poll was sent.
+    closed_when_asked: U32,
+    /// WebSockets opened, and on their way, while the last good poll was.
+    doubtful_opens: U32,
+    /// WebSockets closed while the last good poll was on its way.
+    doubtful_closes: U32,
+    /// WebSockets that rebalancing closed on the pod.
+    rebalanced: U32,
+    /// Connections that the pod did not accept.
+    refusals: U32,
+    /// Polls that brought no count.
+    polls_failed: U32,
+}
+
+/// No pod holds so many.
+const NO_LIMIT: u64 = u64::MAX;
+
+/// The pod does not say …
+const UNSAID: u8 = 0;
+/// … or says no …
+const NO: u8 = 1;
+/// … or yes.
+const YES: u8 = 2;
+
+impl PodRecord {
+    /// The record of a pod that nobody has asked yet.
+    #[must_use]
+    pub fn new(address: PodAddress) -> Self {
+        Self {
+            address: PackedAddress::from(address),
+            limit: U64::new(NO_LIMIT),
+            ..Self::new_zeroed()
+        }
+    }
+
+    /// The pod's address.
+    #[must_use]
+    pub fn address(&self) -> PodAddress {
+        self.address.unpack()
+    }
+
+    /// Whether it is the record of the pod at `address`.
+    #[must_use]
+    pub fn is_at(&self, address: PackedAddress) -> bool {
+        self.address == address
+    }
+
+    /// What the pod last reported; 0 before the first report.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.connections.get()
+    }
+
+    /// What this gateway opened on the pod and has on its way to it, less what it closed, since
+    /// the last report.
+    #[must_use]
+    pub fn change(&self) -> i64 {
+        let opened = self.opened.get().wrapping_sub(self.opened_at_report.get());
+        let closed = self.closed.get().wrapping_sub(self.closed_at_report.get());
+        i64::from(self.in_flight.get())
+            .saturating_add(i64::from(opened))
+            .saturating_sub(i64::from(closed))
+    }
+
+    /// Opens and closes of which nobody knows whether the last report counts them: it was on its
+    /// way when they happened.
+    #[must_use]
+    pub fn doubtful_changes(&self) -> u32 {
+        let opens = self.doubtful_opens.get();
+        opens.saturating_add(self.doubtful_closes.get())
+    }
+
+    /// WebSockets on the pod that are open through this Envoy.
+    #[must_use]
+    pub fn own_connections(&self) -> u32 {
+        self.opened.get().wrapping_sub(self.closed.get())
+    }
+
+    /// Upgrades on their way to the pod.
+    #[must_use]
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.get()
+    }
+
+    /// WebSockets opened through this Envoy since it knows the pod.
+    #[must_use]
+    pub fn opened(&self) -> u32 {
+        self.opened.get()
+    }
+
+    /// Those of them that have ended.
+    #[must_use]
+    pub fn closed(&self) -> u32 {
+        self.closed.get()
+    }
+
+    /// WebSockets that rebalancing closed on the pod.
+    #[must_use]
+    pub fn rebalanced(&self) -> u32 {
+        self.rebalanced.get()
+    }
+
+    /// Connections that the pod did not accept.
+    #[must_use]
+    pub fn refusals(&self) -> u32 {
+        self.refusals.get()
+    }
+
+    /// Polls that brought no count.
+    #[must_use]
+    pub fn polls_failed(&self) -> u32 {
+        self.polls_failed.get()
+    }
+
+    /// How many WebSockets the pod should have for each one of a pod of weight 1: by its own
+    /// word, else by Envoy's. Greater than 0.
+    #[must_use]
+    pub fn weight(&self) -> f64 {
+        let own = self.own_weight.get();
+        if own > 0.0 {
+            own
+        } else {
+            f64::from(self.endpoint_weight.get().max(1))
+        }
+    }
+
+    /// At how many the pod is full; none where it says nothing.
+    #[must_use]
+    pub fn limit(&self) -> Option<u64> {
+        let limit = self.limit.get();
+        (limit != NO_LIMIT).then_some(limit)
+    }
+
+    /// Whether the pod drains, by its own word.
+    #[must_use]
+    pub const fn draining(&self) -> Option<bool> {
+        match self.draining {
+            YES => Some(true),
+            NO => Some(false),
+            _ => None,
+        }
+    }
+
+    /// What Envoy has against the pod. That it drains does not count where the pod says that it
+    /// does not.
+    #[must_use]
+    pub fn exclusion(&self) -> Option<Exclusion> {
+        let exclusion = Exclusion::from_code(self.exclusion)?;
+        let overruled = exclusion == Exclusion::Draining && self.draining() == Some(false);
+        (!overruled).then_some(exclusion)
+    }
+
+    /// Whether the pod did not accept a connection, and has not answered a poll since.
+    #[must_use]
+    pub fn has_refused(&self) -> bool {
+        self.refused_at.get() != Timestamp::NEVER.as_nanos()
+    }
+
+    /// When the pod last came up; [`Timestamp::NEVER`] where it was up from the beginning.
+    #[must_use]
+    pub fn started_at(&self) -> Timestamp {
+        Timestamp::from_nanos(self.started_at.get())
+    }
+
+    /// Why the last poll failed; none where it brought a count, or where none has ended.
+    #[must_use]
+    pub fn last_failure(&self) -> Option<PollFailure> {
+        PollFailure::from_code(self.poll.failure())
+    }
+
+    /// The question for the count.
+    #[must_use]
+    pub const fn poll(&self) -> &PollState {
+        &self.poll
+    }
+
+    /// See [`Member::priority`].
+    #[must_use]
+    pub fn priority(&self) -> Priority {
+        Priority::from_code(self.priority.get())
+    }
+
+    /// Notes that the pod is asked at `now`, and when it will be again.
+    pub(crate) fn ask(&mut self, now: Timestamp, next: Timestamp) {
+        self.poll.ask(now, next);
+        self.opened_when_asked = self.opened;
+        self.closed_when_asked = self.closed;
+    }
+
+    /// Notes that the pod has come up at `now`.
+    pub(crate) fn start(&mut self, now: Timestamp) {
+        self.started_at.set(now.as_nanos());
+    }
+
+    /// Code of the state that was last logged.
+    #[must_use]
+    pub const fn announced(&self) -> u8 {
+        self.announced
+    }
+
+    /// Notes that the state with this code is logged.
+    pub(crate) const fn announce(&mut self, state: u8) {
+        self.announced = state;
+    }
+
+    /// An upgrade is on its way to the pod.
+    pub(crate) fn choose(&mut self) {
+        self.in_flight.set(self.in_flight.get().saturating_add(1));
+    }
+
+    /// An upgrade that was on its way to the pod is so no more.
+    pub(crate) fn settle(&mut self) {
+        self.in_flight.set(self.in_flight.get().saturating_sub(1));
+    }
+
+    /// A WebSocket is open on the pod.
+    pub(crate) fn open(&mut self) {
+        count_one(&mut self.opened);
+    }
+
+    /// A WebSocket on the pod has ended; whether it is one of this record's. One that was opened
+    /// on a record that was forgotten is not.
+    pub(crate) fn close(&mut self) -> bool {
+        let is_known = self.own_connections() > 0;
+        if is_known {
+            count_one(&mut self.closed);
+        }
+        is_known
+    }
+
+    /// Rebalancing closes a WebSocket on the pod.
+    pub(crate) fn rebalance(&mut self) {
+        if self.close() {
+            count_one(&mut self.rebalanced);
+        }
+    }
+
+    /// The pod did not accept a connection.
+    pub(crate) fn refuse(&mut self, at: Timestamp) {
+        self.refused_at.set(at.as_nanos());
+        count_one(&mut self.refusals);
+    }
+
+    /// Takes the answer to the poll that was sent at `asked_at`, if it is waited for. Where there
+    /// was a report before, what happened since.
+    pub(crate) fn answer(
+        &mut self,
+        asked_at: Timestamp,
+        outcome: Result<Reported, PollFailure>,
+    ) -> Option<Interval> {
+        if !self.poll.awaits(asked_at) {
+            return None;
+        }
+        let counted_before = self.poll.succeeded_at().happened();
+        self.poll
+            .settle(asked_at, outcome.err().map(PollFailure::code));
+        let Ok(reported) = outcome else {
+            count_one(&mut self.polls_failed);
+            return None;
+        };
+        let since = |now: U32, then: U32| now.get().wrapping_sub(then.get());
+        let doubtful_opens =
+            since(self.opened, self.opened_when_asked).saturating_add(self.in_flight.get());
+        let doubtful_closes = since(self.closed, self.closed_when_asked);
+        let interval = Interval {
+            before: self.connections.get(),
+            after: reported.connections,
+            opened: since(self.opened_when_asked, self.opened_at_report),
+            closed: since(self.closed, self.closed_at_report),
+            doubtful_opens: self.doubtful_opens.get().saturating_add(doubtful_opens),
+            doubtful_closes: self.doubtful_closes.get().saturating_add(doubtful_closes),
+            own: self.own_connections(),
+        };
+        self.doubtful_opens.set(doubtful_opens);
+        self.doubtful_closes.set(doubtful_closes);
+        self.connections.set(reported.connections);
+        self.opened_at_report = self.opened_when_asked;
+        self.closed_at_report = self.closed;
+        self.own_weight
+            .set(reported.weight.map_or(0.0, Weight::get));
+        self.limit.set(reported.limit.unwrap_or(NO_LIMIT));
+        self.draining = match reported.draining {
+            None => UNSAID,
+            Some(false) => NO,
+            Some(true) => YES,
+        };
+        if asked_at.as_nanos() >= self.refused_at.get() {
+            self.refused_at.set(Timestamp::NEVER.as_nanos());
+        }
+        counted_before.then_some(interval)
+    }
+
+    /// What Envoy says of the pod now.
+    pub(crate) fn set_member(&mut self, member: &Member) {
+        self.exclusion = member.exclusion.map_or(0, Exclusion::code);
+        self.priority.set(member.priority.code());
+        self.endpoint_weight.set(member.weight);
+    }
+}
+
+/// Counters wrap, as the differences of them that are taken expect.
+fn count_one(counter: &mut U32) {
+    counter.set(counter.get().wrapping_add(1));
+}
+
+/// An address in a record. IPv4 is mapped into IPv6 (RFC 4291, section 2.5.5.2).
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned,
+)]
+#[repr(C)]
+pub struct PackedAddress {
+    ip: [u8; 16],
+    port: U16,
+    /// [`V6`], [`V4`] or [`CLUSTER`].
+    kind: u8,
+}
+
+/// An IPv6 address, which may be one that was written in the mapped form.
+const V6: u8 = 0;
+/// An IPv4 address in the mapped form.
+const V4: u8 = 1;
+/// No address: [`PodAddress::CLUSTER`].
+const CLUSTER: u8 = 2;
+
+impl From<PodAddress> for PackedAddress {
+    fn from(address: PodAddress) -> Self {
+        let Some(endpoint) = address.endpoint() else {
+            return Self {
+                kind: CLUSTER,
+                ..Self::new_zeroed()
+            };
+        };
+        let (ip, kind) = match endpoint.ip() {
+            IpAddr::V4(ip) => (ip.to_ipv6_mapped(), V4),
+            IpAddr::V6(ip) => (ip, V6),
+        };
+        Self {
+            ip: ip.octets(),
+            port: U16::new(endpoint.port()),
+            kind,
+        }
+    }
+}
+
+impl PackedAddress {
+    fn unpack(self) -> PodAddress {
+        if self.kind == CLUSTER {
+            return PodAddress::CLUSTER;
+        }
+        let ip = Ipv6Addr::from(self.ip);
+        let ip = match ip.to_ipv4_mapped() {
+            Some(v4) if self.kind == V4 => IpAddr::V4(v4),
+            _ => IpAddr::V6(ip),
+        };
+        PodAddress::from_record(SocketAddr::new(ip, self.port.get()))
+    }
+}

@@ -1,0 +1,142 @@
+//! The questions that a worker has sent, and what their answers do.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use super::schedule::{Pace, Question};
+use crate::clock::Timestamp;
+use crate::host::{Answer, CallToken, NotSent};
+use crate::metric::{BODY_LIMIT, PollFailure};
+use crate::pod::{DiscoveryFailure, LISTING_LIMIT, PodAddress, Reported};
+use crate::service::Service;
+use crate::shell::Shell;
+use crate::table::Event;
+
+/// One worker's questions that are under way.
+pub struct Polls<S: Shell> {
+    under_way: BTreeMap<CallToken, Call<S>>,
+}
+
+/// A question that was sent.
+struct Call<S: Shell> {
+    service: Rc<Service<S>>,
+    question: Question,
+    asked_at: Timestamp,
+}
+
+impl<S: Shell> Default for Polls<S> {
+    fn default() -> Self {
+        Self {
+            under_way: BTreeMap::new(),
+        }
+    }
+}
+
+impl<S: Shell> Polls<S> {
+    /// Asks a question that was claimed at `asked_at`.
+    pub fn ask(&mut self, service: &Rc<Service<S>>, question: Question, asked_at: Timestamp) {
+        let sent = match question {
+            Question::Count(pod) => ask_for_count(service, pod),
+            Question::Hosts => ask_for_hosts(service),
+        };
+        match (sent, question) {
+            (Ok(token), _) => {
+                let call = Call {
+                    service: Rc::clone(service),
+                    question,
+                    asked_at,
+                };
+                self.under_way.insert(token, call);
+            }
+            (Err(NotSent), Question::Count(pod)) => service.record(&[Event::Answered {
+                pod,
+                asked_at,
+                outcome: Err(PollFailure::NotSent),
+            }]),
+            (Err(NotSent), Question::Hosts) => service.record(&[Event::Listed {
+                asked_at,
+                outcome: Err(DiscoveryFailure::NotSent),
+            }]),
+        }
+    }
+
+    /// The longest body, in bytes, that an answer that came with `token` may have.
+    #[must_use]
+    pub fn body_limit(&self, token: CallToken) -> usize {
+        self.under_way
+            .get(&token)
+            .map_or(0, |call| match call.question {
+                Question::Count(_) => BODY_LIMIT,
+                Question::Hosts => LISTING_LIMIT,
+            })
+    }
+
+    /// Takes the answer that came with `token`; the service that may have other pods now. An answer
+    /// that nobody waits for is ignored.
+    pub fn answer(&mut self, token: CallToken, answer: Answer<'_>) -> Option<Rc<Service<S>>> {
+        let Call {
+            service,
+            question,
+            asked_at,
+        } = self.under_way.remove(&token)?;
+        match question {
+            Question::Count(pod) => {
+                take_count(&service, pod, asked_at, answer);
+                None
+            }
+            Question::Hosts => {
+                take_hosts(&service, asked_at, answer);
+                Some(service)
+            }
+        }
+    }
+}
+
+fn ask_for_count<S: Shell>(service: &Service<S>, pod: PodAddress) -> Result<CallToken, NotSent> {
+    let config = &service.config;
+    let timeout = Pace::of_counts(config).timeout;
+    service
+        .shell
+        .get(&config.cluster, pod, &config.metric_path, timeout)
+}
+
+fn ask_for_hosts<S: Shell>(service: &Service<S>) -> Result<CallToken, NotSent> {
+    let config = &service.config;
+    let discovery = config.discovery().ok_or(NotSent)?;
+    let timeout = Pace::of_discovery(config).ok_or(NotSent)?.timeout;
+    service
+        .shell
+        .ask_for_hosts(&config.cluster, &discovery.admin_cluster, timeout)
+}
+
+fn take_count<S: Shell>(
+    service: &Service<S>,
+    pod: PodAddress,
+    asked_at: Timestamp,
+    answer: Answer<'_>,
+) {
+    let report = match answer {
+        Answer::Nothing => Err(PollFailure::NoAnswer),
+        Answer::Response { status, body } => service.config.metric.read(status, body),
+    };
+    if let Ok(report) = &report {
+        service.names.learn(pod, report);
+    }
+    service.record(&[Event::Answered {
+        pod,
+        asked_at,
+        outcome: report
+            .as_ref()
+            .map(Reported::from)
+            .map_err(|&failure| failure),
+    }]);
+}
+
+fn take_hosts<S: Shell>(service: &Service<S>, asked_at: Timestamp, answer: Answer<'_>) {
+    let hosts = service.shell.read_hosts(&service.config.cluster, answer);
+    let outcome = hosts.map(|hosts| {
+        service.announcer.left_out(hosts.left_out);
+        hosts.members
+    });
+    service.record(&[Event::Listed { asked_at, outcome }]);
+}

@@ -1,0 +1,180 @@
+//! When which question is due, and whose it is to ask.
+
+use std::time::Duration;
+
+use crate::clock::{Timestamp, part};
+use crate::config::ServiceConfig;
+use crate::pod::{PodAddress, PollState};
+use crate::table::Table;
+
+/// Ticks within an interval: a question is late by at most a tenth of it.
+const TICKS_PER_INTERVAL: u32 = 10;
+/// Rarer ticks would make the first counts late after a start.
+const LONGEST_TICK: Duration = Duration::from_millis(250);
+/// The host's timer counts milliseconds.
+const SHORTEST_TICK: Duration = Duration::from_millis(1);
+
+/// The first interval of a service is this part of the others: with its second count a gateway
+/// knows what part of the fleet's traffic is its own.
+const FIRST_INTERVAL_PART: u32 = 8;
+
+/// How soon Envoy is asked again while it has not listed any pods yet: at its start it may not
+/// know the cluster.
+const FIRST_DISCOVERY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What can be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// How many WebSockets a pod has.
+    Count(PodAddress),
+    /// Which pods there are.
+    Hosts,
+}
+
+/// How often a worker with these services is to look at what is due.
+pub fn tick_period<'a>(services: impl Iterator<Item = &'a ServiceConfig>) -> Duration {
+    services
+        .flat_map(|service| {
+            let discovery = service.discovery().map(|discovery| discovery.interval);
+            [service.rules.refresh_interval]
+                .into_iter()
+                .chain(discovery)
+        })
+        .map(|interval| part(interval, TICKS_PER_INTERVAL))
+        .fold(LONGEST_TICK, Duration::min)
+        .max(SHORTEST_TICK)
+}
+
+/// How long after its first count a pod is asked for the second, where the others are an
+/// `interval` apart.
+#[must_use]
+pub fn first_interval(interval: Duration) -> Duration {
+    part(interval, FIRST_INTERVAL_PART)
+}
+
+/// Whether there is something for `worker` to ask: its own due questions, or another worker's
+/// overdue ones.
+#[must_use]
+pub fn is_due(table: &Table, service: &ServiceConfig, worker: u64, now: Timestamp) -> bool {
+    let is_other = ![0, worker].contains(&table.poller());
+    let is_due = |state: &PollState, pace: Pace| {
+        let overdue = if is_other {
+            pace.grace()
+        } else {
+            Duration::ZERO
+        };
+        state.is_due(now, overdue, pace.patience())
+    };
+    Pace::of_discovery(service).is_some_and(|pace| is_due(&table.discovery(), pace))
+        || table
+            .pods()
+            .iter()
+            .any(|pod| is_due(pod.poll(), Pace::of_counts(service)))
+}
+
+/// Takes for `worker` what is due, and sets when it is due again.
+pub fn claim(
+    table: &mut Table,
+    service: &ServiceConfig,
+    worker: u64,
+    now: Timestamp,
+) -> Vec<Question> {
+    if !is_due(table, service, worker, now) {
+        return Vec::new();
+    }
+    table.appoint(worker);
+    let hosts = claim_hosts(table, service, now).then_some(Question::Hosts);
+    let counts = claim_counts(table, Pace::of_counts(service), now);
+    let counts = counts.into_iter().map(Question::Count);
+    hosts.into_iter().chain(counts).collect()
+}
+
+fn claim_hosts(table: &mut Table, service: &ServiceConfig, now: Timestamp) -> bool {
+    let Some(pace) = Pace::of_discovery(service) else {
+        return false;
+    };
+    let state = table.discovery();
+    if !state.is_due(now, Duration::ZERO, pace.patience()) {
+        return false;
+    }
+    let next = if state.succeeded_at().happened() {
+        pace.next(state.due_at(), now)
+    } else {
+        now.plus(pace.interval.min(FIRST_DISCOVERY_INTERVAL))
+    };
+    table.discover(now, next);
+    true
+}
+
+/// All pods of a service are due together, for only counts of the same moment can be compared: a
+/// pod that is new joins the others.
+fn claim_counts(table: &mut Table, pace: Pace, now: Timestamp) -> Vec<PodAddress> {
+    let together = table
+        .pods()
+        .iter()
+        .map(|pod| pod.poll().due_at())
+        .filter(|&due_at| due_at > now)
+        .min();
+    let first = together.unwrap_or(now.plus(first_interval(pace.interval)));
+    table.ask(now, |pod| {
+        let state = pod.poll();
+        let next = if state.due_at().happened() {
+            pace.next(state.due_at(), now)
+        } else {
+            first
+        };
+        state
+            .is_due(now, Duration::ZERO, pace.patience())
+            .then_some(next)
+    })
+}
+
+/// How often a question is asked, and how long its answer may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    interval: Duration,
+    /// How long the answer may take.
+    pub(super) timeout: Duration,
+}
+
+impl Pace {
+    /// That of the question for counts.
+    pub(super) const fn of_counts(service: &ServiceConfig) -> Self {
+        Self {
+            interval: service.rules.refresh_interval,
+            timeout: service.metric_timeout,
+        }
+    }
+
+    /// That of the question for pods; none where the configuration lists them.
+    pub(super) fn of_discovery(service: &ServiceConfig) -> Option<Self> {
+        let interval = service.discovery()?.interval;
+        Some(Self {
+            interval,
+            timeout: service.metric_timeout.min(interval),
+        })
+    }
+
+    /// How long a question of another worker's may be overdue.
+    fn grace(self) -> Duration {
+        part(self.interval, 2)
+    }
+
+    /// How long an answer is waited for. A question that ends in a timeout ends about when the
+    /// next is due; were it asked again first, that failure would be none. With the grace, a
+    /// poller that died just after it asked is replaced before two intervals have passed.
+    fn patience(self) -> Duration {
+        self.timeout.saturating_add(part(self.interval, 4))
+    }
+
+    /// When a question that was due at `due_at` and is asked `now` is due again: an interval later,
+    /// and after a gap without catching up.
+    fn next(self, due_at: Timestamp, now: Timestamp) -> Timestamp {
+        let next = due_at.plus(self.interval);
+        if next > now {
+            next
+        } else {
+            now.plus(self.interval)
+        }
+    }
+}

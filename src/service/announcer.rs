@@ -1,0 +1,150 @@
+//! What log and statistics say of a service's pods, each change once.
+
+use std::cell::Cell;
+
+use super::names::NameCache;
+use super::statistics::ServiceStatistics;
+use crate::host::Statistics;
+use crate::load::{PodState, View};
+use crate::pod::MembershipChange;
+use crate::table::{Effect, StateChange, Table};
+
+/// One service's voice in a worker.
+pub struct Announcer {
+    cluster: String,
+    statistics: ServiceStatistics,
+    /// What was last logged of hosts that can't be chosen.
+    left_out: Cell<Option<String>>,
+}
+
+impl Announcer {
+    /// That of the service of `cluster`.
+    #[must_use]
+    pub fn of(cluster: &str, statistics: ServiceStatistics) -> Self {
+        Self {
+            cluster: cluster.to_owned(),
+            statistics,
+            left_out: Cell::default(),
+        }
+    }
+
+    /// Counts what came of answers, and logs what is news in it.
+    pub fn effects(&self, shell: &impl Statistics, names: &NameCache, effects: &[Effect]) {
+        let (cluster, statistics) = (&self.cluster, &self.statistics);
+        for effect in effects {
+            match effect {
+                Effect::Counted {
+                    pod,
+                    connections,
+                    expected,
+                    recovered,
+                } => {
+                    shell.add(statistics.polls_ok, 1);
+                    if *recovered {
+                        log::info!("cluster {cluster}: pod {pod} answers polls again");
+                    }
+                    if log::log_enabled!(log::Level::Debug) {
+                        log::debug!(
+                            "cluster {cluster}: pod {pod} ({}) reports {connections} WebSockets, \
+                             {expected:.0} were expected",
+                            names.printable(*pod),
+                        );
+                    }
+                }
+                Effect::PollFailed {
+                    pod,
+                    failure,
+                    is_news,
+                } => {
+                    shell.add(statistics.polls_failed, 1);
+                    if *is_news {
+                        log::warn!("cluster {cluster}: the poll of pod {pod} failed: {failure}");
+                    }
+                }
+                Effect::PollIgnored => shell.add(statistics.polls_ignored, 1),
+                Effect::Listed { change, recovered } => {
+                    shell.add(statistics.discovery_ok, 1);
+                    if *recovered {
+                        log::info!("cluster {cluster}: its pods can be found again");
+                    }
+                    self.membership(*change);
+                }
+                Effect::DiscoveryFailed { failure, is_news } => {
+                    shell.add(statistics.discovery_failed, 1);
+                    if *is_news {
+                        log::warn!(
+                            "cluster {cluster}: its pods can't be found, the last known stay: \
+                             {failure}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    fn membership(&self, change: MembershipChange) {
+        let MembershipChange {
+            pods,
+            added,
+            removed,
+        } = change;
+        if added > 0 || removed > 0 {
+            log::info!(
+                "cluster {}: has {pods} pods, {added} of them new; {removed} are gone",
+                self.cluster
+            );
+        }
+    }
+
+    /// Logs which hosts can't be chosen, if they are others than the last time.
+    pub fn left_out(&self, left_out: Option<String>) {
+        let before = self.left_out.take();
+        if let Some(left_out) = left_out
+            .as_ref()
+            .filter(|&new| before.as_ref() != Some(new))
+        {
+            log::warn!("cluster {}: {left_out}", self.cluster);
+        }
+        self.left_out.set(left_out);
+    }
+
+    /// Logs changes of state.
+    pub fn state_changes(&self, changes: &[StateChange]) {
+        for change in changes {
+            self.state_change(change);
+        }
+    }
+
+    fn state_change(&self, change: &StateChange) {
+        let cluster = &self.cluster;
+        let StateChange {
+            pod,
+            state,
+            reason,
+            estimate,
+        } = change;
+        match state {
+            PodState::Usable => {
+                log::info!("cluster {cluster}: pod {pod} is up with {estimate:.0} WebSockets");
+            }
+            PodState::Unknown => log::info!("cluster {cluster}: pod {pod} is new: {reason}"),
+            PodState::Draining => {
+                log::info!("cluster {cluster}: pod {pod} drains, with {estimate:.0} WebSockets");
+            }
+            PodState::Full => log::warn!("cluster {cluster}: pod {pod} is full: {reason}"),
+            PodState::Refusing | PodState::Unhealthy | PodState::Stale | PodState::Excluded(_) => {
+                log::warn!("cluster {cluster}: pod {pod} is down: {reason}");
+            }
+        }
+    }
+
+    /// Sets the gauges.
+    pub fn gauges(&self, shell: &impl Statistics, table: &Table, view: &View) {
+        let pods = table.pods();
+        let usable = pods
+            .iter()
+            .filter(|pod| view.state(pod) == PodState::Usable);
+        shell.set(self.statistics.pods_usable, usable.count() as u64);
+        shell.set(self.statistics.pods_known, pods.len() as u64);
+    }
+}

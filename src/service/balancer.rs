@@ -1,0 +1,48 @@
+//! What all contexts of one worker share: its services, and what holds for all of them.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use fastrand::Rng;
+
+use super::state::Service;
+use crate::config::{Config, ServiceConfig, Settings};
+use crate::shell::Shell;
+
+/// The services of one worker.
+pub struct Balancer<S: Shell> {
+    /// What the worker runs in.
+    pub shell: S,
+    /// What holds for all services.
+    pub settings: Settings,
+    /// The services, in the order of the configuration.
+    pub services: Vec<Rc<Service<S>>>,
+    seed: Cell<u64>,
+}
+
+impl<S: Shell> Balancer<S> {
+    /// Opens the services. `seed` should differ between workers.
+    pub fn new(shell: S, config: Config, seed: u64) -> Self {
+        let open = |service: ServiceConfig| Rc::new(Service::open(shell.clone(), service));
+        Self {
+            services: config.services.into_iter().map(open).collect(),
+            settings: config.settings,
+            seed: Cell::new(seed),
+            shell,
+        }
+    }
+
+    /// The service whose cluster is `cluster`.
+    pub fn service_of(&self, cluster: &[u8]) -> Option<&Rc<Service<S>>> {
+        self.services
+            .iter()
+            .find(|service| service.config.cluster.as_bytes() == cluster)
+    }
+
+    /// Random numbers that no earlier call has given out.
+    pub fn random(&self) -> Rng {
+        let mut random = Rng::with_seed(self.seed.get());
+        self.seed.set(random.u64(..));
+        random
+    }
+}

@@ -1,0 +1,66 @@
+//! The statistics of a service, as Envoy shows them: `wasmcustom.wsbalancer.CLUSTER.NAME`.
+//!
+//! Counters add up over all workers. The gauges are facts about the shared table; only the
+//! worker that polls sets them, so that workers do not overwrite one another.
+
+use crate::host::{StatisticId, Statistics};
+
+/// What a service's statistics begin with, before the cluster's name.
+pub const PREFIX: &str = "wsbalancer";
+
+/// The statistics of one service.
+#[derive(Clone, Copy, Debug)]
+pub struct ServiceStatistics {
+    /// Upgrades that were sent to a pod of the filter's choice.
+    pub upgrades_balanced: StatisticId,
+    /// Upgrades that were left to the cluster's fallback policy.
+    pub upgrades_fallback: StatisticId,
+    /// Upgrades that were answered with 503.
+    pub upgrades_rejected: StatisticId,
+    /// Upgrades that were answered with 503 because every pod is full.
+    pub upgrades_full: StatisticId,
+    /// Upgrades that needed more than one pod.
+    pub upgrades_retried: StatisticId,
+    /// Upgrades that were served by another pod than the one chosen, without a retry.
+    pub upgrades_mismatched: StatisticId,
+    /// WebSockets that rebalancing closed.
+    pub websockets_rebalanced: StatisticId,
+    /// Polls that brought a count.
+    pub polls_ok: StatisticId,
+    /// Polls that brought none.
+    pub polls_failed: StatisticId,
+    /// Answers that came too late to count.
+    pub polls_ignored: StatisticId,
+    /// Lists of the cluster's hosts that Envoy gave.
+    pub discovery_ok: StatisticId,
+    /// Times that it gave none.
+    pub discovery_failed: StatisticId,
+    /// Pods that the service has.
+    pub pods_known: StatisticId,
+    /// Pods that get new WebSockets.
+    pub pods_usable: StatisticId,
+}
+
+impl ServiceStatistics {
+    /// Defines the statistics of the service of `cluster`.
+    pub fn define(host: &impl Statistics, cluster: &str) -> Self {
+        let counter = |name| host.counter(&format!("{PREFIX}.{cluster}.{name}"));
+        let gauge = |name| host.gauge(&format!("{PREFIX}.{cluster}.{name}"));
+        Self {
+            upgrades_balanced: counter("upgrades_balanced"),
+            upgrades_fallback: counter("upgrades_fallback"),
+            upgrades_rejected: counter("upgrades_rejected"),
+            upgrades_full: counter("upgrades_full"),
+            upgrades_retried: counter("upgrades_retried"),
+            upgrades_mismatched: counter("upgrades_mismatched"),
+            websockets_rebalanced: counter("websockets_rebalanced"),
+            polls_ok: counter("polls_ok"),
+            polls_failed: counter("polls_failed"),
+            polls_ignored: counter("polls_ignored"),
+            discovery_ok: counter("discovery_ok"),
+            discovery_failed: counter("discovery_failed"),
+            pods_known: gauge("pods_known"),
+            pods_usable: gauge("pods_usable"),
+        }
+    }
+}

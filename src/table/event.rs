@@ -1,0 +1,94 @@
+//! What happens to a service's pods, and what it turns out to mean.
+
+use crate::clock::Timestamp;
+use crate::metric::PollFailure;
+use crate::pod::{DiscoveryFailure, Member, MembershipChange, PodAddress, Reported};
+
+/// What happened, as far as the table is concerned.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// An upgrade is on its way to `pod`.
+    Chosen {
+        /// The pod that was chosen first.
+        pod: PodAddress,
+    },
+    /// An upgrade that was on its way to `pod` is not any more.
+    Settled {
+        /// The pod that was chosen first, whichever served in the end.
+        pod: PodAddress,
+    },
+    /// `pod` accepted an upgrade: a WebSocket is open.
+    Opened {
+        /// The pod that serves.
+        pod: PodAddress,
+    },
+    /// A WebSocket on `pod` has ended.
+    Closed {
+        /// The pod that served.
+        pod: PodAddress,
+    },
+    /// `pod` did not accept a connection.
+    Refused {
+        /// The pod that refused.
+        pod: PodAddress,
+        /// When it was noticed.
+        at: Timestamp,
+    },
+    /// The poll of `pod` that was sent at `asked_at` has ended.
+    Answered {
+        /// The pod that was asked.
+        pod: PodAddress,
+        /// When it was asked: tells this answer from an earlier poll's.
+        asked_at: Timestamp,
+        /// What the pod says, or why it says nothing.
+        outcome: Result<Reported, PollFailure>,
+    },
+    /// The question for the service's pods that was asked at `asked_at` has ended.
+    Listed {
+        /// When it was asked: tells this answer from an earlier one's.
+        asked_at: Timestamp,
+        /// The pods, or why there is no list.
+        outcome: Result<Vec<Member>, DiscoveryFailure>,
+    },
+}
+
+/// What an answer turned out to mean, for statistics and log.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// A poll brought a count.
+    Counted {
+        /// The pod that was asked.
+        pod: PodAddress,
+        /// What it reports.
+        connections: u64,
+        /// The estimate before.
+        expected: f64,
+        /// Whether the poll before brought none.
+        recovered: bool,
+    },
+    /// A poll brought no count.
+    PollFailed {
+        /// The pod that was asked.
+        pod: PodAddress,
+        /// Why.
+        failure: PollFailure,
+        /// Whether the poll before brought a count, or failed for another reason.
+        is_news: bool,
+    },
+    /// An answer came that nobody waited for any more.
+    PollIgnored,
+    /// A list of the pods came.
+    Listed {
+        /// What it changed.
+        change: MembershipChange,
+        /// Whether there was none the time before.
+        recovered: bool,
+    },
+    /// No list of the pods came, and those that were known stay.
+    DiscoveryFailed {
+        /// Why.
+        failure: DiscoveryFailure,
+        /// Whether there was one the time before, or none for another reason.
+        is_news: bool,
+    },
+}

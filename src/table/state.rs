@@ -1,0 +1,816 @@
+//! The table itself.
+//!
+//! The table *is* its bytes. Shared data hands out a copy of the whole value and takes a whole
+//! value back, so the records have a fixed layout that is read and changed in place: an upgrade
+//! costs no decoding, however many pods there are. Applying an event is arithmetic that can't
+//! fail; one of a pod that is not in the table changes nothing.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use zerocopy::native_endian::{U32, U64};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::event::{Effect, Event};
+use super::progress::Progress;
+use crate::clock::Timestamp;
+use crate::config::Rules;
+use crate::load::fleet::Fleet;
+use crate::load::{PodState, View};
+use crate::metric::PollFailure;
+use crate::pod::{
+    DiscoveryFailure, Member, MembershipChange, PackedAddress, PodAddress, PodRecord, PollState,
+    Reported,
+};
+
+/// First bytes of every table; another number for another layout, because modules of two
+/// versions can share a `vm_id` while one replaces the other.
+const LAYOUT: u32 = 0x7773_6204;
+
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct Header {
+    layout: U32,
+    /// The worker that asks; zero while there is none.
+    poller: U64,
+    /// The question which pods there are; never asked where they are configured.
+    discovery: PollState,
+    /// When a pod first gave a count; [`Timestamp::NEVER`] before that.
+    began_at: U64,
+    /// This gateway's part of the fleet.
+    fleet: Fleet,
+    /// How far rebalancing has got.
+    progress: Progress,
+}
+
+/// A pod whose state has changed.
+#[derive(Clone, Debug)]
+pub struct StateChange {
+    /// The pod.
+    pub pod: PodAddress,
+    /// Its state now …
+    pub state: PodState,
+    /// … and why, for people.
+    pub reason: String,
+    /// See [`View::estimate`].
+    pub estimate: f64,
+}
+
+/// The pods of one service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// A [`Header`] and then [`PodRecord`]s, nothing else.
+    bytes: Vec<u8>,
+}
+
+/// The table as a value.
+impl Table {
+    /// A table of pods that nobody has asked yet.
+    #[must_use]
+    pub fn new(pods: &[PodAddress]) -> Self {
+        let header = Header {
+            layout: U32::new(LAYOUT),
+            ..Header::new_zeroed()
+        };
+        let mut bytes = header.as_bytes().to_vec();
+        for &address in pods {
+            bytes.extend_from_slice(PodRecord::new(address).as_bytes());
+        }
+        Self { bytes }
+    }
+
+    /// The table in a value of shared data; none where the value is of another layout.
+    #[must_use]
+    pub fn from_bytes(bytes: Vec<u8>) -> Option<Self> {
+        let (header, pods) = Header::ref_from_prefix(&bytes).ok()?;
+        let is_sound = header.layout.get() == LAYOUT && <[PodRecord]>::ref_from_bytes(pods).is_ok();
+        is_sound.then_some(Self { bytes })
+    }
+
+    /// The table as a value of shared data.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    fn header(&self) -> Option<&Header> {
+        Header::ref_from_prefix(&self.bytes)
+            .ok()
+            .map(|(header, _)| header)
+    }
+
+    fn parts_mut(&mut self) -> Option<(&mut Header, &mut [PodRecord])> {
+        let (header, pods) = Header::mut_from_prefix(&mut self.bytes).ok()?;
+        Some((header, <[PodRecord]>::mut_from_bytes(pods).ok()?))
+    }
+}
+
+/// What is in it.
+impl Table {
+    /// The pods, in the order of the configuration or of Envoy's list.
+    #[must_use]
+    pub fn pods(&self) -> &[PodRecord] {
+        Header::ref_from_prefix(&self.bytes)
+            .ok()
+            .and_then(|(_, pods)| <[PodRecord]>::ref_from_bytes(pods).ok())
+            .unwrap_or_default()
+    }
+
+    /// The record of the pod at `address`.
+    #[must_use]
+    pub fn pod(&self, address: PodAddress) -> Option<&PodRecord> {
+        let address = PackedAddress::from(address);
+        self.pods().iter().find(|pod| pod.is_at(address))
+    }
+
+    /// The pods as they look at `now`, by these rules.
+    #[must_use]
+    pub fn view(&self, rules: &Rules, now: Timestamp) -> View {
+        let fleet = self
+            .header()
+            .map_or_else(Fleet::new_zeroed, |header| header.fleet);
+        View::new(*rules, &fleet, now)
+    }
+
+    /// The worker that asks; zero while there is none.
+    #[must_use]
+    pub fn poller(&self) -> u64 {
+        self.header().map_or(0, |header| header.poller.get())
+    }
+
+    /// The question which pods there are.
+    #[must_use]
+    pub fn discovery(&self) -> PollState {
+        self.header()
+            .map_or_else(PollState::new_zeroed, |header| header.discovery)
+    }
+
+    /// See [`Progress::missing`].
+    #[must_use]
+    pub fn missing(&self) -> u32 {
+        self.header().map_or(0, |header| header.progress.missing())
+    }
+
+    /// Whether a pod's state has changed, and nobody has logged that yet.
+    #[must_use]
+    pub fn has_state_changes(&self, view: &View) -> bool {
+        let is_new = |pod: &PodRecord| pod.announced() != view.state(pod).code();
+        self.pods().iter().any(is_new)
+    }
+}
+
+/// Events.
+impl Table {
+    /// Takes in what happened; what the answers among it turned out to mean.
+    pub fn apply(&mut self, rules: &Rules, events: &[Event]) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for event in events {
+            match event {
+                Event::Chosen { pod } => self.change(*pod, PodRecord::choose),
+                Event::Settled { pod } => self.change(*pod, PodRecord::settle),
+                Event::Opened { pod } => self.open(*pod),
+                Event::Closed { pod } => self.change(*pod, |pod| {
+                    pod.close();
+                }),
+                Event::Refused { pod, at } => self.change(*pod, |pod| pod.refuse(*at)),
+                Event::Answered {
+                    pod,
+                    asked_at,
+                    outcome,
+                } => effects.push(self.answer(rules, *pod, *asked_at, *outcome)),
+                Event::Listed { asked_at, outcome } => {
+                    effects.extend(self.list(*asked_at, outcome));
+                }
+            }
+        }
+        effects
+    }
+
+    fn change(&mut self, pod: PodAddress, change: impl FnOnce(&mut PodRecord)) {
+        let Some((_, pods)) = self.parts_mut() else {
+            return;
+        };
+        let address = PackedAddress::from(pod);
+        if let Some(pod) = pods.iter_mut().find(|pod| pod.is_at(address)) {
+            change(pod);
+        }
+    }
+
+    fn open(&mut self, pod: PodAddress) {
+        let Some((header, pods)) = self.parts_mut() else {
+            return;
+        };
+        let address = PackedAddress::from(pod);
+        if let Some(pod) = pods.iter_mut().find(|pod| pod.is_at(address)) {
+            pod.open();
+            header.progress.return_one();
+        }
+    }
+
+    fn answer(
+        &mut self,
+        rules: &Rules,
+        address: PodAddress,
+        asked_at: Timestamp,
+        outcome: Result<Reported, PollFailure>,
+    ) -> Effect {
+        let view = self.view(rules, asked_at);
+        let Some((header, pods)) = self.parts_mut() else {
+            return Effect::PollIgnored;
+        };
+        let count = pods.len();
+        let packed = PackedAddress::from(address);
+        let Some(pod) = pods
+            .iter_mut()
+            .find(|pod| pod.is_at(packed) && pod.poll().awaits(asked_at))
+        else {
+            return Effect::PollIgnored;
+        };
+        let (last_failure, expected) = (pod.last_failure(), view.estimate(pod));
+        let comes_up = outcome.is_ok() && header.comes_up(&view, pod);
+        if let Some(interval) = pod.answer(asked_at, outcome) {
+            header.fleet.observe(&interval, count);
+        }
+        if comes_up {
+            pod.start(asked_at);
+        }
+        match outcome {
+            Ok(reported) => {
+                header.begin(asked_at);
+                Effect::Counted {
+                    pod: address,
+                    connections: reported.connections,
+                    expected,
+                    recovered: last_failure.is_some(),
+                }
+            }
+            Err(failure) => Effect::PollFailed {
+                pod: address,
+                failure,
+                is_news: last_failure != Some(failure),
+            },
+        }
+    }
+
+    /// Makes the listed pods the table's, or leaves them alone where there is no list. Nothing
+    /// comes of a list that nobody waits for: the next one is as good.
+    fn list(
+        &mut self,
+        asked_at: Timestamp,
+        outcome: &Result<Vec<Member>, DiscoveryFailure>,
+    ) -> Option<Effect> {
+        let (header, _) = self.parts_mut()?;
+        if !header.discovery.awaits(asked_at) {
+            return None;
+        }
+        let last_failure = header.discovery.failure();
+        let failure = outcome.as_ref().err().map(|failure| failure.code());
+        header.discovery.settle(asked_at, failure);
+        Some(match outcome {
+            Ok(members) => Effect::Listed {
+                change: self.reset(members),
+                recovered: last_failure != 0,
+            },
+            Err(failure) => Effect::DiscoveryFailed {
+                failure: *failure,
+                is_news: last_failure != failure.code(),
+            },
+        })
+    }
+
+    /// Makes these pods the table's: those it had keep their records, others are forgotten.
+    pub fn reset(&mut self, members: &[Member]) -> MembershipChange {
+        let before = self.pods().len();
+        let known: BTreeMap<PodAddress, PodRecord> = self
+            .pods()
+            .iter()
+            .map(|pod| (pod.address(), *pod))
+            .collect();
+        let mut kept = 0_usize;
+        let mut bytes = self
+            .header()
+            .map_or_else(Vec::new, |header| header.as_bytes().to_vec());
+        for member in members {
+            let mut pod = match known.get(&member.pod) {
+                Some(&pod) => {
+                    kept = kept.saturating_add(1);
+                    pod
+                }
+                None => PodRecord::new(member.pod),
+            };
+            pod.set_member(member);
+            bytes.extend_from_slice(pod.as_bytes());
+        }
+        self.bytes = bytes;
+        MembershipChange {
+            pods: members.len(),
+            added: members.len().saturating_sub(kept),
+            removed: before.saturating_sub(kept),
+        }
+    }
+}
+
+impl Header {
+    /// Whether a good answer brings the pod up. Those that are up when the service begins have
+    /// been there before, and are not new.
+    fn comes_up(&self, view: &View, pod: &PodRecord) -> bool {
+        let began_at = Timestamp::from_nanos(self.began_at.get());
+        let has_begun =
+            began_at.happened() && view.now.since(began_at) > view.rules.refresh_interval;
+        has_begun && view.trouble(pod).is_some()
+    }
+
+    /// Notes that a pod has given a count.
+    fn begin(&mut self, asked_at: Timestamp) {
+        if self.began_at.get() == Timestamp::NEVER.as_nanos() {
+            self.began_at.set(asked_at.as_nanos());
+        }
+    }
+}
+
+/// Claims.
+impl Table {
+    /// Makes `worker` the one that asks.
+    pub fn appoint(&mut self, worker: u64) {
+        if let Some((header, _)) = self.parts_mut() {
+            header.poller.set(worker);
+        }
+    }
+
+    /// Asks, at `now`, the pods for which `next` says when they are to be asked again.
+    pub fn ask(
+        &mut self,
+        now: Timestamp,
+        next: impl Fn(&PodRecord) -> Option<Timestamp>,
+    ) -> Vec<PodAddress> {
+        let mut asked = Vec::new();
+        let pods = self.parts_mut().map(|(_, pods)| pods).unwrap_or_default();
+        for pod in pods {
+            if let Some(next) = next(pod) {
+                pod.ask(now, next);
+                asked.push(pod.address());
+            }
+        }
+        asked
+    }
+
+    /// Asks, at `now`, which pods there are, and again at `next`.
+    pub fn discover(&mut self, now: Timestamp, next: Timestamp) {
+        if let Some((header, _)) = self.parts_mut() {
+            header.discovery.ask(now, next);
+        }
+    }
+
+    /// The pods whose states have changed, to be logged by the caller and by nobody else.
+    pub fn take_state_changes(&mut self, view: &View) -> Vec<StateChange> {
+        let mut changes = Vec::new();
+        let pods = self.parts_mut().map(|(_, pods)| pods).unwrap_or_default();
+        for pod in pods {
+            let state = view.state(pod);
+            if pod.announced() != state.code() {
+                pod.announce(state.code());
+                changes.push(StateChange {
+                    pod: pod.address(),
+                    state,
+                    reason: view.reason(pod),
+                    estimate: view.estimate(pod),
+                });
+            }
+        }
+        changes
+    }
+
+    /// Whether a WebSocket on `pod` may be closed at `now` to rebalance; then it counts as closed.
+    /// The next may be `spacing` later, and none while `most_missing` have not come back.
+    pub fn close_to_rebalance(
+        &mut self,
+        pod: PodAddress,
+        now: Timestamp,
+        spacing: Duration,
+        most_missing: f64,
+    ) -> bool {
+        let may_close = self
+            .parts_mut()
+            .is_some_and(|(header, _)| header.progress.close_one(now, spacing, most_missing));
+        if may_close {
+            self.change(pod, PodRecord::rebalance);
+        }
+        may_close
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::metric::Weight;
+    use crate::num::approximate;
+    use crate::pod::{Exclusion, address};
+    use crate::testing::{RULES, report};
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::NEVER.plus(Duration::from_secs(seconds))
+    }
+
+    /// A table of one pod, and shorthands for what happens to it.
+    struct One(Table);
+
+    impl One {
+        const POD: u8 = 1;
+
+        fn new() -> Self {
+            Self(Table::new(&[address(Self::POD)]))
+        }
+
+        fn pod(&self) -> &PodRecord {
+            self.0.pod(address(Self::POD)).unwrap()
+        }
+
+        fn ask(&mut self, now: Timestamp) {
+            self.0.ask(now, |_| Some(now.plus(Duration::from_secs(5))));
+        }
+
+        fn answer(&mut self, asked_at: Timestamp, outcome: Result<u64, PollFailure>) {
+            let answer = Event::Answered {
+                pod: address(Self::POD),
+                asked_at,
+                outcome: outcome.map(Reported::of),
+            };
+            self.0.apply(&RULES, &[answer]);
+        }
+
+        fn poll(&mut self, now: Timestamp, outcome: Result<u64, PollFailure>) {
+            self.ask(now);
+            self.answer(now, outcome);
+        }
+
+        fn happen(&mut self, event: fn(PodAddress) -> Event) {
+            self.0.apply(&RULES, &[event(address(Self::POD))]);
+        }
+
+        fn view(&self, now: Timestamp) -> View {
+            self.0.view(&RULES, now)
+        }
+
+        fn state(&self, now: Timestamp) -> PodState {
+            self.view(now).state(self.pod())
+        }
+
+        /// With a single gateway: exact.
+        fn estimate(&self) -> f64 {
+            self.as_the_only_gateway().estimate(self.pod())
+        }
+
+        fn estimate_at_least(&self) -> f64 {
+            self.as_the_only_gateway().estimate_at_least(self.pod())
+        }
+
+        fn as_the_only_gateway(&self) -> View {
+            View {
+                ratio: 1.0,
+                ..self.view(at(1))
+            }
+        }
+
+        fn report(&mut self, now: Timestamp, reported: Reported) {
+            report(&mut self.0, address(Self::POD), now, reported);
+        }
+    }
+
+    const CHOSEN: fn(PodAddress) -> Event = |pod| Event::Chosen { pod };
+    const SETTLED: fn(PodAddress) -> Event = |pod| Event::Settled { pod };
+    const OPENED: fn(PodAddress) -> Event = |pod| Event::Opened { pod };
+    const CLOSED: fn(PodAddress) -> Event = |pod| Event::Closed { pod };
+
+    #[test]
+    fn records_keep_their_address_through_bytes() {
+        let pods: Vec<PodAddress> = ["10.0.0.1:80", "[fd00::1]:80", "[::ffff:10.0.0.1]:80"]
+            .map(|text| text.parse().unwrap())
+            .into();
+        let table = Table::from_bytes(Table::new(&pods).as_bytes().to_vec()).unwrap();
+        let kept: Vec<PodAddress> = table.pods().iter().map(PodRecord::address).collect();
+        assert_eq!(kept, pods);
+    }
+
+    #[test]
+    fn values_of_another_layout_are_no_tables() {
+        let bytes = Table::new(&[address(1)]).as_bytes().to_vec();
+        assert!(Table::from_bytes(bytes[1..].to_vec()).is_none());
+        assert!(Table::from_bytes(bytes[..bytes.len() - 1].to_vec()).is_none());
+        assert!(Table::from_bytes(Vec::new()).is_none());
+        let mut other = bytes;
+        other[0] ^= 1;
+        assert!(Table::from_bytes(other).is_none());
+    }
+
+    #[test]
+    fn the_estimate_follows_an_upgrade_to_its_end() {
+        let mut one = One::new();
+        one.poll(at(1), Ok(10));
+        one.happen(CHOSEN);
+        assert_eq!(one.estimate(), 11.0);
+        one.happen(SETTLED);
+        one.happen(OPENED);
+        assert_eq!(one.estimate(), 11.0);
+        one.poll(at(6), Ok(11));
+        assert_eq!(one.estimate(), 11.0, "the report has it now");
+        one.happen(CLOSED);
+        assert_eq!(one.estimate(), 10.0);
+        one.poll(at(11), Ok(10));
+        assert_eq!(one.estimate(), 10.0);
+        assert_eq!(one.pod().own_connections(), 0);
+    }
+
+    #[test]
+    fn upgrades_on_their_way_are_in_no_report() {
+        let mut one = One::new();
+        one.happen(CHOSEN);
+        one.poll(at(1), Ok(10));
+        assert_eq!(one.estimate(), 11.0);
+        one.happen(SETTLED);
+        assert_eq!(one.estimate(), 10.0, "the pod declined it");
+    }
+
+    #[test]
+    fn what_happens_during_a_poll_errs_towards_too_many() {
+        let mut one = One::new();
+        one.poll(at(1), Ok(10));
+        one.ask(at(6));
+        one.happen(OPENED);
+        one.happen(OPENED);
+        one.happen(CLOSED);
+        one.answer(at(6), Ok(11));
+        assert_eq!(one.estimate(), 13.0);
+        assert_eq!(one.estimate_at_least(), 10.0);
+        one.poll(at(11), Ok(11));
+        assert_eq!(one.estimate(), 11.0, "the next report puts it right");
+        assert_eq!(one.estimate_at_least(), 11.0);
+    }
+
+    #[test]
+    fn late_and_repeated_answers_change_nothing() {
+        let mut one = One::new();
+        one.ask(at(1));
+        one.ask(at(6));
+        one.answer(at(1), Ok(99));
+        assert_eq!(one.state(at(6)), PodState::Unknown);
+        one.answer(at(6), Ok(7));
+        one.answer(at(6), Ok(99));
+        one.answer(at(6), Err(PollFailure::NoAnswer));
+        one.answer(Timestamp::NEVER, Ok(99));
+        assert_eq!(one.estimate(), 7.0);
+        assert_eq!(one.pod().last_failure(), None);
+    }
+
+    #[test]
+    fn a_failed_poll_leaves_the_last_count_until_it_is_stale() {
+        let mut one = One::new();
+        one.poll(at(1), Ok(10));
+        one.poll(at(6), Err(PollFailure::Status(500)));
+        assert_eq!(one.estimate(), 10.0);
+        assert_eq!(one.pod().last_failure(), Some(PollFailure::Status(500)));
+        assert_eq!(one.state(at(31)), PodState::Usable);
+        assert_eq!(one.state(at(32)), PodState::Stale);
+    }
+
+    #[test]
+    fn the_threshold_makes_unhealthy_and_one_good_answer_mends_it() {
+        let mut one = One::new();
+        one.poll(at(1), Ok(10));
+        for second in 2..=3 {
+            one.poll(at(second), Err(PollFailure::NoAnswer));
+            assert_eq!(one.state(at(second)), PodState::Usable);
+        }
+        one.poll(at(4), Err(PollFailure::NoAnswer));
+        assert_eq!(one.state(at(4)), PodState::Unhealthy);
+        one.poll(at(5), Ok(0));
+        assert_eq!(one.state(at(5)), PodState::Usable);
+    }
+
+    #[test]
+    fn a_pod_that_refused_returns_with_an_answer_to_a_later_poll() {
+        let mut one = One::new();
+        one.poll(at(1), Ok(10));
+        one.ask(at(6));
+        one.happen(|pod| Event::Refused { pod, at: at(7) });
+        assert_eq!(one.state(at(7)), PodState::Refusing);
+        one.answer(at(6), Ok(10));
+        assert_eq!(one.state(at(7)), PodState::Refusing, "it was asked before");
+        one.poll(at(11), Ok(0));
+        assert_eq!(one.state(at(11)), PodState::Usable);
+    }
+
+    #[test]
+    fn a_state_is_announced_once() {
+        let mut one = One::new();
+        let announced = |one: &mut One, now| {
+            let view = one.view(now);
+            let has_changes = one.0.has_state_changes(&view);
+            let changes = one.0.take_state_changes(&view);
+            assert_eq!(has_changes, !changes.is_empty());
+            changes
+                .iter()
+                .map(|change| change.state)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(announced(&mut one, at(1)), [], "a new pod is unknown");
+        one.poll(at(1), Ok(10));
+        assert_eq!(announced(&mut one, at(1)), [PodState::Usable]);
+        assert_eq!(announced(&mut one, at(1)), []);
+        assert_eq!(announced(&mut one, at(60)), [PodState::Stale]);
+    }
+
+    fn listed(n: u8) -> Member {
+        Member::new(address(n))
+    }
+
+    #[test]
+    fn a_new_list_keeps_the_counts_of_the_pods_that_stay() {
+        let mut one = One::new();
+        one.poll(at(1), Ok(10));
+        let change = one.0.reset(&[listed(2), listed(1)]);
+        assert_eq!(
+            change,
+            MembershipChange {
+                pods: 2,
+                added: 1,
+                removed: 0
+            }
+        );
+        assert_eq!(one.estimate(), 10.0);
+        assert_eq!(
+            one.view(at(1)).state(one.0.pod(address(2)).unwrap()),
+            PodState::Unknown
+        );
+        let change = one.0.reset(&[listed(2)]);
+        assert_eq!(
+            change,
+            MembershipChange {
+                pods: 1,
+                added: 0,
+                removed: 1
+            }
+        );
+        one.happen(CLOSED);
+        one.0.reset(&[listed(1)]);
+        assert_eq!(one.state(at(1)), PodState::Unknown, "it was forgotten");
+        assert_eq!(one.estimate(), 0.0);
+    }
+
+    #[test]
+    fn what_envoy_has_against_a_pod_counts_while_it_does() {
+        let mut one = One::new();
+        one.poll(at(1), Ok(10));
+        let exclusion = Exclusion::Ejected;
+        one.0.reset(&[Member {
+            exclusion: Some(exclusion),
+            ..listed(1)
+        }]);
+        assert_eq!(one.state(at(1)), PodState::Excluded(exclusion));
+        one.0.reset(&[listed(1)]);
+        assert_eq!(one.state(at(1)), PodState::Usable);
+    }
+
+    #[test]
+    fn the_pods_own_word_wins() {
+        let mut one = One::new();
+        one.0.reset(&[Member {
+            exclusion: Some(Exclusion::Draining),
+            weight: 7,
+            ..listed(1)
+        }]);
+        one.report(at(1), Reported::of(10));
+        assert_eq!(one.state(at(1)), PodState::Excluded(Exclusion::Draining));
+        assert_eq!(one.pod().weight(), 7.0);
+        let says = Reported {
+            weight: Weight::try_from(0.5).ok(),
+            draining: Some(false),
+            ..Reported::of(10)
+        };
+        one.report(at(2), says);
+        assert_eq!(one.state(at(2)), PodState::Usable);
+        assert_eq!(one.pod().weight(), 0.5);
+        let drains = Reported {
+            draining: Some(true),
+            ..Reported::of(10)
+        };
+        one.report(at(3), drains);
+        one.0.reset(&[listed(1)]);
+        assert_eq!(one.state(at(3)), PodState::Draining);
+        one.report(at(4), Reported::of(10));
+        assert_eq!(
+            one.state(at(4)),
+            PodState::Usable,
+            "it says nothing any more"
+        );
+    }
+
+    #[test]
+    fn a_pod_is_full_by_the_estimate() {
+        let mut one = One::new();
+        let limit = Some(12);
+        one.report(
+            at(1),
+            Reported {
+                limit,
+                ..Reported::of(10)
+            },
+        );
+        one.happen(CHOSEN);
+        assert_eq!(one.state(at(1)), PodState::Usable);
+        one.happen(CHOSEN);
+        assert_eq!(one.state(at(1)), PodState::Full);
+        one.happen(SETTLED);
+        assert_eq!(one.state(at(1)), PodState::Usable);
+        let none = Some(0);
+        one.report(
+            at(2),
+            Reported {
+                limit: none,
+                ..Reported::of(0)
+            },
+        );
+        assert_eq!(one.state(at(2)), PodState::Full, "it takes none at all");
+    }
+
+    /// Another gateway does three times as much.
+    #[test]
+    fn own_changes_stand_for_those_of_the_fleet() {
+        let mut one = One::new();
+        one.poll(at(1), Ok(1_000));
+        for second in 1..50 {
+            for _ in 0..25 {
+                one.happen(OPENED);
+            }
+            one.poll(at(5 * second), Ok(1_000 + 100 * second));
+        }
+        one.happen(OPENED);
+        let view = one.view(at(250));
+        let ahead = view.estimate(one.pod()) - 5_900.0;
+        assert!((ahead - 4.0).abs() < 0.05, "{ahead}");
+        assert!((view.ratio - ahead).abs() < 1e-6);
+    }
+
+    #[test]
+    fn what_ends_without_having_begun_is_no_change() {
+        let mut one = One::new();
+        one.poll(at(1), Ok(10));
+        one.happen(CLOSED);
+        assert_eq!((one.estimate(), one.pod().own_connections()), (10.0, 0));
+        one.happen(OPENED);
+        one.happen(CLOSED);
+        one.happen(CLOSED);
+        assert_eq!((one.pod().opened(), one.pod().closed()), (1, 1));
+    }
+
+    #[test]
+    fn a_table_survives_a_list_through_bytes() {
+        let mut table = Table::new(&[]);
+        table.appoint(7);
+        table.discover(at(1), at(6));
+        table.reset(&[listed(1), listed(2)]);
+        let table = Table::from_bytes(table.as_bytes().to_vec()).unwrap();
+        assert_eq!((table.pods().len(), table.poller()), (2, 7));
+        assert!(table.discovery().awaits(at(1)));
+    }
+
+    proptest! {
+        /// Whatever happens in whatever order: nothing overflows, pods don't mix, and after a
+        /// quiet poll the estimate is the pod's own count plus the upgrades on their way.
+        #[test]
+        fn counts_come_back_to_the_truth(
+            steps in prop::collection::vec((0_u8..6, 1_u8..4, any::<u64>()), 0..200),
+            truth in any::<u64>(),
+        ) {
+            let mut table = Table::new(&[address(1), address(2), address(3)]);
+            let mut on_their_way = [0_u64; 4];
+            let mut now = at(1);
+            for (kind, n, number) in steps {
+                let pod = address(n);
+                let waiting = &mut on_their_way[usize::from(n)];
+                now = now.plus(Duration::from_millis(1));
+                let event = match kind {
+                    0 => { *waiting += 1; Event::Chosen { pod } }
+                    1 => { *waiting = waiting.saturating_sub(1); Event::Settled { pod } }
+                    2 => Event::Opened { pod },
+                    3 => Event::Closed { pod },
+                    4 => Event::Refused { pod, at: now },
+                    _ => {
+                        table.ask(now, |record| (record.address() == pod).then_some(now));
+                        Event::Answered { pod, asked_at: now, outcome: Ok(Reported::of(number)) }
+                    }
+                };
+                table.apply(&RULES, &[event]);
+            }
+            for n in 1..4 {
+                let pod = address(n);
+                report(&mut table, pod, now, Reported::of(truth));
+                let view = View { ratio: 1.0, ..table.view(&RULES, now) };
+                let on_their_way = on_their_way[usize::from(n)];
+                let expect = approximate(truth) + approximate(on_their_way);
+                prop_assert_eq!(view.estimate(table.pod(pod).unwrap()), expect);
+            }
+        }
+    }
+}

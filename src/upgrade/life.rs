@@ -1,0 +1,451 @@
+//! The life of one upgrade: chosen, answered, ended.
+//!
+//! Each step records in the service's table what it means for the pods, exactly once, whatever way
+//! the request takes.
+
+use std::rc::Rc;
+
+use super::choice::{Candidate, Choice};
+use super::explanation::Explanation;
+use crate::clock::Timestamp;
+use crate::config::OnNoPods;
+use crate::pod::PodAddress;
+use crate::service::Service;
+use crate::shell::Shell;
+use crate::table::Event;
+
+/// Why an upgrade is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// No pod is usable, and the configuration has it refused then.
+    NoPods,
+    /// Every pod that would be usable is full.
+    AllFull,
+}
+
+impl Refusal {
+    /// What the client is told, as the body of the response.
+    #[must_use]
+    pub const fn message(self) -> &'static str {
+        match self {
+            Self::NoPods => "no pod is ready for a WebSocket\n",
+            Self::AllFull => "every pod is full\n",
+        }
+    }
+}
+
+/// An upgrade that was sent on.
+pub struct Upgrade<S: Shell> {
+    service: Rc<Service<S>>,
+    /// The usable pods, best first; empty where the fallback policy chose.
+    candidates: Vec<Candidate>,
+    /// How many of them Envoy may try.
+    named: usize,
+    /// The context that keeps this.
+    context_id: u32,
+    since: Timestamp,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    OnItsWay,
+    Open {
+        /// The pod, where Envoy tells.
+        pod: Option<PodAddress>,
+        since: Timestamp,
+    },
+    Ended,
+}
+
+/// What Envoy knows of a request's way to its pod.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Upstream {
+    /// The pod that was tried last.
+    pub pod: Option<PodAddress>,
+    /// How many pods were tried.
+    pub attempts: usize,
+    /// Whether the last try found no connection either.
+    pub connect_failed: bool,
+}
+
+impl<S: Shell> Upgrade<S> {
+    /// Begins the life of what was chosen at `now` for the context `context_id`.
+    ///
+    /// # Errors
+    /// Where no pod is usable, and the client is to be told so.
+    pub fn begin(
+        choice: Choice<S>,
+        on_no_pods: OnNoPods,
+        context_id: u32,
+        now: Timestamp,
+    ) -> Result<Self, Refusal> {
+        let Choice {
+            service,
+            candidates,
+            named,
+            some_are_full,
+        } = choice;
+        let statistics = &service.statistics;
+        // A fallback policy knows no limits: it would fill the pods up beyond them.
+        let (counter, refusal) = match (candidates.is_empty(), some_are_full, on_no_pods) {
+            (false, ..) => (statistics.upgrades_balanced, None),
+            (true, true, _) => (statistics.upgrades_full, Some(Refusal::AllFull)),
+            (true, false, OnNoPods::Reject) => {
+                (statistics.upgrades_rejected, Some(Refusal::NoPods))
+            }
+            (true, false, OnNoPods::Fallback) => (statistics.upgrades_fallback, None),
+        };
+        service.count(counter);
+        match refusal {
+            Some(refusal) => Err(refusal),
+            None => Ok(Self {
+                service,
+                candidates,
+                named,
+                context_id,
+                since: now,
+                state: State::OnItsWay,
+            }),
+        }
+    }
+
+    /// Its service.
+    #[must_use]
+    pub const fn service(&self) -> &Rc<Service<S>> {
+        &self.service
+    }
+
+    /// The pod that is to serve, if every pod accepts connections.
+    #[must_use]
+    pub fn chosen(&self) -> Option<PodAddress> {
+        self.candidates.first().map(|candidate| candidate.pod)
+    }
+
+    /// What was chosen, and why.
+    #[must_use]
+    pub fn explain(&self) -> Explanation {
+        Explanation::of(&self.candidates)
+    }
+
+    /// The pod accepted the upgrade (status 101).
+    pub fn open(&mut self, upstream: Upstream, now: Timestamp) {
+        if self.state == State::Ended {
+            return;
+        }
+        let pod = upstream.pod;
+        self.state = State::Open { pod, since: now };
+        let mut events = self.arrive(upstream, now);
+        events.extend(pod.map(|pod| Event::Opened { pod }));
+        let service = &self.service;
+        if upstream.attempts <= 1 && self.chosen().is_some() && pod != self.chosen() {
+            service.count(service.statistics.upgrades_mismatched);
+        }
+        service.record(&events);
+        if let (Some(pod), Some(_)) = (pod, service.config.rebalance) {
+            service.held.insert(pod, now, self.context_id);
+        }
+        if log::log_enabled!(log::Level::Debug) {
+            self.log_opened(upstream);
+        }
+    }
+
+    /// The request has ended, opened or not. `upstream` and `details`, why it ended in Envoy's
+    /// words, are asked for only where they are needed.
+    pub fn end(
+        &mut self,
+        upstream: impl FnOnce() -> Upstream,
+        details: impl FnOnce() -> String,
+        now: Timestamp,
+    ) {
+        let state = std::mem::replace(&mut self.state, State::Ended);
+        let (service, cluster) = (&self.service, &self.service.config.cluster);
+        match state {
+            State::OnItsWay => {
+                let upstream = upstream();
+                service.record(&self.arrive(upstream, now));
+                if log::log_enabled!(log::Level::Debug) {
+                    let Explanation { pod, reason } = self.explain();
+                    log::debug!(
+                        "cluster {cluster}: opened no WebSocket on {pod} ({reason}), \
+                         {} attempts: {}",
+                        upstream.attempts,
+                        printable(&details())
+                    );
+                }
+            }
+            State::Open {
+                pod: Some(pod),
+                since,
+            } => {
+                let was_held = service.held.remove(pod, since, self.context_id);
+                // One that was closed to rebalance was counted then.
+                if was_held || service.config.rebalance.is_none() {
+                    service.record(&[Event::Closed { pod }]);
+                }
+                if log::log_enabled!(log::Level::Debug) {
+                    log::debug!(
+                        "cluster {cluster}: closed a WebSocket on {pod} after {:.3} s: {}",
+                        now.since(self.since).as_secs_f64(),
+                        printable(&details())
+                    );
+                }
+            }
+            State::Open { pod: None, .. } | State::Ended => {}
+        }
+    }
+
+    /// The upgrade is on its way no more: what its way tells of the pods.
+    fn arrive(&self, upstream: Upstream, now: Timestamp) -> Vec<Event> {
+        let settled = self.chosen().map(|pod| Event::Settled { pod });
+        if upstream.attempts > 1 {
+            let service = &self.service;
+            service.count(service.statistics.upgrades_retried);
+        }
+        let named = self.candidates.iter().take(self.named);
+        let refused = named
+            .take(self.refusals(upstream))
+            .map(|candidate| Event::Refused {
+                pod: candidate.pod,
+                at: now,
+            });
+        settled.into_iter().chain(refused).collect()
+    }
+
+    /// How many of the named pods refused: those that were tried before the one that served.
+    fn refusals(&self, upstream: Upstream) -> usize {
+        let failed = if upstream.connect_failed {
+            upstream.attempts
+        } else {
+            upstream.attempts.saturating_sub(1)
+        };
+        let mut candidates = self.candidates.iter();
+        let place = candidates.position(|candidate| Some(candidate.pod) == upstream.pod);
+        match place {
+            Some(place) if !upstream.connect_failed => failed.min(place),
+            _ => failed,
+        }
+    }
+
+    fn log_opened(&self, upstream: Upstream) {
+        let Explanation { pod, reason } = self.explain();
+        let served = upstream
+            .pod
+            .map_or_else(|| "an unknown pod".to_owned(), |pod| pod.to_string());
+        log::debug!(
+            "cluster {}: opened a WebSocket on {served}; chosen {pod} ({reason}), {} attempts",
+            self.service.config.cluster,
+            upstream.attempts
+        );
+    }
+}
+
+/// For a log line: control characters are escaped.
+fn printable(text: &str) -> String {
+    text.chars().flat_map(char::escape_debug).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::host::fake::FakeHost;
+    use crate::load::PodState;
+    use crate::pod::{Reported, address};
+    use crate::service::Balancer;
+    use crate::testing::{self, NOW, report_all};
+
+    /// Three pods with these counts.
+    fn balancer(counts: [u64; 3], on_no_pods: &str) -> Balancer<FakeHost> {
+        let json = format!(
+            r#"{{"onNoPods": "{on_no_pods}", "services": [{{"cluster": "chat",
+               "endpoints": ["10.0.0.1:8080", "10.0.0.2:8080", "10.0.0.3:8080"]}}]}}"#
+        );
+        testing::balancer(&json, &[&counts])
+    }
+
+    /// The names of the pods that may be tried, and the upgrade or why there is none.
+    fn begin(
+        balancer: &Balancer<FakeHost>,
+        now: Timestamp,
+    ) -> (Option<String>, Result<Upgrade<FakeHost>, Refusal>) {
+        let choice = Choice::among_endpoints(balancer, &balancer.services[0], now);
+        let on_no_pods = balancer.settings.on_no_pods;
+        (choice.names(), Upgrade::begin(choice, on_no_pods, 1, now))
+    }
+
+    fn proceed(balancer: &Balancer<FakeHost>) -> (Option<String>, Upgrade<FakeHost>) {
+        let (names, upgrade) = begin(balancer, NOW);
+        (names, upgrade.ok().unwrap())
+    }
+
+    fn refusal(balancer: &Balancer<FakeHost>, now: Timestamp) -> Refusal {
+        begin(balancer, now).1.err().unwrap()
+    }
+
+    fn estimates(balancer: &Balancer<FakeHost>) -> Vec<f64> {
+        testing::estimates(&balancer.services[0])
+    }
+
+    fn states(balancer: &Balancer<FakeHost>) -> Vec<PodState> {
+        testing::states(&balancer.services[0])
+    }
+
+    fn served(n: u8, attempts: usize) -> Upstream {
+        Upstream {
+            pod: Some(address(n)),
+            attempts,
+            connect_failed: false,
+        }
+    }
+
+    fn end(upgrade: &mut Upgrade<FakeHost>, upstream: Upstream) {
+        upgrade.end(|| upstream, || "via_upstream".to_owned(), NOW);
+    }
+
+    fn statistic(balancer: &Balancer<FakeHost>, name: &str) -> u64 {
+        let name = format!("wsbalancer.chat.{name}");
+        balancer.shell.statistic(&name)
+    }
+
+    #[test]
+    fn the_header_names_the_pods_best_first() {
+        let balancer = balancer([5, 1, 3], "fallback");
+        let (pods, _) = proceed(&balancer);
+        assert_eq!(pods.unwrap(), "10.0.0.2:8080,10.0.0.3:8080,10.0.0.1:8080");
+        assert_eq!(statistic(&balancer, "upgrades_balanced"), 1);
+    }
+
+    #[test]
+    fn the_choice_is_explained() {
+        let balancer = balancer([5, 1, 3], "fallback");
+        let (_, upgrade) = proceed(&balancer);
+        assert_eq!(
+            upgrade.explain(),
+            Explanation {
+                pod: "10.0.0.2:8080".to_owned(),
+                reason: "estimate 1, runner-up 10.0.0.3:8080 with 3".to_owned(),
+            }
+        );
+        let late = NOW.plus(Duration::from_secs(31));
+        let (_, upgrade) = begin(&balancer, late);
+        assert_eq!(upgrade.ok().unwrap().explain().pod, "fallback");
+    }
+
+    #[test]
+    fn a_websocket_is_counted_from_the_choice_to_its_end() {
+        let balancer = balancer([5, 1, 3], "fallback");
+        let (_, mut upgrade) = proceed(&balancer);
+        assert_eq!(estimates(&balancer), [5.0, 2.0, 3.0]);
+        upgrade.open(served(2, 1), NOW);
+        assert_eq!(estimates(&balancer), [5.0, 2.0, 3.0]);
+        end(&mut upgrade, Upstream::default());
+        end(&mut upgrade, Upstream::default());
+        assert_eq!(estimates(&balancer), [5.0, 1.0, 3.0], "once");
+    }
+
+    #[test]
+    fn an_upgrade_that_the_pod_declines_leaves_no_trace() {
+        let balancer = balancer([5, 1, 3], "fallback");
+        let (_, mut upgrade) = proceed(&balancer);
+        end(&mut upgrade, served(2, 1));
+        assert_eq!(estimates(&balancer), [5.0, 1.0, 3.0]);
+        assert_eq!(states(&balancer), [PodState::Usable; 3]);
+    }
+
+    #[test]
+    fn the_count_follows_a_retry_and_the_refusing_pod_is_left_out() {
+        let balancer = balancer([5, 1, 3], "fallback");
+        let (_, mut upgrade) = proceed(&balancer);
+        upgrade.open(served(3, 2), NOW);
+        assert_eq!(estimates(&balancer), [5.0, 1.0, 4.0]);
+        assert_eq!(
+            states(&balancer),
+            [PodState::Usable, PodState::Refusing, PodState::Usable]
+        );
+        assert_eq!(statistic(&balancer, "upgrades_retried"), 1);
+        let (pods, _) = proceed(&balancer);
+        assert_eq!(pods.unwrap(), "10.0.0.3:8080,10.0.0.1:8080");
+    }
+
+    #[test]
+    fn when_nobody_accepts_all_that_were_tried_are_left_out() {
+        let balancer = balancer([5, 1, 3], "fallback");
+        let (_, mut upgrade) = proceed(&balancer);
+        let upstream = Upstream {
+            pod: Some(address(3)),
+            attempts: 2,
+            connect_failed: true,
+        };
+        end(&mut upgrade, upstream);
+        assert_eq!(
+            states(&balancer),
+            [PodState::Usable, PodState::Refusing, PodState::Refusing]
+        );
+        assert_eq!(estimates(&balancer), [5.0, 1.0, 3.0]);
+    }
+
+    /// Envoy skips a host that is not in the cluster, and that is no refusal.
+    #[test]
+    fn a_pod_that_envoy_skipped_did_not_refuse() {
+        let balancer = balancer([5, 1, 3], "fallback");
+        let (_, mut upgrade) = proceed(&balancer);
+        upgrade.open(served(3, 1), NOW);
+        assert_eq!(states(&balancer), [PodState::Usable; 3]);
+        assert_eq!(estimates(&balancer), [5.0, 1.0, 4.0]);
+        assert_eq!(statistic(&balancer, "upgrades_mismatched"), 1);
+    }
+
+    #[test]
+    fn without_a_usable_pod_the_fallback_chooses_and_its_choice_counts() {
+        let balancer = balancer([5, 1, 3], "fallback");
+        let late = NOW.plus(Duration::from_secs(31));
+        let (names, upgrade) = begin(&balancer, late);
+        assert_eq!(names, None);
+        assert_eq!(statistic(&balancer, "upgrades_fallback"), 1);
+        upgrade.ok().unwrap().open(served(1, 1), late);
+        assert_eq!(estimates(&balancer), [6.0, 1.0, 3.0]);
+    }
+
+    #[test]
+    fn without_a_usable_pod_it_may_be_refused() {
+        let balancer = balancer([5, 1, 3], "reject");
+        let late = NOW.plus(Duration::from_secs(31));
+        assert_eq!(refusal(&balancer, late), Refusal::NoPods);
+        assert_eq!(statistic(&balancer, "upgrades_rejected"), 1);
+    }
+
+    fn limit(balancer: &Balancer<FakeHost>, limits: [Option<u64>; 3]) {
+        let later = NOW.plus(Duration::from_millis(1));
+        let reports = limits.map(|limit| Reported {
+            limit,
+            ..Reported::of(5)
+        });
+        report_all(&balancer.services[0], later, &reports);
+    }
+
+    #[test]
+    fn when_every_pod_is_full_no_fallback_fills_them_further() {
+        let balancer = balancer([5, 5, 5], "fallback");
+        limit(&balancer, [Some(6), Some(5), Some(2)]);
+        let (pods, _upgrade) = proceed(&balancer);
+        assert_eq!(pods.unwrap(), "10.0.0.1:8080", "the others can't be tried");
+        assert_eq!(refusal(&balancer, NOW), Refusal::AllFull);
+        assert_eq!(statistic(&balancer, "upgrades_full"), 1);
+        assert_eq!(statistic(&balancer, "upgrades_fallback"), 0);
+        limit(&balancer, [Some(7), None, None]);
+        proceed(&balancer);
+    }
+
+    #[test]
+    fn under_contention_the_choice_is_made_and_counted_later() {
+        let balancer = balancer([5, 1, 3], "fallback");
+        balancer.shell.outdate(u32::MAX);
+        let (pods, _) = proceed(&balancer);
+        assert!(pods.unwrap().starts_with("10.0.0.2:8080,"));
+        balancer.shell.outdate(0);
+        balancer.services[0].flush();
+        assert_eq!(estimates(&balancer), [5.0, 2.0, 3.0]);
+    }
+}

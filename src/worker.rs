@@ -1,0 +1,567 @@
+//! One worker: what it does at each tick, and what becomes of the answers to its questions.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::config::Config;
+use crate::host::{Answer, CallToken};
+use crate::poll::{self, Polls, Question};
+use crate::rebalance;
+use crate::service::{Balancer, Service};
+use crate::shell::Shell;
+use crate::table::{StateChange, Table};
+
+/// One worker.
+pub struct Worker<S: Shell> {
+    /// This worker, among those that share the tables; not zero.
+    id: u64,
+    balancer: Rc<Balancer<S>>,
+    polls: Polls<S>,
+}
+
+/// What a worker has taken upon itself to do for a service, and the table at that moment.
+struct Duties {
+    table: Table,
+    /// Whether this is the worker that asks.
+    is_poller: bool,
+    questions: Vec<Question>,
+    state_changes: Vec<StateChange>,
+}
+
+impl<S: Shell> Worker<S> {
+    /// The worker that goes by `id`, a random number. `seed` should differ between workers.
+    pub fn new(shell: S, config: Config, id: u64, seed: u64) -> Self {
+        Self {
+            id: id.max(1),
+            balancer: Rc::new(Balancer::new(shell, config, seed)),
+            polls: Polls::default(),
+        }
+    }
+
+    /// What the worker's requests need.
+    #[must_use]
+    pub const fn balancer(&self) -> &Rc<Balancer<S>> {
+        &self.balancer
+    }
+
+    /// How often [`tick`](Self::tick) is to be called.
+    #[must_use]
+    pub fn tick_period(&self) -> Duration {
+        poll::tick_period(self.balancer.services.iter().map(|service| &service.config))
+    }
+
+    /// Does what is due. The contexts whose WebSockets are to be closed now, which are counted as
+    /// closed already.
+    pub fn tick(&mut self) -> Vec<u32> {
+        let (balancer, now) = (Rc::clone(&self.balancer), self.balancer.shell.now());
+        for service in &balancer.services {
+            self.tend(service, now);
+        }
+        let services = balancer.services.iter();
+        services
+            .flat_map(|service| rebalance::close(service, now))
+            .collect()
+    }
+
+    /// What a tick does for one service.
+    fn tend(&mut self, service: &Rc<Service<S>>, now: Timestamp) {
+        service.flush();
+        let duties = self.take_duties(service, now);
+        if duties.is_poller {
+            service.names.write(&service.shell, &duties.table);
+            service.announcer.state_changes(&duties.state_changes);
+            let view = service.view(&duties.table, now);
+            service
+                .announcer
+                .gauges(&service.shell, &duties.table, &view);
+        }
+        for question in duties.questions {
+            self.polls.ask(service, question, now);
+        }
+    }
+
+    fn take_duties(&self, service: &Service<S>, now: Timestamp) -> Duties {
+        let table = service.table();
+        let view = service.view(&table, now);
+        let is_poller = table.poller() == self.id;
+        let none = |table| Duties {
+            table,
+            is_poller,
+            questions: Vec::new(),
+            state_changes: Vec::new(),
+        };
+        if !(poll::is_due(&table, &service.config, self.id, now)
+            || is_poller && table.has_state_changes(&view))
+        {
+            return none(table);
+        }
+        let duties = service.update(|table| {
+            let previous = table.poller();
+            let questions = poll::claim(table, &service.config, self.id, now);
+            let is_poller = table.poller() == self.id;
+            let view = service.view(table, now);
+            let state_changes = if is_poller {
+                table.take_state_changes(&view)
+            } else {
+                Vec::new()
+            };
+            let duties = Duties {
+                table: table.clone(),
+                is_poller,
+                questions,
+                state_changes,
+            };
+            (previous, duties)
+        });
+        // Under contention the next tick tries again.
+        let Ok((previous, duties)) = duties else {
+            return none(table);
+        };
+        if !duties.questions.is_empty() && previous != self.id {
+            log::debug!(
+                "cluster {}: worker {:x} polls the pods, after worker {previous:x}",
+                service.config.cluster,
+                self.id
+            );
+        }
+        duties
+    }
+
+    /// See [`Polls::body_limit`].
+    #[must_use]
+    pub fn body_limit(&self, token: CallToken) -> usize {
+        self.polls.body_limit(token)
+    }
+
+    /// Takes the answer that came with `token`. Pods that it brings are asked at once.
+    pub fn answer(&mut self, token: CallToken, answer: Answer<'_>) {
+        if let Some(service) = self.polls.answer(token, answer) {
+            self.tend(&service, self.balancer.shell.now());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::fake::{Call, FakeHost};
+    use crate::load::PodState;
+    use crate::pod::{PodAddress, address};
+    use crate::testing::NOW;
+
+    /// Some workers of one process, with their clock.
+    struct Process {
+        host: FakeHost,
+        workers: Vec<Worker<FakeHost>>,
+        now: Timestamp,
+        /// Whether every call is answered at once.
+        pods_answer: bool,
+    }
+
+    impl Process {
+        /// Three pods, asked every 5 s.
+        fn new(workers: u64) -> Self {
+            Self::of(
+                workers,
+                r#"{"services": [{"cluster": "chat",
+                    "endpoints": ["10.0.0.1:8080", "10.0.0.2:8080", "10.0.0.3:8080"]}]}"#,
+            )
+        }
+
+        /// The pods that Envoy lists, of which it is asked every 2 s; no answers by themselves.
+        fn discovering(workers: u64) -> Self {
+            let json = r#"{"services": [{"cluster": "chat"}],
+                "discovery": {"adminCluster": "admin", "interval": "2s"}}"#;
+            Self {
+                pods_answer: false,
+                ..Self::of(workers, json)
+            }
+        }
+
+        fn of(workers: u64, json: &str) -> Self {
+            let host = FakeHost::default();
+            let config = Config::parse(json.as_bytes()).unwrap();
+            host.set_now(NOW);
+            let worker = |n| Worker::new(host.clone(), config.clone(), n, n);
+            Self {
+                workers: (1..=workers).map(worker).collect(),
+                host,
+                now: NOW,
+                pods_answer: true,
+            }
+        }
+
+        fn advance(&mut self, millis: u64) {
+            self.now = self.now.plus(Duration::from_millis(millis));
+            self.host.set_now(self.now);
+        }
+
+        /// One worker's tick; the calls it sent.
+        fn tick(&mut self, worker: usize) -> Vec<Call> {
+            let to_close = self.workers[worker].tick();
+            assert!(to_close.is_empty(), "nothing is rebalanced");
+            let calls = self.host.take_calls();
+            if self.pods_answer {
+                for call in &calls {
+                    self.answer(worker, call, 200, &count(0));
+                }
+            }
+            calls
+        }
+
+        /// Three pods that do not answer by themselves.
+        fn silent(workers: u64) -> Self {
+            Self {
+                pods_answer: false,
+                ..Self::new(workers)
+            }
+        }
+
+        fn answer(&mut self, worker: usize, call: &Call, status: u16, body: &str) {
+            let body = body.as_bytes();
+            let answer = Answer::Response { status, body };
+            self.workers[worker].answer(call.token, answer);
+        }
+
+        fn service(&self) -> &Service<FakeHost> {
+            &self.workers[0].balancer.services[0]
+        }
+
+        fn state(&self, n: u8) -> PodState {
+            let table = self.service().table();
+            let view = self.service().view(&table, self.now);
+            view.state(table.pod(address(n)).unwrap())
+        }
+    }
+
+    /// The pod that was asked; empty where the question was for the pods.
+    fn steered_to(call: &Call) -> String {
+        match call.pod.endpoint() {
+            Some(pod) => pod.to_string(),
+            None => String::new(),
+        }
+    }
+
+    fn count(n: u64) -> String {
+        format!(r#"{{"agentsConnections": {n}}}"#)
+    }
+
+    #[test]
+    fn the_first_tick_asks_every_pod_through_its_own_cluster() {
+        let mut process = Process::new(1);
+        let calls = process.tick(0);
+        let steered: Vec<String> = calls.iter().map(steered_to).collect();
+        assert_eq!(steered, ["10.0.0.1:8080", "10.0.0.2:8080", "10.0.0.3:8080"]);
+        for call in &calls {
+            assert_eq!(
+                (call.cluster.as_str(), call.path.as_str()),
+                ("chat", "/metric")
+            );
+            assert_eq!(call.timeout, Duration::from_secs(2));
+        }
+        assert_eq!(process.tick(0), [], "nothing is due");
+    }
+
+    #[test]
+    fn every_pod_is_asked_once_per_interval_by_all_workers_together() {
+        let mut process = Process::new(4);
+        let mut asked = 0;
+        process.tick(0);
+        process.advance(5_000);
+        for worker in 0..4 {
+            asked += process.tick(worker).len();
+        }
+        assert_eq!(asked, 3);
+        for _ in 0..20 * 10 {
+            process.advance(500);
+            for worker in 0..4 {
+                asked += process.tick(worker).len();
+            }
+        }
+        assert_eq!(asked, 3 * 21);
+    }
+
+    #[test]
+    fn pods_are_asked_together_and_a_second_time_soon() {
+        let mut process = Process::new(1);
+        let mut times = Vec::new();
+        let start = process.now;
+        for _ in 0..45 {
+            let asked = process.tick(0).len();
+            if asked > 0 {
+                times.push((process.now.since(start).as_millis(), asked));
+            }
+            process.advance(250);
+        }
+        assert_eq!(times, [(0, 3), (750, 3), (5_750, 3), (10_750, 3)]);
+    }
+
+    #[test]
+    fn a_new_pod_joins_the_others() {
+        let mut process = Process::discovering(1);
+        let polls = process.discover(200, &list(&[1, 2]));
+        for poll in &polls {
+            process.answer(0, poll, 200, &count(0));
+        }
+        process.advance(625);
+        assert_eq!(process.tick(0).len(), 2);
+        process.advance(1_375);
+        let polls = process.discover(200, &list(&[1, 2, 3]));
+        assert_eq!(polls.len(), 1, "it is asked at once");
+        process.advance(3_625);
+        let calls = process.tick(0);
+        let polls = calls.iter().filter(|call| call.cluster == "chat");
+        assert_eq!(polls.count(), 3);
+    }
+
+    #[test]
+    fn a_stalled_poller_is_replaced_after_half_an_interval() {
+        let mut process = Process::new(2);
+        process.tick(0);
+        process.advance(625);
+        assert_eq!(process.tick(0).len(), 3);
+        // They are due at 5.625 s, and overdue by half an interval at 8.125 s.
+        process.advance(7_499);
+        assert_eq!(process.tick(1), []);
+        process.advance(1);
+        assert_eq!(process.tick(1).len(), 3);
+        assert_eq!(process.tick(0), [], "the role has moved");
+    }
+
+    #[test]
+    fn a_gap_is_not_caught_up() {
+        let mut process = Process::new(1);
+        process.tick(0);
+        process.advance(60_000);
+        assert_eq!(process.tick(0).len(), 3);
+        process.advance(4_999);
+        assert_eq!(process.tick(0), []);
+        process.advance(1);
+        assert_eq!(process.tick(0).len(), 3);
+    }
+
+    #[test]
+    fn answers_make_pods_usable_and_are_counted() {
+        let mut process = Process::silent(1);
+        let calls = process.tick(0);
+        process.answer(0, &calls[0], 200, &count(7));
+        process.answer(0, &calls[1], 500, "");
+        process.answer(0, &calls[0], 200, &count(9));
+        assert_eq!(process.state(1), PodState::Usable);
+        assert_eq!(process.state(2), PodState::Unknown);
+        process.advance(500);
+        process.tick(0);
+        let statistic = |name: &str| process.host.statistic(&format!("wsbalancer.chat.{name}"));
+        assert_eq!((statistic("polls_ok"), statistic("polls_failed")), (1, 1));
+        assert_eq!((statistic("pods_usable"), statistic("pods_known")), (1, 3));
+    }
+
+    #[test]
+    fn an_answer_that_a_later_poll_overtook_is_ignored() {
+        let mut process = Process::silent(2);
+        let old = process.tick(0);
+        process.advance(60_000);
+        let new = process.tick(1);
+        process.answer(1, &new[0], 200, &count(7));
+        process.answer(0, &old[0], 200, &count(99));
+        let table = process.service().table();
+        assert_eq!(table.pod(address(1)).unwrap().connections(), 7);
+        assert_eq!(process.host.statistic("wsbalancer.chat.polls_ignored"), 1);
+    }
+
+    #[test]
+    fn a_call_that_envoy_does_not_take_is_a_failed_poll() {
+        let mut process = Process::new(1);
+        process.host.set_unreachable(true);
+        for _ in 0..3 {
+            process.tick(0);
+            process.advance(5_000);
+        }
+        assert_eq!(process.host.statistic("wsbalancer.chat.polls_failed"), 9);
+    }
+
+    #[test]
+    fn a_claim_that_lost_the_race_asks_nobody_until_the_next_tick() {
+        let mut process = Process::new(1);
+        process.host.outdate(u32::MAX);
+        assert_eq!(process.tick(0), []);
+        process.host.outdate(0);
+        assert_eq!(process.tick(0).len(), 3);
+    }
+
+    /// By default an answer may take as long as a short interval.
+    #[test]
+    fn a_pod_is_not_asked_again_while_its_answer_may_still_come() {
+        let mut process = Process::silent(1);
+        let first = process.tick(0);
+        process.advance(3_249);
+        assert_eq!(process.tick(0), []);
+        process.answer(0, &first[0], 504, "");
+        assert_eq!(process.tick(0).len(), 1, "the one whose poll has ended");
+        process.advance(1);
+        assert_eq!(process.tick(0).len(), 2, "the others are given up");
+        assert_eq!(process.host.statistic("wsbalancer.chat.polls_failed"), 1);
+    }
+
+    fn list(pods: &[u8]) -> String {
+        let hosts: Vec<String> = pods
+            .iter()
+            .map(|n| {
+                format!(
+                    r#"{{"address": {{"socket_address": {{"address": "10.0.0.{n}",
+                        "port_value": 8080}}}}}}"#
+                )
+            })
+            .collect();
+        let hosts = hosts.join(",");
+        format!(r#"{{"cluster_statuses": [{{"name": "chat", "host_statuses": [{hosts}]}}]}}"#)
+    }
+
+    impl Process {
+        fn statistic(&self, name: &str) -> u64 {
+            self.host.statistic(&format!("wsbalancer.chat.{name}"))
+        }
+
+        /// The tick in which Envoy is asked for the pods, and its answer; the calls that follow.
+        fn discover(&mut self, status: u16, body: &str) -> Vec<Call> {
+            let calls = self.tick(0);
+            let asked = calls.iter().find(|call| call.cluster == "admin").unwrap();
+            self.answer(0, asked, status, body);
+            self.host.take_calls()
+        }
+    }
+
+    #[test]
+    fn envoy_is_asked_for_the_pods_and_they_are_asked_at_once() {
+        let mut process = Process::discovering(1);
+        let calls = process.tick(0);
+        assert_eq!(calls.len(), 1);
+        assert_eq!(
+            (calls[0].cluster.as_str(), calls[0].path.as_str()),
+            ("admin", "/clusters?format=json&filter=%5Echat%24")
+        );
+        assert_eq!(calls[0].pod, PodAddress::CLUSTER, "any host will do");
+        process.answer(0, &calls[0], 200, &list(&[1, 2]));
+        let polls = process.host.take_calls();
+        let steered: Vec<String> = polls.iter().map(steered_to).collect();
+        assert_eq!(steered, ["10.0.0.1:8080", "10.0.0.2:8080"]);
+        process.answer(0, &polls[0], 200, &count(7));
+        assert_eq!(process.state(1), PodState::Usable);
+        assert_eq!(
+            (
+                process.statistic("discovery_ok"),
+                process.statistic("pods_known")
+            ),
+            (1, 2)
+        );
+    }
+
+    #[test]
+    fn pods_come_and_go_with_the_list() {
+        let mut process = Process::discovering(1);
+        for poll in process.discover(200, &list(&[1, 2])) {
+            process.answer(0, &poll, 200, &count(0));
+        }
+        process.advance(2_000);
+        let polls = process.discover(200, &list(&[2, 3]));
+        let steered: Vec<String> = polls.iter().map(steered_to).collect();
+        assert_eq!(steered, ["10.0.0.3:8080"], "the other is not due");
+        assert_eq!(process.state(2), PodState::Usable);
+        assert_eq!(process.state(3), PodState::Unknown);
+        assert_eq!(
+            (
+                process.statistic("pods_known"),
+                process.statistic("pods_usable")
+            ),
+            (2, 1)
+        );
+    }
+
+    #[test]
+    fn pods_that_come_up_later_start_slowly() {
+        let json = r#"{"services": [{"cluster": "chat"}], "slowStart": {"window": "30s"},
+            "discovery": {"adminCluster": "admin", "interval": "2s"}}"#;
+        let mut process = Process {
+            pods_answer: false,
+            ..Process::of(1, json)
+        };
+        let slow = |process: &Process, n| {
+            let table = process.service().table();
+            let view = process.service().view(&table, process.now);
+            view.slow_start(table.pod(address(n)).unwrap())
+        };
+        for poll in process.discover(200, &list(&[1, 2])) {
+            process.answer(0, &poll, 200, &count(0));
+        }
+        assert_eq!(slow(&process, 1), None, "it was there before the filter");
+        for (seconds, status) in [(6, 500), (5, 500), (5, 500), (5, 200)] {
+            process.advance(seconds * 1_000);
+            for call in process.tick(0) {
+                match steered_to(&call).as_str() {
+                    "" => process.answer(0, &call, 200, &list(&[1, 2, 3])),
+                    "10.0.0.2:8080" => process.answer(0, &call, status, &count(0)),
+                    _ => process.answer(0, &call, 200, &count(0)),
+                }
+            }
+            // Those of the pod that is new.
+            for call in process.host.take_calls() {
+                process.answer(0, &call, 200, &count(0));
+            }
+        }
+        assert_eq!(slow(&process, 1), None);
+        assert_eq!(slow(&process, 2), Some(0.1), "it came back just now");
+        assert_eq!(slow(&process, 3), Some(0.5), "it is new since 15 s");
+    }
+
+    #[test]
+    fn the_last_list_stays_while_there_is_none() {
+        let mut process = Process::discovering(1);
+        for poll in process.discover(200, &list(&[1])) {
+            process.answer(0, &poll, 200, &count(0));
+        }
+        for (status, body) in [(503, ""), (200, "nonsense"), (200, "{}")] {
+            process.advance(2_000);
+            process.discover(status, body);
+            assert_eq!(process.state(1), PodState::Usable, "{status} {body}");
+        }
+        assert_eq!(process.statistic("discovery_failed"), 3);
+        process.advance(2_000);
+        process.discover(200, &list(&[]));
+        assert_eq!(process.statistic("pods_known"), 0, "an empty list is one");
+    }
+
+    #[test]
+    fn a_late_list_changes_nothing() {
+        let mut process = Process::discovering(2);
+        let old = process.tick(0);
+        process.advance(60_000);
+        let new = process.tick(1);
+        process.answer(1, &new[0], 200, &list(&[1, 2]));
+        process.answer(0, &old[0], 200, &list(&[3]));
+        assert_eq!(process.state(1), PodState::Unknown);
+        assert_eq!(process.statistic("discovery_ok"), 1);
+    }
+
+    #[test]
+    fn until_there_is_a_list_it_is_asked_for_every_second() {
+        let mut process = Process::discovering(1);
+        process.host.set_unreachable(true);
+        for _ in 0..5 {
+            process.tick(0);
+            process.advance(1_000);
+        }
+        assert_eq!(process.statistic("discovery_failed"), 5);
+    }
+
+    #[test]
+    fn another_worker_asks_for_the_pods_when_the_poller_stalls() {
+        let mut process = Process::discovering(2);
+        process.discover(200, &list(&[]));
+        // After the first time it is due in a second, and overdue by half an interval in two.
+        process.advance(1_999);
+        assert_eq!(process.tick(1), []);
+        process.advance(1);
+        assert_eq!(process.tick(1).len(), 1);
+    }
+}
