@@ -1,29 +1,24 @@
-//! What the README says is so: its snippets make an Envoy balance, and the filter's statistics
-//! and log lines are those it lists.
+//! What the documentation says is so: its snippets make an Envoy balance; the statistics and log
+//! lines are those that it lists; and its links lead somewhere.
 
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use tokio::task::block_in_place;
 use wsbalancer_backend::Fleet;
-use wsbalancer_e2e::{PATIENCE, ROOT, Stage, addresses, assert_all_well, preloaded};
+use wsbalancer_e2e::{PATIENCE, ROOT, Stage, addresses, assert_all_well, markdown, preloaded};
 use wsbalancer_harness::{Envoy, Sample};
 
-const README: &str = include_str!("../../../README.md");
-
-/// The README's YAML block that begins with the comment `# {title}:`, by `indent` spaces.
+/// The YAML block that begins with the comment `# {title}:`, by `indent` spaces.
 fn snippet(title: &str, indent: usize) -> Result<String> {
-    let (_, rest) = README
-        .split_once(&format!("```yaml\n# {title}:\n"))
-        .with_context(|| format!("no snippet `{title}`"))?;
-    let (yaml, _) = rest.split_once("```").context("a block without an end")?;
     let margin = " ".repeat(indent);
+    let yaml = markdown::snippet(title)?;
     let lines: Vec<String> = yaml.lines().map(|line| format!("{margin}{line}")).collect();
     Ok(lines.join("\n"))
 }
 
-/// A plain Envoy with nothing for WebSockets in it but what the README says.
+/// A plain Envoy with nothing for WebSockets in it but what the documentation says.
 fn documented() -> Result<Sample> {
     let configuration = format!(
         r#"
@@ -62,9 +57,12 @@ admin:
 }
 
 /// That Envoy, before pods that report `preload`.
-async fn documented_stage(preload: &[u64], change: fn(Sample) -> Sample) -> Result<Stage> {
+async fn documented_stage(
+    preload: &[u64],
+    change: impl FnOnce(Sample) -> Result<Sample>,
+) -> Result<Stage> {
     let fleet = Fleet::start(preloaded(preload.len(), preload)).await?;
-    let sample = change(documented()?.pods(&addresses(&fleet)));
+    let sample = change(documented()?.pods(&addresses(&fleet)))?;
     let envoy = block_in_place(|| Envoy::start(&sample))?;
     let stage = Stage { fleet, envoy };
     stage.until_usable(preload.len())?;
@@ -73,7 +71,7 @@ async fn documented_stage(preload: &[u64], change: fn(Sample) -> Sample) -> Resu
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_snippets_make_an_envoy_balance() -> Result<()> {
-    let stage = documented_stage(&[100, 0, 100], |sample| sample).await?;
+    let stage = documented_stage(&[100, 0, 100], Ok).await?;
     let held = stage.load(50, 0)?.open().await;
     assert_all_well(&held.report());
     assert_eq!(stage.counts(), [100, 50, 100]);
@@ -87,13 +85,14 @@ async fn the_snippets_make_an_envoy_balance() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_statistics_are_those_that_are_listed() -> Result<()> {
-    let listed: BTreeSet<String> = README
-        .lines()
+    let listed: BTreeSet<String> = markdown::lines()?
+        .iter()
         .filter(|line| line.contains("` | counter |") || line.contains("` | gauge |"))
         .filter_map(|line| line.split('`').nth(1))
+        .filter(|name| !name.starts_with("wsbalancer_"))
         .map(|name| format!("wasmcustom.wsbalancer.chat.{name}"))
         .collect();
-    let stage = documented_stage(&[0], |sample| sample).await?;
+    let stage = documented_stage(&[0], Ok).await?;
     let stats = block_in_place(|| stage.envoy.admin_get("/stats?filter=wasmcustom.wsbalancer"))?;
     let shown: BTreeSet<String> = stats
         .lines()
@@ -106,13 +105,13 @@ async fn the_statistics_are_those_that_are_listed() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_lines_are_written_as_shown() -> Result<()> {
-    let stage = documented_stage(&[500, 0], |sample| sample.option("cacheTTL", "3s")).await?;
+    let stage = documented_stage(&[500, 0], |sample| Ok(sample.option("cacheTTL", "3s"))).await?;
     let [up, refusing] = stage.pods() else {
         unreachable!("there are two pods");
     };
     refusing.refuse().await;
-    let shown: Vec<String> = README
-        .lines()
+    let shown: Vec<String> = markdown::lines()?
+        .iter()
         .filter(|line| line.starts_with("cluster chat: "))
         .map(|line| line.replace("10.0.0.1:8080", &up.address().to_string()))
         .map(|line| line.replace("10.0.0.2:8080", &refusing.address().to_string()))
@@ -125,23 +124,41 @@ async fn the_log_lines_are_written_as_shown() -> Result<()> {
 }
 
 #[test]
-fn the_links_lead_somewhere() {
-    let anchors: BTreeSet<String> = README
-        .lines()
-        .filter(|line| line.starts_with('#'))
-        .map(|heading| heading.trim_start_matches('#').trim())
-        .map(|heading| heading.to_lowercase().replace(' ', "-"))
+fn the_links_lead_somewhere() -> Result<()> {
+    let root = Path::new(ROOT).canonicalize()?;
+    let pages = markdown::pages()?;
+    let anchors: BTreeMap<PathBuf, Vec<String>> = pages
+        .iter()
+        .map(|page| (root.join(&page.file), page.anchors()))
         .collect();
-    let links: Vec<&str> = README
-        .split("](")
-        .skip(1)
-        .filter_map(|rest| rest.split(')').next())
-        .collect();
-    assert!(!links.is_empty());
-    for link in links {
-        match link.strip_prefix('#') {
-            Some(anchor) => assert!(anchors.contains(anchor), "no heading for {link}"),
-            None => assert!(Path::new(ROOT).join(link).exists(), "no file {link}"),
+    for page in &pages {
+        let file = page.file.display();
+        let page_itself = root.join(&page.file);
+        let links = page.links();
+        assert!(!links.is_empty(), "{file}");
+        // What others have on the web is not looked for.
+        for link in links.iter().filter(|link| !link.starts_with("https://")) {
+            let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = match path {
+                "" => page_itself.clone(),
+                path => page_itself
+                    .with_file_name(path)
+                    .canonicalize()
+                    .with_context(|| format!("{file}: no file {link}"))?,
+            };
+            assert!(
+                target.starts_with(&root),
+                "{file}: {link} leads out of the project"
+            );
+            let has_heading = || {
+                let anchors = anchors.get(&target);
+                anchors.is_some_and(|anchors| anchors.iter().any(|known| known == anchor))
+            };
+            assert!(
+                anchor.is_empty() || has_heading(),
+                "{file}: no heading for {link}"
+            );
         }
     }
+    Ok(())
 }
