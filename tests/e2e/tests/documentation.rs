@@ -1,13 +1,20 @@
-//! What the documentation says is so: its snippets make an Envoy balance; the statistics and log
-//! lines are those that it lists; and its links lead somewhere.
+//! What the documentation says is so: its snippets make an Envoy balance; the statistics, series,
+//! fields, alerts and log lines are those that it lists; and its links lead somewhere.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use http::HeaderValue;
+use http::header::ORIGIN;
+use serde_json::{Value, json};
 use tokio::task::block_in_place;
 use wsbalancer_backend::Fleet;
-use wsbalancer_e2e::{PATIENCE, ROOT, Stage, addresses, assert_all_well, markdown, preloaded};
+use wsbalancer_e2e::ask::{get, get_json};
+use wsbalancer_e2e::{
+    PATIENCE, ROOT, Stage, addresses, assert_all_well, istio, markdown, preloaded, seldom,
+};
 use wsbalancer_harness::{Envoy, Sample};
 
 /// The YAML block that begins with the comment `# {title}:`, by `indent` spaces.
@@ -83,13 +90,109 @@ async fn the_snippets_make_an_envoy_balance() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn every_snippet_is_yaml() -> Result<()> {
+    let blocks = markdown::blocks("yaml")?;
+    assert!(!blocks.is_empty());
+    for yaml in blocks {
+        let _value: Value = serde_saphyr::from_str(&yaml).with_context(|| yaml.clone())?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_access_log_shows_the_chosen_pod() -> Result<()> {
+    let stage = documented_stage(&[100, 0], |mut sample| {
+        let access_log = snippet("In the HTTP connection manager, for the access log", 0)?;
+        let access_log: Value = serde_saphyr::from_str(&access_log)?;
+        sample.connection_manager()["access_log"] = access_log["access_log"].clone();
+        Ok(sample)
+    })
+    .await?;
+    drop(stage.load(1, 0)?.open().await);
+    let chosen = stage.pods()[1].address();
+    let line = format!(" chosen={chosen} served={chosen} attempts=1 ");
+    block_in_place(|| stage.envoy.wait_for_log(&line, PATIENCE))?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_another_origin_are_refused() -> Result<()> {
+    let stage = documented_stage(&[0], |mut sample| {
+        let check = snippet("Among the HTTP filters, before wsbalancer", 0)?;
+        let check: Vec<Value> = serde_saphyr::from_str(&check)?;
+        let filters = sample.connection_manager()["http_filters"].as_array_mut();
+        filters.context("HTTP filters")?.splice(..0, check);
+        Ok(sample)
+    })
+    .await?;
+    for (origin, opened) in [
+        (None, 1),
+        (Some("https://chat.example.com"), 1),
+        (Some("https://evil.example.com"), 0),
+        (Some("https://chat.example.com.evil.example"), 0),
+        (Some("null"), 0),
+    ] {
+        assert_eq!(opened_by(&stage, origin).await?, opened, "{origin:?}");
+    }
+    Ok(())
+}
+
+/// How many of one WebSocket a page of this origin can open.
+async fn opened_by(stage: &Stage, origin: Option<&'static str>) -> Result<u64> {
+    let mut load = stage.load(1, 0)?;
+    let origin = origin.map(HeaderValue::from_static);
+    load.headers.extend(origin.map(|origin| (ORIGIN, origin)));
+    Ok(load.open().await.report().connections.opened)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cors_filter_lets_pages_of_another_origin_pass() -> Result<()> {
+    const TYPES: &str = "type.googleapis.com/envoy.extensions.filters.http.cors.v3";
+    let stage = documented_stage(&[0], |mut sample| {
+        let cors = json!({
+            "name": "envoy.filters.http.cors",
+            "typed_config": { "@type": format!("{TYPES}.Cors") },
+        });
+        let policy = json!({
+            "@type": format!("{TYPES}.CorsPolicy"),
+            "allow_origin_string_match": [{ "exact": "https://chat.example.com" }],
+        });
+        let manager = sample.connection_manager();
+        let hosts = &mut manager["route_config"]["virtual_hosts"];
+        hosts[0]["typed_per_filter_config"] = json!({ "envoy.filters.http.cors": policy });
+        let filters = manager["http_filters"].as_array_mut();
+        filters.context("HTTP filters")?.insert(0, cors);
+        Ok(sample)
+    })
+    .await?;
+    assert_eq!(
+        opened_by(&stage, Some("https://evil.example.com")).await?,
+        1
+    );
+    Ok(())
+}
+
+/// The first two cells of the rows of all tables whose first cell is code, and does or does not
+/// name a series.
+fn listed(series: bool) -> Result<BTreeMap<String, String>> {
+    let lines = markdown::lines()?;
+    Ok(lines
+        .iter()
+        .filter_map(|line| line.strip_prefix("| `"))
+        .filter_map(|row| row.split_once("` | "))
+        .filter_map(|(name, rest)| Some((name, rest.split_once(" | ")?.0)))
+        .filter(|(name, kind)| {
+            ["counter", "gauge"].contains(kind) && name.starts_with("wsbalancer_") == series
+        })
+        .map(|(name, kind)| (name.to_owned(), kind.to_owned()))
+        .collect())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_statistics_are_those_that_are_listed() -> Result<()> {
-    let listed: BTreeSet<String> = markdown::lines()?
-        .iter()
-        .filter(|line| line.contains("` | counter |") || line.contains("` | gauge |"))
-        .filter_map(|line| line.split('`').nth(1))
-        .filter(|name| !name.starts_with("wsbalancer_"))
+    let listed: BTreeSet<String> = listed(false)?
+        .keys()
         .map(|name| format!("wasmcustom.wsbalancer.chat.{name}"))
         .collect();
     let stage = documented_stage(&[0], Ok).await?;
@@ -100,6 +203,77 @@ async fn the_statistics_are_those_that_are_listed() -> Result<()> {
         .map(|(name, _)| name.to_owned())
         .collect();
     assert_eq!(shown, listed);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_series_and_the_states_are_those_that_are_listed() -> Result<()> {
+    let stage = Stage::start(preloaded(1, &[0]), seldom).await?;
+    stage.until_usable(1)?;
+    let text = get(&(stage.status_url()? + "?format=prometheus"))?;
+    let shown: BTreeMap<String, String> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+        .map(|(name, kind)| (name.to_owned(), kind.to_owned()))
+        .collect();
+    assert_eq!(shown, listed(true)?);
+
+    let shown: BTreeSet<&str> = text
+        .lines()
+        .filter_map(|line| {
+            line.strip_prefix("wsbalancer_pods{")?
+                .split_once("state=\"")
+        })
+        .filter_map(|(_, state)| Some(state.split_once('"')?.0))
+        .collect();
+    let states = table("State", &markdown::lines()?);
+    let listed: BTreeSet<&str> = states.iter().map(String::as_str).collect();
+    assert_eq!(shown, listed);
+    Ok(())
+}
+
+/// The code in the first cells of the table whose first column has this heading.
+fn table(heading: &str, lines: &[String]) -> BTreeSet<String> {
+    lines
+        .iter()
+        .skip_while(|line| !line.starts_with(&format!("| {heading} |")))
+        .skip(2)
+        .map_while(|line| line.strip_prefix("| ")?.split(" | ").next())
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_fields_of_the_status_are_those_that_are_listed() -> Result<()> {
+    let stage = Stage::start(preloaded(1, &[0]), seldom).await?;
+    stage.until_usable(1)?;
+    let status = get_json(&(stage.status_url()? + "?format=json"))?;
+    let lines = markdown::lines()?;
+    for (heading, shown) in [
+        ("At the top", &status),
+        ("In a service", &status["services"][0]),
+        ("In a pod", &status["podMetrics"]["chat"][0]),
+    ] {
+        let fields = shown.as_object().with_context(|| heading.to_owned())?;
+        let fields: BTreeSet<String> = fields.keys().cloned().collect();
+        assert_eq!(fields, table(heading, &lines), "{heading}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_alerts_are_those_that_are_listed() -> Result<()> {
+    let alerts = istio::documents("envoy/prometheus/alerts.yaml")?;
+    let rules = alerts
+        .iter()
+        .flat_map(|document| document["groups"].as_array().into_iter().flatten())
+        .flat_map(|group| group["rules"].as_array().into_iter().flatten());
+    let names: BTreeSet<String> = rules
+        .filter_map(|rule| rule["alert"].as_str())
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(names, table("Alert", &markdown::lines()?));
     Ok(())
 }
 
@@ -159,6 +333,18 @@ fn the_links_lead_somewhere() -> Result<()> {
                 "{file}: no heading for {link}"
             );
         }
+    }
+    Ok(())
+}
+
+/// Nobody finds a page that no other one names.
+#[test]
+fn every_page_is_linked_from_the_first() -> Result<()> {
+    let readme = fs::read_to_string(Path::new(ROOT).join("README.md"))?;
+    for page in markdown::pages()? {
+        let file = page.file.display();
+        let is_linked = readme.contains(&format!("]({file})"));
+        assert!(is_linked || page.file == Path::new("README.md"), "{file}");
     }
     Ok(())
 }
