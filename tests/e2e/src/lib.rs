@@ -9,6 +9,7 @@ pub mod child;
 pub mod eds;
 pub mod istio;
 pub mod lds;
+pub mod markdown;
 pub mod prometheus;
 
 use std::net::SocketAddr;

@@ -1,5 +1,5 @@
 //! One cluster a pod: the filter chooses among clusters, and the route takes its choice from the
-//! header. Routes and configuration are those of the README.
+//! header. Routes and configuration are those of the documentation.
 
 use std::net::SocketAddr;
 
@@ -8,20 +8,15 @@ use serde_json::{Value, json};
 use tokio::task::block_in_place;
 use wsbalancer_backend::{FleetConfig, Pod, RequestSeen};
 use wsbalancer_e2e::{
-    Stage, addresses, assert_all_well, assert_skewed_pods_even_out, every, preloaded,
+    Stage, addresses, assert_all_well, assert_skewed_pods_even_out, every, markdown, preloaded,
 };
 use wsbalancer_harness::{Envoy, Sample};
 
-const README: &str = include_str!("../../../README.md");
 const HEADER: &str = "x-pod-cluster";
 
-/// The README's YAML block that begins with the comment `# {title}:`.
+/// The YAML block of the documentation that begins with the comment `# {title}:`.
 fn snippet(title: &str) -> Result<Value> {
-    let (_, rest) = README
-        .split_once(&format!("```yaml\n# {title}:\n"))
-        .with_context(|| format!("no snippet `{title}`"))?;
-    let (yaml, _) = rest.split_once("```").context("a block without an end")?;
-    Ok(serde_saphyr::from_str(yaml)?)
+    Ok(serde_saphyr::from_str(&markdown::snippet(title)?)?)
 }
 
 fn name(index: usize) -> String {

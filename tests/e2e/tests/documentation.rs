@@ -1,29 +1,31 @@
-//! What the README says is so: its snippets make an Envoy balance, and the filter's statistics
-//! and log lines are those it lists.
+//! What the documentation says is so: its snippets make an Envoy balance; the statistics, series,
+//! fields, alerts and log lines are those that it lists; and its links lead somewhere.
 
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use http::HeaderValue;
+use http::header::ORIGIN;
+use serde_json::{Value, json};
 use tokio::task::block_in_place;
 use wsbalancer_backend::Fleet;
-use wsbalancer_e2e::{PATIENCE, ROOT, Stage, addresses, assert_all_well, preloaded};
+use wsbalancer_e2e::ask::{get, get_json};
+use wsbalancer_e2e::{
+    PATIENCE, ROOT, Stage, addresses, assert_all_well, istio, markdown, preloaded, seldom,
+};
 use wsbalancer_harness::{Envoy, Sample};
 
-const README: &str = include_str!("../../../README.md");
-
-/// The README's YAML block that begins with the comment `# {title}:`, by `indent` spaces.
+/// The YAML block that begins with the comment `# {title}:`, by `indent` spaces.
 fn snippet(title: &str, indent: usize) -> Result<String> {
-    let (_, rest) = README
-        .split_once(&format!("```yaml\n# {title}:\n"))
-        .with_context(|| format!("no snippet `{title}`"))?;
-    let (yaml, _) = rest.split_once("```").context("a block without an end")?;
     let margin = " ".repeat(indent);
+    let yaml = markdown::snippet(title)?;
     let lines: Vec<String> = yaml.lines().map(|line| format!("{margin}{line}")).collect();
     Ok(lines.join("\n"))
 }
 
-/// A plain Envoy with nothing for WebSockets in it but what the README says.
+/// A plain Envoy with nothing for WebSockets in it but what the documentation says.
 fn documented() -> Result<Sample> {
     let configuration = format!(
         r#"
@@ -62,9 +64,12 @@ admin:
 }
 
 /// That Envoy, before pods that report `preload`.
-async fn documented_stage(preload: &[u64], change: fn(Sample) -> Sample) -> Result<Stage> {
+async fn documented_stage(
+    preload: &[u64],
+    change: impl FnOnce(Sample) -> Result<Sample>,
+) -> Result<Stage> {
     let fleet = Fleet::start(preloaded(preload.len(), preload)).await?;
-    let sample = change(documented()?.pods(&addresses(&fleet)));
+    let sample = change(documented()?.pods(&addresses(&fleet)))?;
     let envoy = block_in_place(|| Envoy::start(&sample))?;
     let stage = Stage { fleet, envoy };
     stage.until_usable(preload.len())?;
@@ -73,7 +78,7 @@ async fn documented_stage(preload: &[u64], change: fn(Sample) -> Sample) -> Resu
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_snippets_make_an_envoy_balance() -> Result<()> {
-    let stage = documented_stage(&[100, 0, 100], |sample| sample).await?;
+    let stage = documented_stage(&[100, 0, 100], Ok).await?;
     let held = stage.load(50, 0)?.open().await;
     assert_all_well(&held.report());
     assert_eq!(stage.counts(), [100, 50, 100]);
@@ -85,15 +90,112 @@ async fn the_snippets_make_an_envoy_balance() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn every_snippet_is_yaml() -> Result<()> {
+    let blocks = markdown::blocks("yaml")?;
+    assert!(!blocks.is_empty());
+    for yaml in blocks {
+        let _value: Value = serde_saphyr::from_str(&yaml).with_context(|| yaml.clone())?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_access_log_shows_the_chosen_pod() -> Result<()> {
+    let stage = documented_stage(&[100, 0], |mut sample| {
+        let access_log = snippet("In the HTTP connection manager, for the access log", 0)?;
+        let access_log: Value = serde_saphyr::from_str(&access_log)?;
+        sample.connection_manager()["access_log"] = access_log["access_log"].clone();
+        Ok(sample)
+    })
+    .await?;
+    drop(stage.load(1, 0)?.open().await);
+    let chosen = stage.pods()[1].address();
+    let line = format!(" chosen={chosen} served={chosen} attempts=1 ");
+    block_in_place(|| stage.envoy.wait_for_log(&line, PATIENCE))?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_another_origin_are_refused() -> Result<()> {
+    let stage = documented_stage(&[0], |mut sample| {
+        let check = snippet("Among the HTTP filters, before wsbalancer", 0)?;
+        let check: Vec<Value> = serde_saphyr::from_str(&check)?;
+        let filters = sample.connection_manager()["http_filters"].as_array_mut();
+        filters.context("HTTP filters")?.splice(..0, check);
+        Ok(sample)
+    })
+    .await?;
+    for (origin, opened) in [
+        (None, 1),
+        (Some("https://chat.example.com"), 1),
+        (Some("https://evil.example.com"), 0),
+        (Some("https://chat.example.com.evil.example"), 0),
+        (Some("null"), 0),
+    ] {
+        assert_eq!(opened_by(&stage, origin).await?, opened, "{origin:?}");
+    }
+    Ok(())
+}
+
+/// How many of one WebSocket a page of this origin can open.
+async fn opened_by(stage: &Stage, origin: Option<&'static str>) -> Result<u64> {
+    let mut load = stage.load(1, 0)?;
+    let origin = origin.map(HeaderValue::from_static);
+    load.headers.extend(origin.map(|origin| (ORIGIN, origin)));
+    Ok(load.open().await.report().connections.opened)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cors_filter_lets_pages_of_another_origin_pass() -> Result<()> {
+    const TYPES: &str = "type.googleapis.com/envoy.extensions.filters.http.cors.v3";
+    let stage = documented_stage(&[0], |mut sample| {
+        let cors = json!({
+            "name": "envoy.filters.http.cors",
+            "typed_config": { "@type": format!("{TYPES}.Cors") },
+        });
+        let policy = json!({
+            "@type": format!("{TYPES}.CorsPolicy"),
+            "allow_origin_string_match": [{ "exact": "https://chat.example.com" }],
+        });
+        let manager = sample.connection_manager();
+        let hosts = &mut manager["route_config"]["virtual_hosts"];
+        hosts[0]["typed_per_filter_config"] = json!({ "envoy.filters.http.cors": policy });
+        let filters = manager["http_filters"].as_array_mut();
+        filters.context("HTTP filters")?.insert(0, cors);
+        Ok(sample)
+    })
+    .await?;
+    assert_eq!(
+        opened_by(&stage, Some("https://evil.example.com")).await?,
+        1
+    );
+    Ok(())
+}
+
+/// The first two cells of the rows of all tables whose first cell is code, and does or does not
+/// name a series.
+fn listed(series: bool) -> Result<BTreeMap<String, String>> {
+    let lines = markdown::lines()?;
+    Ok(lines
+        .iter()
+        .filter_map(|line| line.strip_prefix("| `"))
+        .filter_map(|row| row.split_once("` | "))
+        .filter_map(|(name, rest)| Some((name, rest.split_once(" | ")?.0)))
+        .filter(|(name, kind)| {
+            ["counter", "gauge"].contains(kind) && name.starts_with("wsbalancer_") == series
+        })
+        .map(|(name, kind)| (name.to_owned(), kind.to_owned()))
+        .collect())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_statistics_are_those_that_are_listed() -> Result<()> {
-    let listed: BTreeSet<String> = README
-        .lines()
-        .filter(|line| line.contains("` | counter |") || line.contains("` | gauge |"))
-        .filter_map(|line| line.split('`').nth(1))
+    let listed: BTreeSet<String> = listed(false)?
+        .keys()
         .map(|name| format!("wasmcustom.wsbalancer.chat.{name}"))
         .collect();
-    let stage = documented_stage(&[0], |sample| sample).await?;
+    let stage = documented_stage(&[0], Ok).await?;
     let stats = block_in_place(|| stage.envoy.admin_get("/stats?filter=wasmcustom.wsbalancer"))?;
     let shown: BTreeSet<String> = stats
         .lines()
@@ -105,14 +207,85 @@ async fn the_statistics_are_those_that_are_listed() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_series_and_the_states_are_those_that_are_listed() -> Result<()> {
+    let stage = Stage::start(preloaded(1, &[0]), seldom).await?;
+    stage.until_usable(1)?;
+    let text = get(&(stage.status_url()? + "?format=prometheus"))?;
+    let shown: BTreeMap<String, String> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+        .map(|(name, kind)| (name.to_owned(), kind.to_owned()))
+        .collect();
+    assert_eq!(shown, listed(true)?);
+
+    let shown: BTreeSet<&str> = text
+        .lines()
+        .filter_map(|line| {
+            line.strip_prefix("wsbalancer_pods{")?
+                .split_once("state=\"")
+        })
+        .filter_map(|(_, state)| Some(state.split_once('"')?.0))
+        .collect();
+    let states = table("State", &markdown::lines()?);
+    let listed: BTreeSet<&str> = states.iter().map(String::as_str).collect();
+    assert_eq!(shown, listed);
+    Ok(())
+}
+
+/// The code in the first cells of the table whose first column has this heading.
+fn table(heading: &str, lines: &[String]) -> BTreeSet<String> {
+    lines
+        .iter()
+        .skip_while(|line| !line.starts_with(&format!("| {heading} |")))
+        .skip(2)
+        .map_while(|line| line.strip_prefix("| ")?.split(" | ").next())
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_fields_of_the_status_are_those_that_are_listed() -> Result<()> {
+    let stage = Stage::start(preloaded(1, &[0]), seldom).await?;
+    stage.until_usable(1)?;
+    let status = get_json(&(stage.status_url()? + "?format=json"))?;
+    let lines = markdown::lines()?;
+    for (heading, shown) in [
+        ("At the top", &status),
+        ("In a service", &status["services"][0]),
+        ("In a pod", &status["podMetrics"]["chat"][0]),
+    ] {
+        let fields = shown.as_object().with_context(|| heading.to_owned())?;
+        let fields: BTreeSet<String> = fields.keys().cloned().collect();
+        assert_eq!(fields, table(heading, &lines), "{heading}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_alerts_are_those_that_are_listed() -> Result<()> {
+    let alerts = istio::documents("envoy/prometheus/alerts.yaml")?;
+    let rules = alerts
+        .iter()
+        .flat_map(|document| document["groups"].as_array().into_iter().flatten())
+        .flat_map(|group| group["rules"].as_array().into_iter().flatten());
+    let names: BTreeSet<String> = rules
+        .filter_map(|rule| rule["alert"].as_str())
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(names, table("Alert", &markdown::lines()?));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_log_lines_are_written_as_shown() -> Result<()> {
-    let stage = documented_stage(&[500, 0], |sample| sample.option("cacheTTL", "3s")).await?;
+    let stage = documented_stage(&[500, 0], |sample| Ok(sample.option("cacheTTL", "3s"))).await?;
     let [up, refusing] = stage.pods() else {
         unreachable!("there are two pods");
     };
     refusing.refuse().await;
-    let shown: Vec<String> = README
-        .lines()
+    let shown: Vec<String> = markdown::lines()?
+        .iter()
         .filter(|line| line.starts_with("cluster chat: "))
         .map(|line| line.replace("10.0.0.1:8080", &up.address().to_string()))
         .map(|line| line.replace("10.0.0.2:8080", &refusing.address().to_string()))
@@ -125,23 +298,53 @@ async fn the_log_lines_are_written_as_shown() -> Result<()> {
 }
 
 #[test]
-fn the_links_lead_somewhere() {
-    let anchors: BTreeSet<String> = README
-        .lines()
-        .filter(|line| line.starts_with('#'))
-        .map(|heading| heading.trim_start_matches('#').trim())
-        .map(|heading| heading.to_lowercase().replace(' ', "-"))
+fn the_links_lead_somewhere() -> Result<()> {
+    let root = Path::new(ROOT).canonicalize()?;
+    let pages = markdown::pages()?;
+    let anchors: BTreeMap<PathBuf, Vec<String>> = pages
+        .iter()
+        .map(|page| (root.join(&page.file), page.anchors()))
         .collect();
-    let links: Vec<&str> = README
-        .split("](")
-        .skip(1)
-        .filter_map(|rest| rest.split(')').next())
-        .collect();
-    assert!(!links.is_empty());
-    for link in links {
-        match link.strip_prefix('#') {
-            Some(anchor) => assert!(anchors.contains(anchor), "no heading for {link}"),
-            None => assert!(Path::new(ROOT).join(link).exists(), "no file {link}"),
+    for page in &pages {
+        let file = page.file.display();
+        let page_itself = root.join(&page.file);
+        let links = page.links();
+        assert!(!links.is_empty(), "{file}");
+        // What others have on the web is not looked for.
+        for link in links.iter().filter(|link| !link.starts_with("https://")) {
+            let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = match path {
+                "" => page_itself.clone(),
+                path => page_itself
+                    .with_file_name(path)
+                    .canonicalize()
+                    .with_context(|| format!("{file}: no file {link}"))?,
+            };
+            assert!(
+                target.starts_with(&root),
+                "{file}: {link} leads out of the project"
+            );
+            let has_heading = || {
+                let anchors = anchors.get(&target);
+                anchors.is_some_and(|anchors| anchors.iter().any(|known| known == anchor))
+            };
+            assert!(
+                anchor.is_empty() || has_heading(),
+                "{file}: no heading for {link}"
+            );
         }
     }
+    Ok(())
+}
+
+/// Nobody finds a page that no other one names.
+#[test]
+fn every_page_is_linked_from_the_first() -> Result<()> {
+    let readme = fs::read_to_string(Path::new(ROOT).join("README.md"))?;
+    for page in markdown::pages()? {
+        let file = page.file.display();
+        let is_linked = readme.contains(&format!("]({file})"));
+        assert!(is_linked || page.file == Path::new("README.md"), "{file}");
+    }
+    Ok(())
 }
