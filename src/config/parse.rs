@@ -473,13 +473,13 @@ mod tests {
         }
     }
 
-    const README: &str = include_str!("../../README.md");
+    const OPTIONS: &str = include_str!("../../docs/configuration.md");
 
     /// The rows of the option table but the first, `services`: name, default, whether it can
     /// stand in a service.
     fn documented_options() -> Vec<(&'static str, &'static str, bool)> {
         let cell = |text: &'static str| text.trim().trim_matches('`');
-        README
+        OPTIONS
             .lines()
             .skip_while(|line| !line.starts_with("| `services` |"))
             .skip(1)
