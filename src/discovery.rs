@@ -248,7 +248,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::pod::address;
+    use crate::testing::address;
 
     fn answered(status: u16, body: &[u8]) -> Result<HostList, DiscoveryFailure> {
         super::read("chat", Answer::Response { status, body })

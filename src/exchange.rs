@@ -8,9 +8,10 @@ use std::borrow::Cow;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::balancer::Balancer;
 use crate::host::{Head, Request, Response};
 use crate::pod::PodAddress;
-use crate::service::{Balancer, Service};
+use crate::service::Service;
 use crate::shell::Shell;
 use crate::status::{self, StatusRequest};
 use crate::upgrade::{
@@ -230,9 +231,9 @@ fn number(request: &impl Request, path: &[&str]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::fake::{FakeHost, FakeRequest};
     use crate::load::PodState;
     use crate::testing::{self, NOW};
+    use crate::testing::{FakeHost, FakeRequest};
 
     const OVERRIDE: &str = "x-gateway-destination-endpoint";
 

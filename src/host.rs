@@ -11,9 +11,6 @@ use std::time::{Duration, SystemTime};
 use crate::clock::Timestamp;
 use crate::pod::{DiscoveryFailure, HostList, PodAddress};
 
-#[cfg(test)]
-pub(crate) mod fake;
-
 /// The time.
 pub trait Clock {
     /// The monotonic clock, which all workers share.

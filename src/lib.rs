@@ -29,6 +29,7 @@
     )
 )]
 
+pub mod balancer;
 pub mod clock;
 pub mod config;
 pub mod discovery;

@@ -7,12 +7,12 @@
 
 mod even_share;
 pub mod fleet;
+mod pod_state;
 mod rank;
 mod slow_start;
-mod state;
 mod view;
 
 pub use even_share::EvenShare;
+pub use pod_state::PodState;
 pub use rank::{Load, Ranked, Ranking, rank};
-pub use state::PodState;
 pub use view::View;

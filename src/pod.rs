@@ -12,6 +12,3 @@ pub use membership::{
 };
 pub use poll_state::PollState;
 pub use record::{Interval, PackedAddress, PodRecord, Reported};
-
-#[cfg(test)]
-pub(crate) use address::tests::address;

@@ -4,15 +4,110 @@
 //! what only this worker has.
 
 mod announcer;
-mod balancer;
 mod held;
-mod names;
-mod state;
+mod name_cache;
 mod statistics;
 
-pub use announcer::Announcer;
-pub use balancer::Balancer;
-pub use held::HeldWebSockets;
-pub use names::{Directory, NameCache, PodNames, names_in};
-pub use state::Service;
-pub use statistics::{PREFIX, ServiceStatistics};
+pub use self::announcer::Announcer;
+pub use self::held::HeldWebSockets;
+pub use self::name_cache::{Directory, NameCache, PodNames, names_in};
+pub use self::statistics::{PREFIX, ServiceStatistics};
+
+use crate::clock::Timestamp;
+use crate::config::ServiceConfig;
+use crate::host::StatisticId;
+use crate::load::View;
+use crate::shell::Shell;
+use crate::table::{Contended, Effect, Event, SharedTable, Table};
+
+/// A service, as one worker sees it.
+pub struct Service<S: Shell> {
+    /// What the worker runs in.
+    pub shell: S,
+    /// What is configured.
+    pub config: ServiceConfig,
+    /// Its statistics.
+    pub statistics: ServiceStatistics,
+    /// What log and statistics say of its pods.
+    pub announcer: Announcer,
+    /// What its pods call themselves.
+    pub names: NameCache,
+    /// The open WebSockets of this worker, where some may have to be closed.
+    pub held: HeldWebSockets,
+    table: S::Table,
+}
+
+impl<S: Shell> Service<S> {
+    /// Defines the statistics and opens the table.
+    pub fn open(shell: S, config: ServiceConfig) -> Self {
+        let statistics = ServiceStatistics::define(&shell, &config.cluster);
+        Self {
+            statistics,
+            announcer: Announcer::of(&config.cluster, statistics),
+            names: NameCache::of(&config),
+            held: HeldWebSockets::default(),
+            table: shell.open_table(&config),
+            config,
+            shell,
+        }
+    }
+
+    /// The table as it is now.
+    pub fn table(&self) -> Table {
+        self.table.read()
+    }
+
+    /// The pods in `table` as they look at `now`.
+    pub fn view(&self, table: &Table, now: Timestamp) -> View {
+        table.view(&self.config.rules, now)
+    }
+
+    /// Takes in what happened: now, or with this worker's next change.
+    pub fn record(&self, events: &[Event]) {
+        let effects = self.table.record(&self.config.rules, events);
+        self.announce(&effects);
+    }
+
+    /// Tries again to take in what waits.
+    pub fn flush(&self) {
+        if self.table.has_deferred() {
+            self.record(&[]);
+        }
+    }
+
+    /// Changes the table, in one step for all workers. `change` may run several times; what it
+    /// returns is from the run that was kept.
+    ///
+    /// # Errors
+    /// [`Contended`]: nothing was changed.
+    pub fn update<T>(&self, change: impl FnMut(&mut Table) -> T) -> Result<T, Contended> {
+        let (result, effects) = self.table.update(change)?;
+        self.announce(&effects);
+        Ok(result)
+    }
+
+    fn announce(&self, effects: &[Effect]) {
+        self.announcer.effects(&self.shell, &self.names, effects);
+    }
+
+    /// Adds one to a counter.
+    pub fn count(&self, counter: StatisticId) {
+        self.shell.add(counter, 1);
+    }
+
+    /// Chooses from the table, and has the choice take effect in the same step: `choose` returns
+    /// it with the event that it is. Under contention the event waits for the next change.
+    pub fn choose<T>(&self, mut choose: impl FnMut(&Table) -> (T, Option<Event>)) -> T {
+        let chosen = self.update(|table| {
+            let (choice, event) = choose(table);
+            // No answer is among them, so nothing else comes of it.
+            let _effects = table.apply(&self.config.rules, event.as_slice());
+            choice
+        });
+        chosen.unwrap_or_else(|Contended| {
+            let (choice, event) = choose(&self.table());
+            self.table.defer(event.as_slice());
+            choice
+        })
+    }
+}

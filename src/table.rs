@@ -11,10 +11,10 @@
 
 mod event;
 mod progress;
-mod state;
 mod store;
+mod value;
 
 pub use event::{Effect, Event};
 pub use progress::Progress;
-pub use state::{StateChange, Table};
 pub use store::{Contended, SharedTable, Store};
+pub use value::{StateChange, Table};

@@ -1,13 +1,18 @@
-//! What unit tests share.
+//! What unit tests share: fakes of what a shell brings, and pods that report.
+
+mod host;
+mod request;
 
 use std::time::Duration;
 
+pub(crate) use self::host::{Call, FakeHost};
+pub(crate) use self::request::FakeRequest;
+use crate::balancer::Balancer;
 use crate::clock::Timestamp;
 use crate::config::{Config, Rules};
-use crate::host::fake::FakeHost;
 use crate::load::PodState;
 use crate::pod::{PodAddress, Reported};
-use crate::service::{Balancer, Service};
+use crate::service::Service;
 use crate::table::{Event, Table};
 
 /// When most tests take place.
@@ -20,6 +25,11 @@ pub(crate) const RULES: Rules = Rules {
     unhealthy_threshold: 3,
     slow_start: None,
 };
+
+/// The n-th pod.
+pub(crate) fn address(n: u8) -> PodAddress {
+    format!("10.0.0.{n}:8080").parse().unwrap()
+}
 
 /// The pod `pod` is asked at `at`, and says this.
 pub(crate) fn report(table: &mut Table, pod: PodAddress, at: Timestamp, reported: Reported) {

@@ -3,12 +3,13 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::balancer::Balancer;
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::host::{Answer, CallToken};
 use crate::poll::{self, Polls, Question};
 use crate::rebalance;
-use crate::service::{Balancer, Service};
+use crate::service::Service;
 use crate::shell::Shell;
 use crate::table::{StateChange, Table};
 
@@ -145,10 +146,11 @@ impl<S: Shell> Worker<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::fake::{Call, FakeHost};
     use crate::load::PodState;
-    use crate::pod::{PodAddress, address};
+    use crate::pod::PodAddress;
     use crate::testing::NOW;
+    use crate::testing::address;
+    use crate::testing::{Call, FakeHost};
 
     /// Some workers of one process, with their clock.
     struct Process {

@@ -1,4 +1,4 @@
-//! The rules of a service: by which its pods are judged, started and relieved of connections.
+//! The rules of a service: by which its pods are judged, started and rebalanced.
 
 use std::time::Duration;
 

@@ -110,7 +110,8 @@ mod tests {
     use super::*;
     use crate::load::fleet::Fleet;
     use crate::metric::Weight;
-    use crate::pod::{Member, Reported, address};
+    use crate::pod::{Member, Reported};
+    use crate::testing::address;
     use crate::testing::{NOW, RULES};
 
     fn view() -> View {

@@ -13,7 +13,7 @@ use std::cmp::Ordering;
 
 use fastrand::Rng;
 
-use super::state::PodState;
+use super::pod_state::PodState;
 use super::view::View;
 use crate::pod::{PodAddress, PodRecord, Priority};
 
@@ -140,8 +140,9 @@ mod tests {
     use crate::config::{Rules, SlowStart};
     use crate::metric::Weight;
     use crate::num::approximate;
-    use crate::pod::{Member, Reported, address};
+    use crate::pod::{Member, Reported};
     use crate::table::{Event, Table};
+    use crate::testing::address;
     use crate::testing::{NOW, RULES, report};
 
     /// Pods 1, 2, 3 … that reported this just now; none: never answered.

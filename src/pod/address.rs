@@ -106,13 +106,8 @@ impl fmt::Display for PodAddress {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
-
-    /// The n-th pod of the tests.
-    pub(crate) fn address(n: u8) -> PodAddress {
-        PodAddress(Kind::Endpoint(SocketAddr::from(([10, 0, 0, n], 8080))))
-    }
 
     #[test]
     fn addresses_keep_the_form_that_envoy_prints() {

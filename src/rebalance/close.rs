@@ -93,12 +93,13 @@ fn take<S: Shell>(
 mod tests {
     use super::*;
     use crate::config::Config;
-    use crate::host::fake::FakeHost;
     use crate::metric::PollFailure;
-    use crate::pod::{PodAddress, PodRecord, Reported, address};
+    use crate::pod::{PodAddress, PodRecord, Reported};
     use crate::rebalance::plan::Plan;
     use crate::service::Service;
     use crate::table::Event;
+    use crate::testing::FakeHost;
+    use crate::testing::address;
 
     const START: Timestamp = Timestamp::from_nanos(1_000_000_000_000);
     const TICK: Duration = Duration::from_millis(250);

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use super::names::NameCache;
+use super::name_cache::NameCache;
 use super::statistics::ServiceStatistics;
 use crate::host::Statistics;
 use crate::load::{PodState, View};

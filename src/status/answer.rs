@@ -92,12 +92,13 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
-    use crate::host::fake::FakeHost;
     use crate::metric::{PodReport, PollFailure};
-    use crate::pod::{Reported, address};
+    use crate::pod::Reported;
     use crate::service::Service;
     use crate::status::register;
     use crate::table::Event;
+    use crate::testing::FakeHost;
+    use crate::testing::address;
 
     const NOW: Timestamp = Timestamp::from_nanos(60_000_000_000);
     const PATH: &str = "/balancer-metrics";

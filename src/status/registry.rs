@@ -128,8 +128,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::host::fake::FakeHost;
     use crate::table::{SharedTable, Store};
+    use crate::testing::FakeHost;
     use crate::testing::NOW;
 
     /// A filter with these clusters, whose pods are asked at `now`.

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use super::event::{Effect, Event};
-use super::state::Table;
+use super::value::Table;
 use crate::config::{Rules, ServiceConfig};
 use crate::host::SharedData;
 use crate::pod::PodAddress;
@@ -138,8 +138,9 @@ mod tests {
     use super::*;
     use crate::clock::Timestamp;
     use crate::config::Config;
-    use crate::host::fake::FakeHost;
-    use crate::pod::{Reported, address};
+    use crate::pod::Reported;
+    use crate::testing::FakeHost;
+    use crate::testing::address;
     use crate::testing::{NOW, RULES};
 
     fn service() -> ServiceConfig {

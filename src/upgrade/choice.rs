@@ -2,10 +2,11 @@
 
 use std::rc::Rc;
 
+use crate::balancer::Balancer;
 use crate::clock::Timestamp;
 use crate::load::{Ranked, Ranking, rank};
 use crate::pod::PodAddress;
-use crate::service::{Balancer, Service};
+use crate::service::Service;
 use crate::shell::Shell;
 use crate::table::{Event, Table};
 

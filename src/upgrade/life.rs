@@ -250,10 +250,11 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::host::fake::FakeHost;
+    use crate::balancer::Balancer;
     use crate::load::PodState;
-    use crate::pod::{Reported, address};
-    use crate::service::Balancer;
+    use crate::pod::Reported;
+    use crate::testing::FakeHost;
+    use crate::testing::address;
     use crate::testing::{self, NOW, report_all};
 
     /// Three pods with these counts.

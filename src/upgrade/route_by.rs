@@ -12,12 +12,13 @@ use std::rc::Rc;
 use fastrand::Rng;
 
 use super::choice::{Candidate, Choice, FEWEST_RANKED};
+use crate::balancer::Balancer;
 use crate::clock::Timestamp;
 use crate::config::{PodSource, RouteBy};
 use crate::host::{Head, Request};
 use crate::load::{PodState, Ranked, rank};
 use crate::pod::PodAddress;
-use crate::service::{Balancer, Service};
+use crate::service::Service;
 use crate::shell::Shell;
 use crate::table::{Event, Table};
 
@@ -171,8 +172,8 @@ mod tests {
 
     use super::*;
     use crate::config::OnNoPods;
-    use crate::host::fake::{FakeHost, FakeRequest};
     use crate::testing::{self, NOW};
+    use crate::testing::{FakeHost, FakeRequest};
     use crate::upgrade::{Refusal, Upgrade, Upstream};
 
     const CLUSTERS: &str = r#"{"routeBy": "cluster",
@@ -253,21 +254,19 @@ mod tests {
         assert_eq!(refusal, Some(Refusal::NoPods));
     }
 
-    /// Both would take `b` by what they see first.
     #[test]
-    fn two_workers_never_choose_by_the_same_estimate() {
-        let balancer = clusters([2, 1, 2]);
+    fn a_choice_is_made_anew_where_another_worker_was_faster() {
+        let balancer = clusters([2, 1, 9]);
         let other = testing::worker_of(&balancer, CLUSTERS);
+        // Between the comparison and its effect.
         balancer.shell.meanwhile(move || {
-            let (header, _) = upgrade(&other);
-            assert_eq!(header.as_deref(), Some("b"));
+            let pod = PodAddress::CLUSTER;
+            let chosen = [(); 2].map(|()| Event::Chosen { pod });
+            other.services[1].record(&chosen);
         });
-        // With one more, `b` is as good as the others; `b` again would leave it with 3.
-        for _ in 0..2 {
-            upgrade(&balancer);
-        }
-        assert_eq!(estimates(&balancer).iter().sum::<f64>(), 8.0);
-        assert!(estimates(&balancer).iter().all(|held| *held <= 3.0));
+        let (header, _) = upgrade(&balancer);
+        assert_eq!(header.as_deref(), Some("a"));
+        assert_eq!(estimates(&balancer), [3.0, 3.0, 9.0]);
     }
 
     #[test]

@@ -150,8 +150,8 @@ impl NameCache {
 mod tests {
     use super::*;
     use crate::config::Config;
-    use crate::host::fake::FakeHost;
-    use crate::pod::address;
+    use crate::testing::FakeHost;
+    use crate::testing::address;
 
     fn cache() -> NameCache {
         let json = br#"{"services": [{"cluster": "chat",

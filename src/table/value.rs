@@ -406,7 +406,8 @@ mod tests {
     use super::*;
     use crate::metric::Weight;
     use crate::num::approximate;
-    use crate::pod::{Exclusion, address};
+    use crate::pod::Exclusion;
+    use crate::testing::address;
     use crate::testing::{RULES, report};
 
     fn at(seconds: u64) -> Timestamp {

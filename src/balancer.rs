@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use fastrand::Rng;
 
-use super::state::Service;
 use crate::config::{Config, ServiceConfig, Settings};
+use crate::service::Service;
 use crate::shell::Shell;
 
 /// The services of one worker.

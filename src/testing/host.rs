@@ -1,18 +1,17 @@
-//! An Envoy for scenario tests: any number of workers hold clones of one [`FakeHost`], and each
-//! request is a [`FakeRequest`].
+//! An Envoy for scenario tests: any number of workers hold clones of one [`FakeHost`].
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
-use super::{
-    Answer, CallToken, Calls, Clock, Head, Hosts, NotSent, Outdated, Request, SharedData,
-    StatisticId, Statistics, Version,
-};
 use crate::clock::Timestamp;
 use crate::config::ServiceConfig;
 use crate::discovery;
+use crate::host::{
+    Answer, CallToken, Calls, Clock, Hosts, NotSent, Outdated, SharedData, StatisticId, Statistics,
+    Version,
+};
 use crate::pod::{DiscoveryFailure, HostList, PodAddress};
 use crate::shell::Shell;
 use crate::table::Store;
@@ -201,81 +200,5 @@ impl Shell for FakeHost {
 
     fn open_table(&self, service: &ServiceConfig) -> Store<Self> {
         Store::open(self.clone(), service)
-    }
-}
-
-/// A request and its response.
-#[derive(Default)]
-pub(crate) struct FakeRequest {
-    headers: RefCell<BTreeMap<(Head, String), Vec<u8>>>,
-    attributes: RefCell<BTreeMap<String, Vec<u8>>>,
-    filter_state: RefCell<BTreeMap<String, String>>,
-    routes_cleared: Cell<u32>,
-}
-
-impl FakeRequest {
-    /// A request with these header fields.
-    pub(crate) fn with(headers: &[(&str, &[u8])]) -> Self {
-        let request = Self::default();
-        for (name, value) in headers {
-            request.put(Head::Request, name, value);
-        }
-        request
-    }
-
-    /// Sets a header field.
-    pub(crate) fn put(&self, head: Head, name: &str, value: &[u8]) {
-        let mut headers = self.headers.borrow_mut();
-        headers.insert((head, name.to_owned()), value.to_vec());
-    }
-
-    /// Sets an attribute, its path written with dots.
-    pub(crate) fn put_attribute(&self, path: &str, value: &[u8]) {
-        let mut attributes = self.attributes.borrow_mut();
-        attributes.insert(path.to_owned(), value.to_vec());
-    }
-
-    /// A header field as text.
-    pub(crate) fn text(&self, head: Head, name: &str) -> Option<String> {
-        let value = self.header(head, name)?;
-        Some(String::from_utf8_lossy(&value).into_owned())
-    }
-
-    /// What was kept for the access log.
-    pub(crate) fn filter_state(&self, name: &str) -> Option<String> {
-        self.filter_state.borrow().get(name).cloned()
-    }
-
-    /// How often the route was looked for anew.
-    pub(crate) fn routes_cleared(&self) -> u32 {
-        self.routes_cleared.get()
-    }
-}
-
-impl Request for FakeRequest {
-    fn header(&self, head: Head, name: &str) -> Option<Vec<u8>> {
-        self.headers.borrow().get(&(head, name.to_owned())).cloned()
-    }
-
-    fn set_header(&self, head: Head, name: &str, value: Option<&str>) {
-        match value {
-            Some(value) => self.put(head, name, value.as_bytes()),
-            None => {
-                self.headers.borrow_mut().remove(&(head, name.to_owned()));
-            }
-        }
-    }
-
-    fn attribute(&self, path: &[&str]) -> Option<Vec<u8>> {
-        self.attributes.borrow().get(&path.join(".")).cloned()
-    }
-
-    fn set_filter_state(&self, name: &str, value: &str) {
-        let mut filter_state = self.filter_state.borrow_mut();
-        filter_state.insert(name.to_owned(), value.to_owned());
-    }
-
-    fn clear_route_cache(&self) {
-        self.routes_cleared.set(self.routes_cleared.get() + 1);
     }
 }
