@@ -90,7 +90,7 @@ fn host(pod: &PodAddress) -> serde_json::Value {
 }
 
 /// From the admin interface's answer to the table's pods, as for every list.
-fn listing(criterion: &mut Criterion) {
+fn host_list(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("list of pods: read, assign");
     for count in PODS {
         let hosts: Vec<_> = addresses(count).iter().map(host).collect();
@@ -114,5 +114,5 @@ fn listing(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, upgrade, listing);
+criterion_group!(benches, upgrade, host_list);
 criterion_main!(benches);

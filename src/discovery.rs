@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use crate::host::{Answer, CallToken, Calls, NotSent};
 use crate::pod::{
-    DiscoveryFailure, Exclusion, HostList, LISTING_LIMIT, Member, PodAddress, Priority,
+    DiscoveryFailure, Exclusion, HOST_LIST_LIMIT, HostList, Member, PodAddress, Priority,
 };
 
 /// Asks for the hosts of `cluster`. `admin_cluster` is one that reaches the admin interface.
@@ -34,7 +34,7 @@ pub fn ask(
 /// Reads the admin interface's answer.
 ///
 /// # Errors
-/// No answer, any status but 200, a body over [`LISTING_LIMIT`] bytes or of another format, and a
+/// No answer, any status but 200, a body over [`HOST_LIST_LIMIT`] bytes or of another format, and a
 /// list without `cluster`. A cluster without hosts is no error.
 pub fn read(cluster: &str, answer: Answer<'_>) -> Result<HostList, DiscoveryFailure> {
     let (status, body) = match answer {
@@ -44,7 +44,7 @@ pub fn read(cluster: &str, answer: Answer<'_>) -> Result<HostList, DiscoveryFail
     if status != 200 {
         return Err(DiscoveryFailure::Status(status));
     }
-    if body.len() > LISTING_LIMIT {
+    if body.len() > HOST_LIST_LIMIT {
         return Err(DiscoveryFailure::TooLarge);
     }
     let answer: Clusters = serde_json::from_slice(body).map_err(|_| DiscoveryFailure::Malformed)?;
@@ -283,15 +283,15 @@ mod tests {
 
     #[test]
     fn the_hosts_of_the_cluster_and_of_no_other() {
-        let listing = read(&json!([
+        let hosts = read(&json!([
             host("10.0.0.1"),
             host("10.0.0.2"),
             host("10.0.0.1")
         ]))
         .unwrap();
-        let pods: Vec<PodAddress> = listing.members.iter().map(|listed| listed.pod).collect();
+        let pods: Vec<PodAddress> = hosts.members.iter().map(|member| member.pod).collect();
         assert_eq!(pods, [address(1), address(2)]);
-        assert_eq!(listing.left_out, None);
+        assert_eq!(hosts.left_out, None);
     }
 
     #[test]
@@ -346,7 +346,7 @@ mod tests {
         ];
         let expected = [(0, false), (0, true), (1, false)];
         assert_eq!(
-            priorities.map(|listed| listed.priority),
+            priorities.map(|member| member.priority),
             expected.map(|(level, is_degraded)| Priority::new(level, is_degraded))
         );
     }
@@ -358,8 +358,8 @@ mod tests {
         let mut without = host("10.0.0.3");
         without["weight"].take();
         without.as_object_mut().unwrap().remove("weight");
-        let listing = read(&json!([host("10.0.0.1"), heavy, without])).unwrap();
-        let weights: Vec<u32> = listing.members.iter().map(|listed| listed.weight).collect();
+        let hosts = read(&json!([host("10.0.0.1"), heavy, without])).unwrap();
+        let weights: Vec<u32> = hosts.members.iter().map(|member| member.weight).collect();
         assert_eq!(weights, [1, 7, 1]);
     }
 
@@ -368,11 +368,11 @@ mod tests {
         let pipe = json!({ "address": { "pipe": { "path": "/run/pod.sock" } } });
         let inside = json!({ "address": { "envoy_internal_address": { "endpoint_id": "x" } } });
         let scoped = host("fe80::1%eth0");
-        let listing = read(&json!([pipe, host("fd00::1"), inside, scoped])).unwrap();
-        assert_eq!(listing.members.len(), 1);
-        assert_eq!(listing.members[0].pod.to_string(), "[fd00::1]:8080");
+        let hosts = read(&json!([pipe, host("fd00::1"), inside, scoped])).unwrap();
+        assert_eq!(hosts.members.len(), 1);
+        assert_eq!(hosts.members[0].pod.to_string(), "[fd00::1]:8080");
         assert_eq!(
-            listing.left_out.unwrap(),
+            hosts.left_out.unwrap(),
             "3 of its hosts can't be chosen, because they have no ip:port: the pipe /run/pod.sock, …"
         );
     }
@@ -395,7 +395,7 @@ mod tests {
         }
         assert_eq!(read("{}"), Err(DiscoveryFailure::NotListed));
         assert_eq!(answered(403, b"{}"), Err(DiscoveryFailure::Status(403)));
-        let huge = vec![b' '; LISTING_LIMIT + 1];
+        let huge = vec![b' '; HOST_LIST_LIMIT + 1];
         assert_eq!(answered(200, &huge), Err(DiscoveryFailure::TooLarge));
     }
 

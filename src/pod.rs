@@ -8,7 +8,7 @@ mod record;
 
 pub use address::{AddressError, PodAddress};
 pub use membership::{
-    DiscoveryFailure, Exclusion, HostList, LISTING_LIMIT, Member, MembershipChange, Priority,
+    DiscoveryFailure, Exclusion, HOST_LIST_LIMIT, HostList, Member, MembershipChange, Priority,
 };
 pub use poll_state::PollState;
 pub use record::{Interval, PackedAddress, PodRecord, Reported};

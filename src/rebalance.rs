@@ -22,5 +22,5 @@
 mod close;
 mod plan;
 
-pub use close::close;
+pub use close::{Closing, claim, close};
 pub use plan::{Overload, Plan, plan};

@@ -7,7 +7,7 @@ use super::address::PodAddress;
 
 /// Longest list that is read, in bytes. Envoy writes about 1,100 bytes for a host, so this is
 /// enough for some 15,000.
-pub const LISTING_LIMIT: usize = 16 * 1024 * 1024;
+pub const HOST_LIST_LIMIT: usize = 16 * 1024 * 1024;
 
 /// A pod that belongs to a service, as Envoy sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,7 +157,7 @@ pub enum DiscoveryFailure {
     NoAnswer,
     /// An HTTP status other than 200; 503 and 504 also where the admin interface is out of reach.
     Status(u16),
-    /// A list over [`LISTING_LIMIT`].
+    /// A list over [`HOST_LIST_LIMIT`].
     TooLarge,
     /// Something other than `envoy.admin.v3.Clusters`.
     Malformed,
@@ -200,7 +200,7 @@ impl fmt::Display for DiscoveryFailure {
             Self::NotSent => f.write_str("Envoy could not ask: is there such an adminCluster?"),
             Self::NoAnswer => f.write_str("no answer"),
             Self::Status(status) => write!(f, "status {status}"),
-            Self::TooLarge => write!(f, "the list is over {LISTING_LIMIT} bytes"),
+            Self::TooLarge => write!(f, "the list is over {HOST_LIST_LIMIT} bytes"),
             Self::Malformed => f.write_str("the answer is not that of /clusters?format=json"),
             Self::NotListed => f.write_str("Envoy has no such cluster"),
         }

@@ -7,7 +7,7 @@ use super::schedule::{Pace, Question};
 use crate::clock::Timestamp;
 use crate::host::{Answer, CallToken, NotSent};
 use crate::metric::{BODY_LIMIT, PollFailure};
-use crate::pod::{DiscoveryFailure, LISTING_LIMIT, PodAddress, Reported};
+use crate::pod::{DiscoveryFailure, HOST_LIST_LIMIT, PodAddress, Reported};
 use crate::service::Service;
 use crate::shell::Shell;
 use crate::table::Event;
@@ -67,7 +67,7 @@ impl<S: Shell> Polls<S> {
             .get(&token)
             .map_or(0, |call| match call.question {
                 Question::Count(_) => BODY_LIMIT,
-                Question::Hosts => LISTING_LIMIT,
+                Question::Hosts => HOST_LIST_LIMIT,
             })
     }
 

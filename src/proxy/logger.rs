@@ -26,7 +26,7 @@ pub(super) fn configure(level: Option<LevelFilter>) {
     adjust();
 }
 
-/// Heeds Envoy's own level, which may have changed.
+/// Follows Envoy's own level, which may have changed.
 pub(super) fn adjust() {
     let configured = LEVEL.load(Ordering::Relaxed);
     let configured = LevelFilter::iter().find(|level| *level as usize == configured);

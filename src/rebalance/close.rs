@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::plan::{Overload, plan};
 use crate::clock::Timestamp;
 use crate::config::Rebalance;
-use crate::service::Service;
+use crate::load::View;
+use crate::service::{HeldWebSockets, Service};
 use crate::shell::Shell;
 use crate::table::Table;
 
@@ -14,10 +15,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A WebSocket of this worker that is to be closed.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Closing {
-    overload: Overload,
-    since: Timestamp,
-    context_id: u32,
+pub struct Closing {
+    /// Its pod.
+    pub overload: Overload,
+    /// Since when it is open.
+    pub since: Timestamp,
+    /// Its context.
+    pub context_id: u32,
 }
 
 /// The contexts whose WebSockets this worker is to close now. They are counted as closed already.
@@ -26,67 +30,70 @@ pub fn close<S: Shell>(service: &Service<S>, now: Timestamp) -> Vec<u32> {
         return Vec::new();
     };
     let table = service.table();
-    if plan(&table, &service.view(&table, now), rebalance)
-        .overloads
-        .is_empty()
-    {
+    let plan = plan(&table, &service.view(&table, now), rebalance);
+    if plan.overloads.is_empty() {
         return Vec::new();
     }
-    let closing = service.update(|table| take(service, table, rebalance, now));
-    let mut contexts = Vec::new();
-    for closing in closing.unwrap_or_default() {
-        let Closing {
-            overload,
-            since,
-            context_id,
-        } = closing;
-        service.held.remove(overload.pod, since, context_id);
-        service.count(service.statistics.websockets_rebalanced);
-        log::info!(
-            "cluster {}: closes a WebSocket of {:.0} s on pod {}, which holds {:.0} where \
-             {:.0} are even",
-            service.config.cluster,
-            now.since(since).as_secs_f64(),
-            overload.pod,
-            overload.estimate,
-            overload.even_share
-        );
-        contexts.push(context_id);
+    let closing = service.update(|table| {
+        let view = service.view(table, now);
+        claim(table, &view, rebalance, &service.held)
+    });
+    let closing = closing.unwrap_or_default();
+    for closing in &closing {
+        forget(service, closing, now);
     }
-    contexts
+    closing.iter().map(|closing| closing.context_id).collect()
 }
 
-/// Takes what may be closed at `now` of what this worker has.
-fn take<S: Shell>(
-    service: &Service<S>,
+/// Takes what may be closed now of the WebSockets that this worker has, and counts them as closed.
+pub fn claim(
     table: &mut Table,
+    view: &View,
     rebalance: &Rebalance,
-    now: Timestamp,
+    held: &HeldWebSockets,
 ) -> Vec<Closing> {
-    let plan = plan(table, &service.view(table, now), rebalance);
+    let plan = plan(table, view, rebalance);
     let rate = rebalance.max_per_second * plan.part;
     let Ok(spacing) = Duration::try_from_secs_f64(1.0 / rate) else {
         return Vec::new();
     };
     let most_missing = (rate * PATIENCE.as_secs_f64()).max(1.0);
-    let Some(until) = now.minus(rebalance.min_age) else {
+    let Some(until) = view.now.minus(rebalance.min_age) else {
         return Vec::new();
     };
-    let mut closing = Vec::new();
+    let mut claimed = Vec::new();
     for overload in plan.overloads {
-        let old = service.held.oldest(overload.pod, until, overload.excess);
-        for (since, context_id) in old {
-            if !table.close_to_rebalance(overload.pod, now, spacing, most_missing) {
-                return closing;
+        for (since, context_id) in held.oldest(overload.pod, until, overload.excess) {
+            if !table.close_to_rebalance(overload.pod, view.now, spacing, most_missing) {
+                return claimed;
             }
-            closing.push(Closing {
+            claimed.push(Closing {
                 overload,
                 since,
                 context_id,
             });
         }
     }
-    closing
+    claimed
+}
+
+fn forget<S: Shell>(service: &Service<S>, closing: &Closing, now: Timestamp) {
+    let Closing {
+        overload,
+        since,
+        context_id,
+    } = *closing;
+    service.held.remove(overload.pod, since, context_id);
+    service.count(service.statistics.websockets_rebalanced);
+    log::info!(
+        "cluster {}: closes a WebSocket of {:.0} s on pod {}, which holds {:.0} where {:.0} are \
+         even",
+        service.config.cluster,
+        now.since(since).as_secs_f64(),
+        overload.pod,
+        overload.estimate,
+        overload.even_share
+    );
 }
 
 #[cfg(test)]

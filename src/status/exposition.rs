@@ -74,7 +74,7 @@ const OF_SERVICES: [Family<ServiceSnapshot>; 5] = [
     ),
     gauge(
         "wsbalancer_imbalance",
-        "Largest load of a pod to the mean; 1 where nothing is open.",
+        "Largest estimate of a pod to its even share; 1 where nothing is open.",
         |service| Some(service.imbalance.unwrap_or(1.0)),
     ),
 ];
@@ -97,7 +97,7 @@ const OF_PODS: [Family<PodSnapshot>; 13] = [
     ),
     gauge(
         "wsbalancer_pod_even_share",
-        "WebSockets that the pod would hold if all were even.",
+        "WebSockets that the pod would hold if all were spread evenly.",
         |pod| Some(pod.even_share),
     ),
     gauge("wsbalancer_pod_weight", "Weight of the pod.", |pod| {
@@ -140,7 +140,7 @@ const OF_PODS: [Family<PodSnapshot>; 13] = [
     ),
     counter(
         "wsbalancer_pod_rebalanced_total",
-        "WebSockets closed to relieve the pod.",
+        "WebSockets that rebalancing closed on the pod.",
         |pod| Some(pod.rebalanced.into()),
     ),
 ];

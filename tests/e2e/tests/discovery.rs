@@ -1,4 +1,4 @@
-//! The filter finds the pods that Envoy's cluster has, and heeds what Envoy holds against them.
+//! The filter finds the pods that Envoy's cluster has, and leaves out those that Envoy has something against.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use wsbalancer::config::SlowStart;
+use wsbalancer::clock::Timestamp;
+use wsbalancer::config::{Rebalance, SlowStart};
 
 use crate::policy::Kind;
 use crate::record::{Bin, EVEN, LARGEST, Outcome, Shares};
@@ -312,4 +313,82 @@ pub fn slow_start(outcome: &Outcome, slow_start: &SlowStart) -> Verdict {
         extreme: format!("farthest {farthest:.3}"),
         missed,
     }
+}
+
+/// Rebalancing ends as many WebSockets as it must, and no more.
+#[must_use]
+pub fn closes(outcomes: &[(Scenario, Outcome)], rebalance: &Rebalance) -> Verdict {
+    let values = outcomes.iter().map(|(scenario, outcome)| {
+        let needed = needed(scenario, rebalance);
+        let closed = u32::try_from(outcome.rebalanced.len()).map_or(f64::INFINITY, f64::from);
+        (fleet(scenario), Some(closed / needed))
+    });
+    let bar = "rebalancing ends at most as many as it must".to_owned();
+    at_most(bar, values, 1.0, 3)
+}
+
+/// How many have to move where half of the pods hold all.
+fn needed(scenario: &Scenario, rebalance: &Rebalance) -> f64 {
+    // Each of the full ones keeps the threshold's part of its even share.
+    let kept = rebalance.threshold * level(scenario) * f64::from(scenario.pods) / 2.0;
+    f64::from(scenario.population()) - kept
+}
+
+/// The even share of a pod without a limit.
+fn level(scenario: &Scenario) -> f64 {
+    let population = f64::from(scenario.population());
+    let half = f64::from(scenario.pods) / 2.0;
+    let even = population / (2.0 * half);
+    let limit = scenario.limit.map_or(even, f64::from).min(even);
+    population / half - limit
+}
+
+/// In no second, give or take a tick, it ends more than it may.
+#[must_use]
+pub fn pace(outcomes: &[(Scenario, Outcome)], rebalance: &Rebalance) -> Verdict {
+    let values = outcomes.iter().map(|(scenario, outcome)| {
+        let most = most_within(&outcome.rebalanced, Duration::from_secs(1));
+        // Each gateway may begin with one.
+        let allowed = rebalance.max_per_second + f64::from(scenario.gateways);
+        (fleet(scenario), Some(most / allowed))
+    });
+    let bar = format!("… at most {} a second", rebalance.max_per_second);
+    at_most(bar, values, 1.0, 3)
+}
+
+/// The most moments within a span.
+fn most_within(moments: &[Timestamp], span: Duration) -> f64 {
+    let within = moments.iter().enumerate().map(|(index, &first)| {
+        let later = moments[index..].iter();
+        later.take_while(|later| later.since(first) < span).count()
+    });
+    within
+        .max()
+        .and_then(|most| u32::try_from(most).ok())
+        .map_or(0.0, f64::from)
+}
+
+/// At the end no pod holds more than it may keep, but for what changed since the last reports.
+#[must_use]
+pub fn rebalanced(outcomes: &[(Scenario, Outcome)], rebalance: &Rebalance) -> Verdict {
+    let values = outcomes.iter().map(|(scenario, outcome)| {
+        let mean = f64::from(scenario.population()) / f64::from(scenario.pods);
+        let last = outcome.trace.last();
+        let last = last.map(|last| last * mean / level(scenario));
+        (fleet(scenario), last)
+    });
+    let limit = rebalance.threshold + 0.02;
+    at_most(
+        format!("… and leaves the largest at most {limit} of its share"),
+        values,
+        limit,
+        3,
+    )
+}
+
+fn fleet(scenario: &Scenario) -> String {
+    let limit = scenario.limit.map_or_else(String::new, |limit| {
+        format!(", half of the pods are full at {limit}")
+    });
+    format!("{} gateways, {}{limit}", scenario.gateways, scenario.shares)
 }

@@ -84,6 +84,14 @@ fn tabulate(size: Size, seed: u64) -> Vec<Verdict> {
     }
     println!("{}\n", report::alone(&at_once, &with_hops));
 
+    let rebalancing = trials::play_rebalancing(seed);
+    println!("{}\n", report::rebalancing(&rebalancing));
+    verdicts.extend([
+        bars::closes(&rebalancing, &trials::REBALANCE),
+        bars::pace(&rebalancing, &trials::REBALANCE),
+        bars::rebalanced(&rebalancing, &trials::REBALANCE),
+    ]);
+
     for curve in trials::CURVES {
         let outcome = play(&trials::slow_start(curve, seed), Kind::Filter);
         println!("{}\n", report::slow_start(&outcome, &curve));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use wsbalancer::clock::Timestamp;
-use wsbalancer::config::SlowStart;
+use wsbalancer::config::{Rebalance, SlowStart};
 use wsbalancer::table::Event;
 
 use crate::pods::{PodId, Pods};
@@ -41,6 +41,21 @@ pub trait Policy {
 
     /// The pod is asked for its count.
     fn ask(&mut self, _pod: PodId, _now: Timestamp) {}
+
+    /// The WebSocket that goes by `id` is open.
+    fn open(&mut self, pod: PodId, _id: u32, _now: Timestamp) {
+        self.apply(&Event::Opened { pod: pod.address() });
+    }
+
+    /// The WebSocket that goes by `id` has ended.
+    fn close(&mut self, pod: PodId, _id: u32) {
+        self.apply(&Event::Closed { pod: pod.address() });
+    }
+
+    /// The WebSockets that it ends now, so that their clients come back to other pods.
+    fn rebalance(&mut self, _now: Timestamp) -> Vec<u32> {
+        Vec::new()
+    }
 }
 
 /// What there is to see when a handshake comes.
@@ -58,6 +73,8 @@ pub struct Settings {
     pub interval: Duration,
     /// How it starts new pods.
     pub slow_start: Option<SlowStart>,
+    /// Which WebSockets it ends on pods that hold too many.
+    pub rebalance: Option<Rebalance>,
 }
 
 /// The policies that there are.

@@ -47,6 +47,8 @@ pub struct Outcome {
     pub newcomer: Vec<Bin>,
     /// Handshakes that no pod accepted.
     pub failures: u32,
+    /// When gateways ended WebSockets to rebalance.
+    pub rebalanced: Vec<Timestamp>,
 }
 
 impl Outcome {
@@ -136,6 +138,7 @@ pub(crate) struct Record {
     trace: Trace,
     newcomer: Newcomer,
     failures: u32,
+    rebalanced: Vec<Timestamp>,
 }
 
 impl Record {
@@ -154,6 +157,7 @@ impl Record {
             trace: Trace::default(),
             newcomer: Newcomer::default(),
             failures: 0,
+            rebalanced: Vec::new(),
         }
     }
 
@@ -189,6 +193,11 @@ impl Record {
         }
     }
 
+    /// A gateway ends a WebSocket to rebalance.
+    pub(crate) fn rebalance(&mut self, now: Timestamp) {
+        self.rebalanced.push(now);
+    }
+
     /// A handshake fails.
     pub(crate) const fn fail(&mut self) {
         self.failures += 1;
@@ -211,6 +220,7 @@ impl Record {
             trace: self.trace.points,
             newcomer: self.newcomer.finish(),
             failures: self.failures,
+            rebalanced: self.rebalanced,
         }
     }
 

@@ -11,8 +11,8 @@ use crate::bars;
 use crate::lifetime::Spread;
 use crate::policy::Kind;
 use crate::record::{Outcome, Return};
-use crate::scenario::{Incident, Shares, Start};
-use crate::trials::{FOREIGN, Fleet, Situation, Tried};
+use crate::scenario::{BEGINNING, Incident, Scenario, Shares, Start};
+use crate::trials::{FOREIGN, Fleet, REBALANCE, Situation, Tried};
 
 impl fmt::Display for Spread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -182,6 +182,32 @@ pub fn alone(at_once: &[Tried], with_hops: &[Tried]) -> String {
         "A single gateway: by how many WebSockets the chosen pod exceeds the emptiest in truth, \
          from the first one on. Foreign: {FOREIGN} on each pod of one half that no gateway opened \
          and that never end.\n{table}"
+    )
+}
+
+/// Rebalancing: one row a fleet.
+#[must_use]
+pub fn rebalancing(outcomes: &[(Scenario, Outcome)]) -> String {
+    let columns = ["closed", "seconds", "largest to mean at the end"];
+    let mut table = table(&["gateways", "parts", "half full at"], columns);
+    for (scenario, outcome) in outcomes {
+        let last = outcome.rebalanced.last();
+        let took = last.map(|last| last.since(BEGINNING).as_secs_f64());
+        table.add_row([
+            scenario.gateways.to_string(),
+            scenario.shares.to_string(),
+            scenario
+                .limit
+                .map_or("–".to_owned(), |limit| limit.to_string()),
+            outcome.rebalanced.len().to_string(),
+            number(took, 1),
+            number(outcome.trace.last().copied(), 3),
+        ]);
+    }
+    format!(
+        "Rebalancing 2,000 WebSockets that are all on half of eight pods, threshold {}, {} a \
+         second: how many the gateways close together, and until when.\n{table}",
+        REBALANCE.threshold, REBALANCE.max_per_second
     )
 }
 

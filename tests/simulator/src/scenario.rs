@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use wsbalancer::clock::Timestamp;
-use wsbalancer::config::SlowStart;
+use wsbalancer::config::{Rebalance, SlowStart};
 
 use crate::lifetime::Lifetime;
 use crate::policy::Settings;
@@ -91,6 +91,10 @@ pub struct Scenario {
     pub start: Start,
     /// How gateways start new pods.
     pub slow_start: Option<SlowStart>,
+    /// Which WebSockets gateways end on pods that hold too many.
+    pub rebalance: Option<Rebalance>,
+    /// At how many each pod of the second half is full, by its own word.
+    pub limit: Option<u32>,
     /// What happens, and how long after the beginning.
     pub incidents: Vec<(Duration, Incident)>,
     /// When the steady state begins.
@@ -108,6 +112,7 @@ impl Scenario {
         Settings {
             interval: self.interval,
             slow_start: self.slow_start,
+            rebalance: self.rebalance,
         }
     }
 

@@ -20,6 +20,7 @@ use crate::scenario::{BEGINNING, Scenario, Start};
 mod handshakes;
 mod incidents;
 mod polls;
+mod rebalancing;
 
 /// Plays `scenario` with a policy of this kind.
 #[must_use]
@@ -54,6 +55,8 @@ enum Happening {
     Count(Question),
     /// The pod's answer gets to the gateway; none where there is no pod any more.
     Answer(Question, Option<u32>),
+    /// A gateway's timer comes by, and it may rebalance.
+    Tick(GatewayId),
     /// A gateway learns of a pod that was added.
     Discover(GatewayId, PodId),
     /// A gateway learns that a pod is gone.
@@ -87,6 +90,13 @@ struct Question {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct ConnectionId(usize);
+
+impl ConnectionId {
+    /// What a policy knows it by.
+    fn number(self) -> u32 {
+        u32::try_from(self.0).expect("a simulation is over before that")
+    }
+}
 
 /// A client's connection, from its handshake on.
 #[derive(Clone, Copy, Debug)]
@@ -185,6 +195,9 @@ impl<'a> Simulation<'a> {
             simulation.gateways.push(gateway);
             let id = simulation.gateway_id(index);
             simulation.queue.push(BEGINNING, Happening::Poll(id));
+            if scenario.rebalance.is_some() {
+                simulation.queue.push(BEGINNING, Happening::Tick(id));
+            }
         }
         simulation.populate();
         simulation.record.look(BEGINNING, &simulation.pods);
@@ -249,6 +262,7 @@ impl<'a> Simulation<'a> {
             Happening::Poll(gateway) => self.poll(gateway),
             Happening::Count(question) => self.count(question),
             Happening::Answer(question, count) => self.answer_poll(question, count),
+            Happening::Tick(gateway) => self.tick(gateway),
             Happening::Discover(gateway, pod) => self.discover(gateway, pod),
             Happening::Forget(gateway, pod) => self.forget(gateway, pod),
             Happening::Incident(index) => self.meet(index),

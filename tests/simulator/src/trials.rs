@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use wsbalancer::config::SlowStart;
+use wsbalancer::config::{Rebalance, SlowStart};
 
 use crate::lifetime::{Lifetime, Spread};
 use crate::parallel;
@@ -267,6 +267,47 @@ const fn curve(aggression: f64) -> SlowStart {
     }
 }
 
+/// By which [`rebalancing`] gateways close: all together 20 a second, down to 1.1 even shares.
+pub const REBALANCE: Rebalance = Rebalance {
+    threshold: 1.1,
+    max_per_second: 20.0,
+    min_age: Duration::from_secs(10),
+};
+
+/// Half of the pods hold all, and hardly a client comes or leaves by itself.
+#[must_use]
+pub fn rebalancing(gateways: u16, shares: Shares, limit: Option<u32>, seed: u64) -> Scenario {
+    let fleet = Fleet {
+        gateways,
+        pods: 8,
+        interval: 5,
+    };
+    let mut scenario = fleet.scenario(seed);
+    scenario.shares = shares;
+    scenario.limit = limit;
+    scenario.rate = 1.0;
+    scenario.lifetime.mean = Duration::from_secs(2_000);
+    scenario.start = Start::Skewed;
+    scenario.rebalance = Some(REBALANCE);
+    scenario.duration = Duration::from_secs(240);
+    scenario
+}
+
+/// Plays [`rebalancing`] with fleets of several sizes.
+#[must_use]
+pub fn play_rebalancing(seed: u64) -> Vec<(Scenario, Outcome)> {
+    let mut scenarios = Vec::new();
+    for limit in [None, Some(200)] {
+        scenarios.push(rebalancing(1, Shares::Equal, limit, seed));
+        for gateways in [3, 10] {
+            let of = |shares| rebalancing(gateways, shares, limit, seed);
+            scenarios.extend(Shares::ALL.map(of));
+        }
+    }
+    let outcomes = parallel::map(&scenarios, |scenario| play(scenario, Kind::Filter));
+    scenarios.into_iter().zip(outcomes).collect()
+}
+
 /// WebSockets that come to each pod of one half beside the gateways'.
 const FOREIGN_LATER: u32 = 250;
 
@@ -308,6 +349,8 @@ impl Fleet {
             },
             start: Start::Even,
             slow_start: None,
+            rebalance: None,
+            limit: None,
             incidents: Vec::new(),
             warm_up: Duration::ZERO,
             duration: Duration::ZERO,

@@ -49,6 +49,14 @@ fn a_single_gateway_is_exact_among_foreign_websockets() {
 }
 
 #[test]
+fn rebalancing_ends_no_more_than_it_must() {
+    let outcomes = trials::play_rebalancing(SEED);
+    assert_met(&bars::closes(&outcomes, &trials::REBALANCE));
+    assert_met(&bars::pace(&outcomes, &trials::REBALANCE));
+    assert_met(&bars::rebalanced(&outcomes, &trials::REBALANCE));
+}
+
+#[test]
 fn the_share_of_a_new_pod_follows_its_slow_start() {
     for curve in trials::CURVES {
         let outcome = play(&trials::slow_start(curve, SEED), Kind::Filter);

@@ -1,13 +1,16 @@
 //! The filter: its table, its events, its ranking.
 
+use std::collections::BTreeMap;
 use std::slice;
 use std::time::Duration;
 
 use fastrand::Rng;
 use wsbalancer::clock::Timestamp;
-use wsbalancer::config::Rules;
+use wsbalancer::config::{Rebalance, Rules};
 use wsbalancer::load::rank;
 use wsbalancer::pod::Member;
+use wsbalancer::rebalance;
+use wsbalancer::service::HeldWebSockets;
 use wsbalancer::table::{Event, Table};
 
 use super::{ATTEMPTS, Policy, Settings, Sight};
@@ -22,6 +25,10 @@ pub(super) struct Filter {
     table: Table,
     rules: Rules,
     interval: Duration,
+    rebalance: Option<Rebalance>,
+    held: HeldWebSockets,
+    /// Since when the WebSockets are open.
+    since: BTreeMap<u32, Timestamp>,
 }
 
 impl Filter {
@@ -35,6 +42,9 @@ impl Filter {
                 slow_start: settings.slow_start,
             },
             interval: settings.interval,
+            rebalance: settings.rebalance,
+            held: HeldWebSockets::default(),
+            since: BTreeMap::new(),
         }
     }
 }
@@ -61,5 +71,37 @@ impl Policy for Filter {
         let pod = pod.address();
         self.table
             .ask(now, |record| (record.address() == pod).then_some(next));
+    }
+
+    fn open(&mut self, pod: PodId, id: u32, now: Timestamp) {
+        let pod = pod.address();
+        self.apply(&Event::Opened { pod });
+        if self.rebalance.is_some() {
+            self.held.insert(pod, now, id);
+            self.since.insert(id, now);
+        }
+    }
+
+    fn close(&mut self, pod: PodId, id: u32) {
+        let pod = pod.address();
+        let since = self.since.remove(&id);
+        let was_held = since.is_some_and(|since| self.held.remove(pod, since, id));
+        // What rebalancing ends was counted then.
+        if was_held || self.rebalance.is_none() {
+            self.apply(&Event::Closed { pod });
+        }
+    }
+
+    fn rebalance(&mut self, now: Timestamp) -> Vec<u32> {
+        let Some(rebalance) = &self.rebalance else {
+            return Vec::new();
+        };
+        let view = self.table.view(&self.rules, now);
+        let closing = rebalance::claim(&mut self.table, &view, rebalance, &self.held);
+        for closing in &closing {
+            let pod = closing.overload.pod;
+            self.held.remove(pod, closing.since, closing.context_id);
+        }
+        closing.iter().map(|closing| closing.context_id).collect()
     }
 }

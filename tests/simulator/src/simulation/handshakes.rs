@@ -155,9 +155,10 @@ impl Simulation<'_> {
         let connection = &mut self.connections[id.0];
         connection.stage = Stage::Open;
         let end = self.now.plus(connection.lifetime);
-        let gateway = connection.gateway;
-        let pod = connection.pod().address();
-        self.tell(gateway, &Event::Opened { pod });
+        let (gateway, pod) = (connection.gateway, connection.pod());
+        let now = self.now;
+        let policy = &mut self.gateways[usize::from(gateway)].policy;
+        policy.open(pod, id.number(), now);
         if end <= self.scenario.end() {
             self.queue.push(end, Happening::Leave(id));
         }
@@ -174,8 +175,7 @@ impl Simulation<'_> {
         let pod = connection.pod();
         self.pods.expect_one_less(pod);
         self.send(Happening::Depart(pod));
-        let pod = pod.address();
-        self.tell(gateway, &Event::Closed { pod });
+        self.tell_closed(gateway, pod, id);
     }
 
     /// The gateway notices that the pod has ended a WebSocket.
@@ -185,8 +185,13 @@ impl Simulation<'_> {
             return;
         }
         connection.stage = Stage::Over;
-        let gateway = connection.gateway;
-        let pod = connection.pod().address();
-        self.tell(gateway, &Event::Closed { pod });
+        let (gateway, pod) = (connection.gateway, connection.pod());
+        self.tell_closed(gateway, pod, id);
+    }
+
+    /// The gateway's policy learns that a WebSocket has ended.
+    pub(super) fn tell_closed(&mut self, gateway: u16, pod: PodId, id: ConnectionId) {
+        let policy = &mut self.gateways[usize::from(gateway)].policy;
+        policy.close(pod, id.number());
     }
 }

@@ -50,14 +50,26 @@ impl Simulation<'_> {
             pod,
             asked_at,
         } = question;
+        let limit = self.limit_of(pod);
+        let report = count.map(|count| Reported {
+            limit,
+            ..Reported::of(count.into())
+        });
         let Some(gateway) = self.same_gateway(gateway) else {
             return;
         };
-        let report = count.map(|count| Reported::of(count.into()));
         gateway.policy.apply(&Event::Answered {
             pod: pod.address(),
             asked_at,
             outcome: report.ok_or(PollFailure::NoAnswer),
         });
+    }
+
+    fn limit_of(&self, pod: PodId) -> Option<u64> {
+        let is_of_second_half = pod.0 >= (self.scenario.pods / 2).max(1);
+        self.scenario
+            .limit
+            .filter(|_| is_of_second_half)
+            .map(u64::from)
     }
 }
