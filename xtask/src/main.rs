@@ -11,13 +11,13 @@ use xshell::Shell;
 
 mod bench;
 mod checks;
-mod children;
 mod compose;
 mod debian;
 mod demo;
 mod docker;
 mod envoy;
 mod image;
+mod interrupt;
 mod picture;
 mod simulate;
 mod wasm;
