@@ -2,19 +2,24 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use xshell::{Cmd, Shell, cmd};
 
-use crate::{compose, debian, docker, envoy, image, wasm};
+use crate::{compose, docker, envoy, image, setup, wasm};
+
+/// What the end-to-end tests need of the system.
+const END_TO_END: [&[setup::Need]; 3] = [setup::ENVOY, setup::BROWSER, setup::PROMETHEUS];
 
 /// Runs every check and test, and stops at the first that fails.
 pub(crate) fn run(shell: &Shell) -> Result<()> {
+    let docker = docker::is_there(shell)?;
+    let on_docker = docker.then_some(setup::DOCKER);
+    let needs: Vec<_> = END_TO_END.into_iter().chain(on_docker).collect();
+    prepare(shell, &needs)?;
     let mut steps = Steps::default();
     steps.command("format", &cmd!(shell, "cargo fmt --all --check"))?;
     steps.step("build", || wasm::build(shell))?;
     steps.step("envoy", || envoy::provide(shell))?;
-    steps.step("chromium", || provide_browser(shell))?;
-    steps.step("prometheus", || provide_prometheus(shell))?;
     steps.command(
         "lints",
         &cmd!(
@@ -38,13 +43,21 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
         &cmd!(shell, "cargo doc --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings"),
     )?;
     steps.command("end-to-end tests", &end_to_end(shell, None))?;
-    steps.docker(shell)?;
+    if docker {
+        steps.docker(shell)?;
+    } else {
+        steps
+            .left_out
+            .push("image and docker-compose: there is no Docker Engine");
+    }
     steps.summarize();
     Ok(())
 }
 
 /// Tries only what is for the Docker Engine.
 pub(crate) fn run_docker(shell: &Shell) -> Result<()> {
+    ensure!(docker::is_there(shell)?, "there is no Docker Engine");
+    prepare(shell, &[setup::ENVOY, setup::DOCKER])?;
     let mut steps = Steps::default();
     steps.step("envoy", || envoy::provide(shell))?;
     steps.docker(shell)?;
@@ -54,25 +67,18 @@ pub(crate) fn run_docker(shell: &Shell) -> Result<()> {
 
 /// Runs only the end-to-end tests that have `filter` in their names.
 pub(crate) fn run_end_to_end(shell: &Shell, filter: &str) -> Result<()> {
+    prepare(shell, &END_TO_END)?;
     let mut steps = Steps::default();
     steps.step("build", || wasm::build(shell))?;
     steps.step("envoy", || envoy::provide(shell))?;
-    steps.step("chromium", || provide_browser(shell))?;
-    steps.step("prometheus", || provide_prometheus(shell))?;
     steps.command("end-to-end tests", &end_to_end(shell, Some(filter)))?;
     steps.summarize();
     Ok(())
 }
 
-/// A browser, and what drives it.
-pub(crate) fn provide_browser(shell: &Shell) -> Result<()> {
-    debian::provide(shell, "chromium", "chromium")?;
-    debian::provide(shell, "chromedriver", "chromium-driver")
-}
-
-/// Prometheus, and promtool, which is in the same package.
-fn provide_prometheus(shell: &Shell) -> Result<()> {
-    debian::provide(shell, "prometheus", "prometheus")
+fn prepare(shell: &Shell, needs: &[&[setup::Need]]) -> Result<()> {
+    setup::check(shell, needs)?;
+    setup::complete(shell, needs)
 }
 
 /// One test at a time: each has a whole Envoy and thousands of WebSockets.
@@ -106,14 +112,9 @@ impl Steps {
     }
 
     fn docker(&mut self, shell: &Shell) -> Result<()> {
-        if docker::is_there(shell)? {
-            self.step("image", || image::try_out(shell))?;
-            self.step("docker-compose", || compose::try_out(shell))?;
-        } else {
-            self.left_out
-                .push("image and docker-compose: there is no Docker Engine");
-        }
-        Ok(())
+        self.step("base images", || compose::provide_base_images(shell))?;
+        self.step("image", || image::try_out(shell))?;
+        self.step("docker-compose", || compose::try_out(shell))
     }
 
     fn summarize(&self) {

@@ -15,7 +15,7 @@ use serde_json::Value;
 use wsbalancer_harness::{Child, Http, own_address, wait_until};
 use xshell::{Shell, cmd};
 
-use crate::{debian, wasm};
+use crate::wasm;
 
 const DOCKERFILE: &str = "FROM scratch\nCOPY plugin.wasm ./\n";
 
@@ -46,7 +46,7 @@ pub(crate) fn build(shell: &Shell, name: &str) -> Result<()> {
 
 /// Pushes an image to a registry, and reads it there as Istio does.
 pub(crate) fn try_out(shell: &Shell) -> Result<()> {
-    let registry = Registry::start(shell)?;
+    let registry = Registry::start()?;
     let name = format!("{}/wsbalancer:tried", registry.address);
     build(shell, &name)?;
     cmd!(shell, "docker push {name}").run()?;
@@ -89,8 +89,7 @@ struct Registry {
 }
 
 impl Registry {
-    fn start(shell: &Shell) -> Result<Self> {
-        debian::provide(shell, "docker-registry", "docker-registry")?;
+    fn start() -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let address = own_address();
         let file = folder.path().join("config.yml");
