@@ -21,6 +21,7 @@ mod picture;
 mod probe;
 mod setup;
 mod simulate;
+mod steps;
 mod wasm;
 
 /// Builds, tries and tests wsbalancer.
