@@ -2,13 +2,18 @@
 
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /src
+# Nothing is built here a second time.
+ENV CARGO_INCREMENTAL=0
 COPY . .
-# The filter first: it fails faster.
-RUN cargo xtask build \
-    && cargo build --locked --package wsbalancer-backend --package wsbalancer-client
+# What the packages share is compiled once, and only what the images need is kept.
+RUN cargo build --locked --package xtask --package wsbalancer-backend --package wsbalancer-client \
+    && target/debug/xtask build \
+    && mkdir /built \
+    && cp target/debug/wsbalancer-backend target/debug/wsbalancer-client target/wsbalancer.wasm /built \
+    && rm -r target
 
 FROM debian:bookworm-slim AS pod
-COPY --from=build /src/target/debug/wsbalancer-backend /usr/local/bin/
+COPY --from=build /built/wsbalancer-backend /usr/local/bin/
 USER 65532:65532
 EXPOSE 8080
 # A container is a pod: it goes by the container's name and address.
@@ -17,13 +22,13 @@ HEALTHCHECK --interval=2s --timeout=2s --retries=5 \
     CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/8080 && printf 'GET /metric HTTP/1.0\\r\\n\\r\\n' >&3 && grep -q agentsConnections <&3"]
 
 FROM debian:bookworm-slim AS client
-COPY --from=build /src/target/debug/wsbalancer-client /usr/local/bin/
+COPY --from=build /built/wsbalancer-client /usr/local/bin/
 USER 65532:65532
 ENTRYPOINT ["wsbalancer-client"]
 CMD ["--help"]
 
 FROM envoyproxy/envoy:v1.40.0 AS envoy
-COPY --from=build /src/target/wsbalancer.wasm /etc/envoy/wsbalancer.wasm
+COPY --from=build /built/wsbalancer.wasm /etc/envoy/wsbalancer.wasm
 COPY envoy/dns.yaml /etc/envoy/envoy.yaml
 USER 101:101
 EXPOSE 10000

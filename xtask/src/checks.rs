@@ -1,25 +1,109 @@
 //! Everything that must hold before a change lands, in the order of how fast it fails.
 
-use std::time::{Duration, Instant};
+use std::thread;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, ensure};
 use xshell::{Cmd, Shell, cmd};
 
-use crate::{compose, debian, docker, envoy, image, wasm};
+use crate::steps::{Steps, beside};
+use crate::{compose, docker, envoy, image, setup, wasm};
+
+/// What the end-to-end tests need of the system.
+const END_TO_END: [&[setup::Need]; 3] = [setup::ENVOY, setup::BROWSER, setup::PROMETHEUS];
+
+/// Parts of the names of the end-to-end tests that need the machine for themselves: they measure
+/// how even a load becomes while it lasts, or how long something takes.
+const ALONE: [&str; 9] = [
+    "_timeout",
+    "_under_load",
+    "_within_an_interval",
+    "balance::",
+    "even_out",
+    "failover::",
+    "fleet::",
+    "polling::",
+    "slow_start::",
+];
 
 /// Runs every check and test, and stops at the first that fails.
 pub(crate) fn run(shell: &Shell) -> Result<()> {
-    let mut steps = Steps::default();
-    steps.command("format", &cmd!(shell, "cargo fmt --all --check"))?;
+    let docker = docker::is_there(shell)?;
+    let on_docker = docker.then_some(setup::DOCKER);
+    let needs: Vec<_> = END_TO_END.into_iter().chain(on_docker).collect();
+    setup::check(shell, &needs)?;
+    if setup::in_ci() {
+        // Nothing is built there a second time.
+        shell.set_var("CARGO_INCREMENTAL", "0");
+    }
+    let mut steps = Steps::new();
+    // Cargo is busy with the processor, and this with the network.
+    thread::scope(|scope| {
+        let fetched = beside(scope, "setup, Envoy, base images", |shell| {
+            setup::complete(shell, &needs)?;
+            envoy::provide(shell)?;
+            if docker {
+                compose::provide_base_images(shell)?;
+            }
+            Ok(())
+        });
+        steps.command("format", &cmd!(shell, "cargo fmt --all --check"))?;
+        steps.step("build", || wasm::build(shell))?;
+        lint(shell, &mut steps)?;
+        steps.wait_for(fetched)
+    })?;
+    steps.command(
+        "unit and integration tests",
+        &cmd!(shell, "cargo test --workspace"),
+    )?;
+    let alone = ALONE.as_slice();
+    let skipped = alone.iter().flat_map(|name| ["--skip", name]);
+    steps.command("end-to-end tests", &end_to_end(shell, 2).args(skipped))?;
+    steps.command(
+        "end-to-end tests that measure",
+        &end_to_end(shell, 1).args(alone),
+    )?;
+    if docker {
+        try_docker(shell, &mut steps)?;
+    } else {
+        steps.leave_out("image and docker-compose: there is no Docker Engine");
+    }
+    steps.summarize();
+    Ok(())
+}
+
+/// Tries only what is for the Docker Engine.
+pub(crate) fn run_docker(shell: &Shell) -> Result<()> {
+    ensure!(docker::is_there(shell)?, "there is no Docker Engine");
+    prepare(shell, &[setup::ENVOY, setup::DOCKER])?;
+    let mut steps = Steps::new();
+    steps.step("base images", || compose::provide_base_images(shell))?;
+    try_docker(shell, &mut steps)?;
+    steps.summarize();
+    Ok(())
+}
+
+/// Runs only the end-to-end tests that have `filter` in their names.
+pub(crate) fn run_end_to_end(shell: &Shell, filter: &str) -> Result<()> {
+    prepare(shell, &END_TO_END)?;
+    let mut steps = Steps::new();
     steps.step("build", || wasm::build(shell))?;
-    steps.step("envoy", || envoy::provide(shell))?;
-    steps.step("chromium", || provide_browser(shell))?;
-    steps.step("prometheus", || provide_prometheus(shell))?;
+    steps.command("end-to-end tests", &end_to_end(shell, 1).arg(filter))?;
+    steps.summarize();
+    Ok(())
+}
+
+fn prepare(shell: &Shell, needs: &[&[setup::Need]]) -> Result<()> {
+    setup::check(shell, needs)?;
+    setup::complete(shell, needs)?;
+    envoy::provide(shell)
+}
+
+fn lint(shell: &Shell, steps: &mut Steps) -> Result<()> {
     steps.command(
         "lints",
         &cmd!(
             shell,
-            "cargo clippy --workspace --all-targets -- -D warnings"
+            "cargo clippy --workspace --all-targets --all-features -- -D warnings"
         ),
     )?;
     steps.command(
@@ -29,100 +113,27 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
             "cargo clippy --target wasm32-wasip1 --package wsbalancer --lib -- -D warnings"
         ),
     )?;
-    steps.command(
-        "unit and integration tests",
-        &cmd!(shell, "cargo test --workspace --exclude wsbalancer-e2e"),
-    )?;
+    let documentation = cmd!(shell, "cargo doc --workspace --all-features --no-deps");
     steps.command(
         "documentation",
-        &cmd!(shell, "cargo doc --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings"),
-    )?;
-    steps.command("end-to-end tests", &end_to_end(shell, None))?;
-    steps.docker(shell)?;
-    steps.summarize();
-    Ok(())
-}
-
-/// Tries only what is for the Docker Engine.
-pub(crate) fn run_docker(shell: &Shell) -> Result<()> {
-    let mut steps = Steps::default();
-    steps.step("envoy", || envoy::provide(shell))?;
-    steps.docker(shell)?;
-    steps.summarize();
-    Ok(())
-}
-
-/// Runs only the end-to-end tests that have `filter` in their names.
-pub(crate) fn run_end_to_end(shell: &Shell, filter: &str) -> Result<()> {
-    let mut steps = Steps::default();
-    steps.step("build", || wasm::build(shell))?;
-    steps.step("envoy", || envoy::provide(shell))?;
-    steps.step("chromium", || provide_browser(shell))?;
-    steps.step("prometheus", || provide_prometheus(shell))?;
-    steps.command("end-to-end tests", &end_to_end(shell, Some(filter)))?;
-    steps.summarize();
-    Ok(())
-}
-
-/// A browser, and what drives it.
-pub(crate) fn provide_browser(shell: &Shell) -> Result<()> {
-    debian::provide(shell, "chromium", "chromium")?;
-    debian::provide(shell, "chromedriver", "chromium-driver")
-}
-
-/// Prometheus, and promtool, which is in the same package.
-fn provide_prometheus(shell: &Shell) -> Result<()> {
-    debian::provide(shell, "prometheus", "prometheus")
-}
-
-/// One test at a time: each has a whole Envoy and thousands of WebSockets.
-fn end_to_end<'a>(shell: &'a Shell, filter: Option<&str>) -> Cmd<'a> {
-    cmd!(
-        shell,
-        "cargo test --package wsbalancer-e2e -- --test-threads=1 {filter...}"
+        &documentation.env("RUSTDOCFLAGS", "-D warnings"),
     )
 }
 
-/// The steps that passed so far.
-#[derive(Default)]
-struct Steps {
-    /// How long each took.
-    passed: Vec<(&'static str, Duration)>,
-    /// What could not be done here.
-    left_out: Vec<&'static str>,
+/// The end-to-end tests, so many at a time: each has a whole Envoy, and many have thousands of
+/// WebSockets.
+///
+/// Of the whole workspace, as the other commands: with fewer packages selected, some of what they
+/// share would have fewer features, and be compiled anew.
+fn end_to_end(shell: &Shell, threads: u8) -> Cmd<'_> {
+    let threads = threads.to_string();
+    cmd!(
+        shell,
+        "cargo test --workspace --all-features --test end_to_end -- --test-threads {threads}"
+    )
 }
 
-impl Steps {
-    fn command(&mut self, name: &'static str, command: &Cmd<'_>) -> Result<()> {
-        self.step(name, || Ok(command.run()?))
-    }
-
-    fn step(&mut self, name: &'static str, step: impl FnOnce() -> Result<()>) -> Result<()> {
-        println!("\n── {name}");
-        let start = Instant::now();
-        step().with_context(|| format!("`{name}` failed"))?;
-        self.passed.push((name, start.elapsed()));
-        Ok(())
-    }
-
-    fn docker(&mut self, shell: &Shell) -> Result<()> {
-        if docker::is_there(shell)? {
-            self.step("image", || image::try_out(shell))?;
-            self.step("docker-compose", || compose::try_out(shell))?;
-        } else {
-            self.left_out
-                .push("image and docker-compose: there is no Docker Engine");
-        }
-        Ok(())
-    }
-
-    fn summarize(&self) {
-        println!("\nall passed:");
-        for (name, time) in &self.passed {
-            println!("  {:>6.1} s  {name}", time.as_secs_f64());
-        }
-        for reason in &self.left_out {
-            println!("  LEFT OUT  {reason}");
-        }
-    }
+fn try_docker(shell: &Shell, steps: &mut Steps) -> Result<()> {
+    steps.step("image", || image::try_out(shell))?;
+    steps.step("docker-compose", || compose::try_out(shell))
 }

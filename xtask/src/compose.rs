@@ -7,11 +7,14 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use xshell::{Cmd, Shell, cmd};
 
+use crate::probe::succeeds;
+
 mod images;
 
-/// Tries the file on the machine's Docker Engine.
+pub(crate) use images::{has_all as has_base_images, provide as provide_base_images};
+
+/// Tries the file on the machine's Docker Engine, which has the base images.
 pub(crate) fn try_out(shell: &Shell) -> Result<()> {
-    images::provide(shell)?;
     let project = Project::new(shell)?;
     let tried = project.try_out();
     if tried.is_err() {
@@ -22,27 +25,30 @@ pub(crate) fn try_out(shell: &Shell) -> Result<()> {
     tried.and(taken_down)
 }
 
+/// What runs the file: a program, and the plugin's name where it is one.
+type Program = (&'static str, Option<&'static str>);
+
+/// `docker compose`, or else `docker-compose`.
+pub(crate) fn program(shell: &Shell) -> Result<Program> {
+    [("docker", Some("compose")), ("docker-compose", None)]
+        .into_iter()
+        .find(|(program, plugin)| succeeds(cmd!(shell, "{program} {plugin...} version")))
+        .context("there is neither `docker compose` nor `docker-compose`")
+}
+
 /// The services of the file under a name that nobody else uses.
 struct Project<'a> {
     shell: &'a Shell,
     name: String,
-    /// The program, and the plugin's name where it is one.
-    compose: (&'static str, Option<&'static str>),
+    compose: Program,
 }
 
 impl<'a> Project<'a> {
     fn new(shell: &'a Shell) -> Result<Self> {
-        let compose = [("docker", Some("compose")), ("docker-compose", None)]
-            .into_iter()
-            .find(|(program, plugin)| {
-                let version = cmd!(shell, "{program} {plugin...} version").quiet();
-                version.ignore_stdout().ignore_stderr().run().is_ok()
-            })
-            .context("there is neither `docker compose` nor `docker-compose`")?;
         Ok(Self {
             shell,
             name: format!("wsbalancer-test-{}", process::id()),
-            compose,
+            compose: program(shell)?,
         })
     }
 

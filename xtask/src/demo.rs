@@ -1,17 +1,16 @@
 //! The main job, to watch: skewed pods, an Envoy with the filter before them, and 2,000 new
 //! WebSockets that make them even.
 
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
-use wsbalancer_harness::{Envoy, Sample};
+use wsbalancer_harness::{Child, Envoy, Sample};
 use xshell::{Shell, cmd};
 
-use crate::children::{Children, Family};
+use crate::interrupt::Interrupt;
 use crate::{envoy, wasm};
 
 const PODS: usize = 8;
@@ -38,30 +37,28 @@ pub(crate) fn run(shell: &Shell, keep: bool) -> Result<()> {
         "cargo build --quiet --package wsbalancer-backend --package wsbalancer-client"
     )
     .run()?;
-    let family = Family::default();
-    family.end_on_signals()?;
-    let balanced = show(&family, keep);
-    ensure!(keep || !family.is_ending(), "interrupted");
-    let status = balanced?;
+    let interrupt = Interrupt::on_signals()?;
+    let balanced = show(&interrupt, keep);
+    ensure!(keep || !interrupt.came(), "interrupted");
     ensure!(
-        status.success() || keep && family.is_ending(),
+        balanced?.success() || interrupt.came(),
         "the pods did not end within 2% of even, or a WebSocket failed"
     );
     Ok(())
 }
 
-fn show(family: &Family, keep: bool) -> Result<ExitStatus> {
-    let mut children = Children::of(family);
-
+fn show(interrupt: &Interrupt, keep: bool) -> Result<ExitStatus> {
     println!("\n1. {PODS} pods start.");
-    let pods = start_pods(&mut children)?;
+    let (_fleet, pods) = start_pods()?;
 
     println!(
         "2. {} WebSockets are opened straight onto {BUSY_PODS} of them, as if another gateway had.",
         HEAD_START * u32::try_from(BUSY_PODS)?
     );
+    let mut others = Vec::new();
     for pod in pods.iter().take(BUSY_PODS) {
-        hold_websockets(&mut children, *pod)?;
+        interrupt.check()?;
+        others.push(hold_websockets(*pod)?);
     }
 
     println!("3. Envoy starts with the filter, and asks every pod for its count.");
@@ -84,36 +81,37 @@ fn show(family: &Family, keep: bool) -> Result<ExitStatus> {
         .args(["--pods", &list(&pods)])
         .args(["--max-imbalance", MAX_IMBALANCE])
         .args(keep.then_some("--keep"));
-    children.run(&mut client)
+    interrupt.run(client)
 }
 
-fn start_pods(children: &mut Children) -> Result<Vec<SocketAddr>> {
+/// The process of the pods, and where they listen.
+fn start_pods() -> Result<(Child, Vec<SocketAddr>)> {
     let mut backend = Command::new(BACKEND);
     backend.args(["--pods", &PODS.to_string()]);
-    let ready = start_until_ready(children, &mut backend)?;
-    serde_json::from_value(ready["pods"].clone()).context("the pods do not tell their addresses")
+    let (child, ready) = start_until_ready(backend)?;
+    let pods = serde_json::from_value(ready["pods"].clone());
+    Ok((child, pods.context("the pods do not tell their addresses")?))
 }
 
 /// Keeps [`HEAD_START`] WebSockets open on `pod`.
-fn hold_websockets(children: &mut Children, pod: SocketAddr) -> Result<()> {
+fn hold_websockets(pod: SocketAddr) -> Result<Child> {
     let mut client = Command::new(CLIENT);
     client
         .arg(format!("ws://{pod}/"))
         .args(["--connections", &HEAD_START.to_string()])
         .args(["--rate", "0", "--json", "--keep"]);
-    let report = start_until_ready(children, &mut client)?;
+    let (child, report) = start_until_ready(client)?;
     if report["connections"]["opened"] != HEAD_START {
         bail!("not all WebSockets onto {pod} were opened: {report}");
     }
-    Ok(())
+    Ok(child)
 }
 
 /// Starts a program that prints a line of JSON once it is ready, which is returned.
-fn start_until_ready(children: &mut Children, command: &mut Command) -> Result<Value> {
-    let output = children.start(command.stdout(Stdio::piped()).stderr(Stdio::null()))?;
-    let mut line = String::new();
-    BufReader::new(output.context("its output is piped")?).read_line(&mut line)?;
-    serde_json::from_str(&line).with_context(|| format!("{command:?} did not get ready: {line:?}"))
+fn start_until_ready(mut command: Command) -> Result<(Child, Value)> {
+    command.stderr(Stdio::null());
+    let (child, line) = Child::start_until_line(command)?;
+    Ok((child, serde_json::from_str(&line)?))
 }
 
 fn list(pods: &[SocketAddr]) -> String {

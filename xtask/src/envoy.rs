@@ -25,19 +25,27 @@ pub(crate) fn provide(shell: &Shell) -> Result<()> {
         );
         return Ok(());
     }
-    let wanted = shell.read_file(REQUIREMENTS)?;
-    let stamp = Path::new(BINARY).with_extension("requirements");
-    let present = Path::new(BINARY).is_file();
-    if present && fs::read_to_string(&stamp).is_ok_and(|stamp| stamp == wanted) {
+    if is_there(shell) {
         return Ok(());
     }
     download(shell)?;
-    fs::write(&stamp, wanted)?;
+    shell.copy_file(REQUIREMENTS, stamp())?;
     println!(
         "{BINARY}: {}",
         cmd!(shell, "{BINARY} --version").read()?.trim()
     );
     Ok(())
+}
+
+/// Whether there is the wanted one, or another is named.
+pub(crate) fn is_there(shell: &Shell) -> bool {
+    let same = || shell.read_file(REQUIREMENTS).ok() == shell.read_file(stamp()).ok();
+    std::env::var_os(OVERRIDE).is_some() || Path::new(BINARY).is_file() && same()
+}
+
+/// What [`BINARY`] was made of.
+fn stamp() -> PathBuf {
+    Path::new(BINARY).with_extension("requirements")
 }
 
 /// The Envoy that [`provide`] has made sure of.
@@ -58,6 +66,7 @@ fn download(shell: &Shell) -> Result<()> {
     )
     // Whose folder it is does not matter: nothing is installed into the system.
     .env("PIP_ROOT_USER_ACTION", "ignore")
+    .quiet()
     .run()
     .with_context(|| {
         format!(

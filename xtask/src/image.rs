@@ -10,12 +10,12 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use http::Request;
 use serde_json::Value;
-use wsbalancer_harness::{own_address, wait_until};
+use wsbalancer_harness::{Child, Http, own_address, wait_until};
 use xshell::{Shell, cmd};
 
-use crate::children::{Children, Family};
-use crate::{debian, wasm};
+use crate::wasm;
 
 const DOCKERFILE: &str = "FROM scratch\nCOPY plugin.wasm ./\n";
 
@@ -46,7 +46,7 @@ pub(crate) fn build(shell: &Shell, name: &str) -> Result<()> {
 
 /// Pushes an image to a registry, and reads it there as Istio does.
 pub(crate) fn try_out(shell: &Shell) -> Result<()> {
-    let registry = Registry::start(shell)?;
+    let registry = Registry::start()?;
     let name = format!("{}/wsbalancer:tried", registry.address);
     build(shell, &name)?;
     cmd!(shell, "docker push {name}").run()?;
@@ -85,13 +85,11 @@ pub(crate) fn try_out(shell: &Shell) -> Result<()> {
 struct Registry {
     address: String,
     folder: tempfile::TempDir,
-    _process: Children,
+    _process: Child,
 }
 
 impl Registry {
-    fn start(shell: &Shell) -> Result<Self> {
-        const PROGRAM: &str = "docker-registry";
-        debian::provide(shell, PROGRAM, PROGRAM)?;
+    fn start() -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let address = own_address();
         let file = folder.path().join("config.yml");
@@ -102,11 +100,11 @@ impl Registry {
             folder.path().display()
         );
         fs::write(&file, configuration)?;
-        let mut process = Children::of(&Family::default());
-        let mut registry = Command::new(PROGRAM);
+        let mut registry = Command::new("docker-registry");
         registry.arg("serve").arg(&file);
         // It tells of every request.
-        let _no_output = process.start(registry.stdout(Stdio::null()).stderr(Stdio::null()))?;
+        registry.stdout(Stdio::null()).stderr(Stdio::null());
+        let process = Child::start(registry)?;
         wait_until("the registry", Duration::from_secs(60), || {
             TcpStream::connect(address).ok()
         })?;
@@ -125,11 +123,12 @@ impl Registry {
 
     fn get(&self, path: &str) -> Result<Vec<u8>> {
         let url = format!("http://{}/v2/{path}", self.address);
-        let mut request = ureq::get(&url);
+        let mut request = Request::get(&url);
         for (manifest, _layer) in MEDIA_TYPES {
             request = request.header("accept", manifest);
         }
-        let answer = request.call().with_context(|| url.clone())?;
-        Ok(answer.into_body().read_to_vec()?)
+        let answer = Http::new().send(request.body(())?)?;
+        ensure!(answer.status() == 200, "{url}: {}", answer.status());
+        Ok(answer.into_body())
     }
 }

@@ -11,15 +11,17 @@ use xshell::Shell;
 
 mod bench;
 mod checks;
-mod children;
 mod compose;
-mod debian;
 mod demo;
 mod docker;
 mod envoy;
 mod image;
+mod interrupt;
 mod picture;
+mod probe;
+mod setup;
 mod simulate;
+mod steps;
 mod wasm;
 
 /// Builds, tries and tests wsbalancer.
@@ -32,6 +34,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Install the system's packages that the tests need, on Debian.
+    Setup,
     /// Build the filter into target/wsbalancer.wasm.
     Build,
     /// Get Envoy into target/envoy/envoy, unless `ENVOY_BIN` names one.
@@ -78,6 +82,7 @@ fn main() -> Result<()> {
         .context("the workspace has moved since xtask was compiled")?;
     let shell = Shell::new()?;
     match arguments.command {
+        Command::Setup => setup::run(&shell),
         Command::Build => wasm::build(&shell),
         Command::Envoy => envoy::provide(&shell),
         Command::Demo { keep } => demo::run(&shell, keep),

@@ -90,15 +90,29 @@ fn keep_exports(module: &[u8], kept: &[&str]) -> Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use walrus::{FunctionBuilder, FunctionId};
+
     use super::*;
 
+    /// A memory and two callbacks, of which one calls a function that is not exported.
     fn module() -> Vec<u8> {
-        let text = r#"(module
-            (memory (export "memory") 1)
-            (func $on_tick (export "proxy_on_tick"))
-            (func $on_body (export "proxy_on_request_body") (call $helper))
-            (func $helper))"#;
-        wat::parse_str(text).unwrap()
+        let mut module = Module::default();
+        let memory = module.memories.add_local(false, false, 1, None, None);
+        module.exports.add("memory", memory);
+        let helper = function(&mut module, None);
+        let on_tick = function(&mut module, None);
+        module.exports.add("proxy_on_tick", on_tick);
+        let on_body = function(&mut module, Some(helper));
+        module.exports.add("proxy_on_request_body", on_body);
+        module.emit_wasm()
+    }
+
+    fn function(module: &mut Module, callee: Option<FunctionId>) -> FunctionId {
+        let mut builder = FunctionBuilder::new(&mut module.types, &[], &[]);
+        if let Some(callee) = callee {
+            builder.func_body().call(callee);
+        }
+        builder.finish(Vec::new(), &mut module.funcs)
     }
 
     #[test]

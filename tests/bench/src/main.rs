@@ -20,10 +20,11 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Parser;
 use wsbalancer_backend::{Ready, raise_descriptor_limit};
+use wsbalancer_harness::Child;
 
 use crate::discovery::Discovery;
 use crate::measures::{Effort, Measures};
-use crate::proxies::{Child, Kind};
+use crate::proxies::Kind;
 use crate::report::{Report, Round};
 use crate::status::Status;
 
@@ -92,7 +93,8 @@ async fn measure(kind: Kind, pods: &[SocketAddr], effort: Effort) -> Result<Meas
 fn start_pods(program: &PathBuf) -> Result<(Child, Vec<SocketAddr>)> {
     let mut command = Command::new(program);
     command.args(["--pods", &PODS.to_string()]);
-    let (child, line) = Child::start_until_line(command.stderr(Stdio::null()))?;
+    command.stderr(Stdio::null());
+    let (child, line) = Child::start_until_line(command)?;
     let ready: Ready = serde_json::from_str(&line).context("the pods do not get ready")?;
     Ok((child, ready.pods))
 }

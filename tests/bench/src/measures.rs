@@ -1,12 +1,12 @@
 //! What is measured of one proxy in one round.
 
+use std::fs;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
-use procfs::process::Process;
 use serde::Serialize;
 use wsbalancer_client::{Handshake, Load};
 
@@ -132,9 +132,12 @@ impl CpuClock {
     }
 }
 
-/// The resident memory of a process, in bytes.
+/// The resident memory of a process, in bytes (`proc_pid_status(5)`).
 pub(crate) fn resident(pid: i32) -> Result<f64> {
-    let status = Process::new(pid)?.status()?;
-    let kib = status.vmrss.context("the process has memory")?;
-    Ok(f64::from(u32::try_from(kib)?) * 1024.0)
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let kib = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:")?.strip_suffix("kB"))
+        .context("the process has memory")?;
+    Ok(kib.trim().parse::<f64>()? * 1024.0)
 }

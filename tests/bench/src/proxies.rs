@@ -3,10 +3,9 @@
 //! Each has one thread for its work, so that no proxy is measured on more cores than another.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
-use std::process::{self, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -15,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use serde_json::json;
 use tempfile::TempDir;
-use wsbalancer_harness::{Envoy, Sample, end_with_parent, own_address, wait_until};
+use wsbalancer_harness::{Child, Envoy, Http, Sample, own_address, wait_until};
 
 use crate::PATIENCE;
 
@@ -64,18 +63,18 @@ pub(crate) fn installed() -> Vec<Kind> {
     ]
     .into_iter()
     .filter(|kind| {
-        let is_there = kind.program().is_none_or(|program| {
-            let version = Command::new(program)
-                .arg("-v")
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .status();
-            version.is_ok()
-        });
-        if !is_there {
-            println!("{} is LEFT OUT: it is not installed.", kind.name());
+        let Some(program) = kind.program() else {
+            return true;
+        };
+        let version = Command::new(program)
+            .arg("-v")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        if version.is_err() {
+            println!("{} is LEFT OUT: there is no `{program}`.", kind.name());
         }
-        is_there
+        version.is_ok()
     })
     .collect()
 }
@@ -171,9 +170,7 @@ impl Watcher {
             while stopped.recv_timeout(Duration::from_secs(1)) == Err(RecvTimeoutError::Timeout) {
                 for url in &urls {
                     // What it cost is measured; what it brought is tested elsewhere.
-                    let _body = ureq::get(url)
-                        .call()
-                        .and_then(|mut response| response.body_mut().read_to_vec());
+                    let _body = Http::new().get(url);
                 }
             }
         });
@@ -202,86 +199,56 @@ fn start_program(pods: &[SocketAddr], setup: Setup) -> Result<Proxy> {
         .prefix("wsbalancer-bench-")
         .tempdir()?;
     let address = own_address();
-    let mut command = setup(directory.path(), address, pods)?;
-    let child = Child::start(&mut command)?;
+    let child = Child::start(setup(directory.path(), address, pods)?)?;
     wait_until("the proxy's listener", PATIENCE, || {
         TcpStream::connect(address).ok()
     })?;
     Ok(Proxy {
         address,
-        pid: child.pid(),
+        pid: child.id().cast_signed(),
         watcher: None,
         running: Running::Program(child, directory),
     })
 }
 
-fn servers(pods: &[SocketAddr], line: impl Fn(usize, &SocketAddr) -> String) -> String {
-    let lines: Vec<String> = pods
-        .iter()
-        .enumerate()
-        .map(|(index, pod)| line(index, pod))
+/// Writes a configuration made of `template`, and where it is: `server` is a pod's line.
+fn configure(
+    file: PathBuf,
+    template: &str,
+    address: SocketAddr,
+    pods: &[SocketAddr],
+    server: fn(usize, &SocketAddr) -> String,
+) -> Result<PathBuf> {
+    let servers: Vec<String> = (0..)
+        .zip(pods)
+        .map(|(index, pod)| server(index, pod))
         .collect();
-    lines.join("\n")
+    let configuration = template
+        .replace("@ADDRESS@", &address.to_string())
+        .replace("@SERVERS@", &servers.join("\n"));
+    fs::write(&file, configuration)?;
+    Ok(file)
 }
 
 fn haproxy(directory: &Path, address: SocketAddr, pods: &[SocketAddr]) -> Result<Command> {
-    let configuration = include_str!("../haproxy.cfg")
-        .replace("@ADDRESS@", &address.to_string())
-        .replace(
-            "@SERVERS@",
-            &servers(pods, |index, pod| format!("    server pod-{index} {pod}")),
-        );
     let file = directory.join("haproxy.cfg");
-    fs::write(&file, configuration)?;
+    let template = include_str!("../haproxy.cfg");
+    let file = configure(file, template, address, pods, |index, pod| {
+        format!("    server pod-{index} {pod}")
+    })?;
     let mut command = Command::new("haproxy");
     command.arg("-db").arg("-f").arg(file);
     Ok(command)
 }
 
 fn nginx(directory: &Path, address: SocketAddr, pods: &[SocketAddr]) -> Result<Command> {
-    let configuration = include_str!("../nginx.conf")
-        .replace("@ADDRESS@", &address.to_string())
-        .replace(
-            "@SERVERS@",
-            &servers(pods, |_, pod| format!("        server {pod};")),
-        );
     let file = directory.join("nginx.conf");
-    fs::write(&file, configuration)?;
+    let template = include_str!("../nginx.conf");
+    let file = configure(file, template, address, pods, |_, pod| {
+        format!("        server {pod};")
+    })?;
     let mut command = Command::new("nginx");
     command.arg("-p").arg(directory).arg("-c").arg(file);
     command.args(["-e", "stderr"]);
     Ok(command)
-}
-
-/// A child process that ends when this is dropped.
-pub(crate) struct Child(process::Child);
-
-impl Child {
-    fn start(command: &mut Command) -> Result<Self> {
-        end_with_parent(command);
-        let child = command.spawn();
-        Ok(Self(
-            child.with_context(|| format!("can't run {command:?}"))?,
-        ))
-    }
-
-    /// Starts a program that prints a line once it is ready, which is returned.
-    pub(crate) fn start_until_line(command: &mut Command) -> Result<(Self, String)> {
-        let mut child = Self::start(command.stdout(Stdio::piped()))?;
-        let output = child.0.stdout.take().context("its output is piped")?;
-        let mut line = String::new();
-        BufReader::new(output).read_line(&mut line)?;
-        Ok((child, line))
-    }
-
-    fn pid(&self) -> i32 {
-        self.0.id().cast_signed()
-    }
-}
-
-impl Drop for Child {
-    fn drop(&mut self) {
-        // Both fail only for a process that has ended already.
-        let _ended = self.0.kill().and_then(|()| self.0.wait());
-    }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use anyhow::{Context, Result};
 use serde::Serialize;
 use serde_json::{Value, json};
-use wsbalancer_harness::Envoy;
+use wsbalancer_harness::{Envoy, Http};
 
 use crate::PATIENCE;
 use crate::discovery::{self, millis};
@@ -46,7 +46,7 @@ impl Status {
         let cost = |url: &str| -> Result<f64> {
             let start = clock.read()?;
             for _ in 0..answers {
-                ureq::get(url).call()?.body_mut().read_to_vec()?;
+                Http::new().get(url)?;
             }
             let spent = clock.read()?.saturating_sub(start);
             Ok(millis(spent) / f64::from(answers))

@@ -1,46 +1,33 @@
 //! Questions over plain HTTP, each on a connection of its own: any of Envoy's workers may get it.
 
+use anyhow::Context;
 use http::{Request, Response};
 use serde_json::Value;
 use tokio::task::block_in_place;
-
-use crate::PATIENCE;
+use wsbalancer_harness::Http;
 
 /// Asks, with any method, and takes any status.
 ///
 /// # Errors
-/// When there is no answer.
+/// When there is no answer, or it is no text.
 pub fn ask(request: Request<()>) -> anyhow::Result<Response<String>> {
-    let agent = ureq::Agent::config_builder()
-        // A proxy in the environment has no part in this.
-        .proxy(None)
-        .timeout_global(Some(PATIENCE))
-        .http_status_as_error(false)
-        .build()
-        .new_agent();
-    block_in_place(|| {
-        let (parts, mut body) = agent.run(request)?.into_parts();
-        // The status of 1,000 pods is larger than what is read by default.
-        let text = body.with_config().limit(u64::MAX).read_to_string()?;
-        Ok(Response::from_parts(parts, text))
-    })
+    let answer = block_in_place(|| Http::new().send(request))?;
+    let (parts, body) = answer.into_parts();
+    Ok(Response::from_parts(parts, String::from_utf8(body)?))
 }
 
 /// The answer to a `GET`.
 ///
 /// # Errors
-/// When there is none with status 200.
+/// When there is none with a status of 2xx.
 pub fn get(url: &str) -> anyhow::Result<String> {
-    let answer = ask(Request::get(url).body(())?)?;
-    let (status, text) = (answer.status(), answer.into_body());
-    anyhow::ensure!(status == 200, "{url}: {status}: {text}");
-    Ok(text)
+    block_in_place(|| Http::new().get(url)).with_context(|| url.to_owned())
 }
 
 /// The answer to a `GET`, as JSON.
 ///
 /// # Errors
-/// When there is none with status 200, or it is no JSON.
+/// When there is none with a status of 2xx, or it is no JSON.
 pub fn get_json(url: &str) -> anyhow::Result<Value> {
     Ok(serde_json::from_str(&get(url)?)?)
 }

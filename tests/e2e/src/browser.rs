@@ -17,9 +17,9 @@ use tempfile::TempDir;
 use tokio::net::TcpSocket;
 use tokio::task::block_in_place;
 use url::{ParseError, Url};
+use wsbalancer_harness::Child;
 
 use crate::PATIENCE;
-use crate::child::Guarded;
 
 /// Chromium as chromedriver starts it, which would leave it behind were it killed itself.
 const CHROMIUM: &str = "#!/bin/sh\nexec setpriv --pdeathsig KILL chromium \"$@\"\n";
@@ -28,7 +28,7 @@ const CHROMIUM: &str = "#!/bin/sh\nexec setpriv --pdeathsig KILL chromium \"$@\"
 #[derive(Debug)]
 pub struct Browser {
     client: Client,
-    _driver: Guarded,
+    _driver: Child,
     // Removed last: they write there.
     _folder: TempDir,
 }
@@ -54,9 +54,9 @@ impl Browser {
             .env("TMPDIR", folder.path())
             .arg(format!("--port={}", address.port()))
             .stdout(Stdio::piped());
-        let (driver, output) = Guarded::start(command)
-            .context("chromedriver should be there: `cargo xtask test` installs it")?;
-        let mut lines = BufReader::new(output.context("its output")?).lines();
+        let mut driver = Child::start(command).context("`cargo xtask setup` installs it")?;
+        let output = driver.take_output().context("its output is piped")?;
+        let mut lines = BufReader::new(output).lines();
         block_in_place(|| {
             lines
                 .by_ref()

@@ -5,7 +5,6 @@
 pub mod ask;
 pub mod authority;
 pub mod browser;
-pub mod child;
 pub mod eds;
 pub mod istio;
 pub mod lds;

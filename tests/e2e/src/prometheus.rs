@@ -8,11 +8,8 @@ use anyhow::{Context, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::task::block_in_place;
-use url::Url;
-use wsbalancer_harness::{own_address, wait_until};
+use wsbalancer_harness::{Child, Http, own_address, wait_until};
 
-use crate::ask::ask;
-use crate::child::Guarded;
 use crate::{PATIENCE, ROOT, Stage};
 
 /// Where the project has its files for Prometheus.
@@ -54,8 +51,9 @@ fn replaced(text: &str, old: &str, new: &str) -> anyhow::Result<String> {
 /// A running Prometheus; gone when dropped, with all it has stored.
 #[derive(Debug)]
 pub struct Prometheus {
-    api: Url,
-    _process: Guarded,
+    api: String,
+    http: Http,
+    _process: Child,
     // Removed last: the process writes there.
     folder: TempDir,
 }
@@ -82,19 +80,18 @@ impl Prometheus {
             .arg(format!("--web.listen-address={address}"))
             .stdout(Stdio::null())
             .stderr(log);
-        let (process, _) = Guarded::start(command)
-            .context("prometheus should be there: `cargo xtask test` installs it")?;
+        let process = Child::start(command).context("`cargo xtask setup` installs it")?;
         let prometheus = Self {
-            api: format!("http://{address}/api/v1/").parse()?,
+            api: format!("http://{address}/api/v1/"),
+            http: Http::new(),
             _process: process,
             folder,
         };
-        let ready = http::Request::get(format!("http://{address}/-/ready")).body(())?;
+        let ready = format!("http://{address}/-/ready");
         let log = prometheus.folder.path().join("log");
         block_in_place(|| {
             wait_until("Prometheus to be ready", PATIENCE, || {
-                let answer = ask(ready.clone()).ok()?;
-                (answer.status() == 200).then_some(())
+                prometheus.http.get(&ready).ok()
             })
         })
         .with_context(|| fs::read_to_string(log).unwrap_or_default())?;
@@ -133,9 +130,8 @@ impl Prometheus {
     }
 
     fn ask(&self, what: &str, parameters: &[(&str, &str)]) -> anyhow::Result<Value> {
-        let mut url = self.api.join(what)?;
-        url.query_pairs_mut().extend_pairs(parameters);
-        let answer = ask(http::Request::get(url.as_str()).body(())?)?.into_body();
+        let url = format!("{}{what}", self.api);
+        let answer = block_in_place(|| self.http.get_with(&url, parameters))?;
         let mut answer: Value = serde_json::from_str(&answer)?;
         ensure!(answer["status"] == "success", "{parameters:?}: {answer}");
         Ok(answer["data"].take())

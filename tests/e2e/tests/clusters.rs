@@ -4,9 +4,11 @@
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result};
+use http::Request;
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 use wsbalancer_backend::{FleetConfig, Pod, RequestSeen};
+use wsbalancer_e2e::ask::ask;
 use wsbalancer_e2e::{
     Stage, addresses, assert_all_well, assert_skewed_pods_even_out, every, markdown, preloaded,
 };
@@ -118,14 +120,9 @@ async fn a_client_chooses_no_cluster() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn plain_requests_take_their_own_route() -> Result<()> {
     let stage = stage(FleetConfig::local(2), |sample| sample).await?;
-    let agent = ureq::Agent::config_builder()
-        .proxy(None)
-        .build()
-        .new_agent();
     let url = format!("http://{}/index.html", stage.envoy.address());
-    let request = agent.get(&url).header(HEADER, "pod-2");
-    let mut answer = block_in_place(|| request.call())?;
-    let seen: RequestSeen = block_in_place(|| answer.body_mut().read_json())?;
+    let request = Request::get(url).header(HEADER, "pod-2").body(())?;
+    let seen: RequestSeen = serde_json::from_str(ask(request)?.body())?;
     assert!(!seen.headers.contains_key(HEADER), "{seen:?}");
     assert_eq!(stage.pods().iter().map(Pod::opened).sum::<u64>(), 0);
     Ok(())

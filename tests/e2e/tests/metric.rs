@@ -2,11 +2,12 @@
 //! comes of it.
 
 use anyhow::{Context, Result, bail};
-use http::StatusCode;
+use http::{Request, StatusCode};
 use serde_json::Value;
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Error;
 use wsbalancer_backend::{FleetConfig, MetricBehavior, Pod};
+use wsbalancer_e2e::ask::ask;
 use wsbalancer_e2e::{Stage, assert_all_well, every};
 
 /// What a pod may answer at once instead of its count, and what the log calls it.
@@ -228,11 +229,7 @@ fn restore(stage: &Stage) -> Result<()> {
 /// The status of a plain request.
 fn plain_status(stage: &Stage) -> Result<StatusCode> {
     let url = format!("http://{}/", stage.envoy.address());
-    let agent = ureq::Agent::config_builder()
-        .proxy(None)
-        .build()
-        .new_agent();
-    Ok(tokio::task::block_in_place(|| agent.get(url).call())?.status())
+    Ok(ask(Request::get(url).body(())?)?.status())
 }
 
 fn assert_no_trap(log: &str) {

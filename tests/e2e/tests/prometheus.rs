@@ -73,7 +73,7 @@ fn promtool_approves_of_the_files() {
             .args(arguments)
             .current_dir(folder())
             .output()
-            .expect("promtool should be there: `cargo xtask test` installs it");
+            .expect("promtool should be there: `cargo xtask setup` installs it");
         let output = String::from_utf8_lossy(&promtool.stdout).into_owned()
             + &String::from_utf8_lossy(&promtool.stderr);
         assert!(promtool.status.success(), "{arguments:?}: {output}");

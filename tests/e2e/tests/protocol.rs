@@ -17,7 +17,7 @@ use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use wsbalancer_backend::{FleetConfig, Pod, RequestSeen};
 use wsbalancer_e2e::{PATIENCE, Stage, every, preloaded, seldom};
-use wsbalancer_harness::{Envoy, Sample, wait_until};
+use wsbalancer_harness::{Envoy, Http, Sample, wait_until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn websockets_over_http2_are_balanced_onto_http1_pods() -> Result<()> {
@@ -81,15 +81,12 @@ async fn plain_requests_are_not_steered() -> Result<()> {
     // The filter would leave the first two alone.
     let stage = Stage::start(preloaded(4, &[1_000, 1_000, 0, 0]), every(200)).await?;
     stage.until_usable(4)?;
-    let agent = ureq::Agent::config_builder()
-        .proxy(None)
-        .build()
-        .new_agent();
+    let http = Http::new();
     let url = format!("http://{}/index.html?a=b", stage.envoy.address());
     let mut shares: BTreeMap<String, u32> = BTreeMap::new();
     for _ in 0..200 {
-        let mut answer = block_in_place(|| agent.get(&url).call())?;
-        let seen: RequestSeen = block_in_place(|| answer.body_mut().read_json())?;
+        let answer = block_in_place(|| http.get(&url))?;
+        let seen: RequestSeen = serde_json::from_str(&answer)?;
         assert_eq!((&*seen.method, &*seen.path), ("GET", "/index.html?a=b"));
         assert!(
             !seen.headers.contains_key("x-gateway-destination-endpoint"),

@@ -1,33 +1,26 @@
-//! Envoy's admin interface: plain HTTP, asked anew for every answer.
+//! Envoy's admin interface, asked anew for every answer.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use serde::Deserialize;
 
-/// The admin interface answers from memory; only an Envoy that hangs takes longer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::http::Http;
 
 /// One Envoy's admin interface.
 #[derive(Debug)]
 pub(crate) struct Admin {
     address: SocketAddr,
-    agent: ureq::Agent,
+    http: Http,
 }
 
 impl Admin {
     pub(crate) fn new(address: SocketAddr) -> Self {
-        let agent = ureq::Agent::config_builder()
-            // A proxy in the environment is none of Envoy's business.
-            .proxy(None)
-            .timeout_global(Some(ANSWER_TIMEOUT))
-            // The body of an error says more than its number.
-            .http_status_as_error(false)
-            .build()
-            .new_agent();
-        Self { address, agent }
+        Self {
+            address,
+            http: Http::new(),
+        }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -35,12 +28,14 @@ impl Admin {
     }
 
     pub(crate) fn get(&self, path: &str) -> anyhow::Result<String> {
-        answer(self.agent.get(self.url(path)).call())
+        self.http
+            .get(&self.url(path))
             .with_context(|| format!("GET {path} of the admin interface failed"))
     }
 
     pub(crate) fn post(&self, path: &str) -> anyhow::Result<String> {
-        answer(self.agent.post(self.url(path)).send_empty())
+        self.http
+            .post(&self.url(path))
             .with_context(|| format!("POST {path} of the admin interface failed"))
     }
 
@@ -79,12 +74,10 @@ impl Admin {
 
     /// The sum of all counters and gauges whose names match a regular expression of RE2.
     pub(crate) fn sum_of_stats(&self, regex: &str) -> anyhow::Result<u64> {
-        let request = self
-            .agent
-            .get(self.url("/stats"))
-            .query("format", "json")
-            .query("filter", regex);
-        let text = answer(request.call())
+        let query = [("format", "json"), ("filter", regex)];
+        let text = self
+            .http
+            .get_with(&self.url("/stats"), &query)
             .with_context(|| format!("the admin interface has no statistics for {regex}"))?;
         let stats: Stats = serde_json::from_str(&text).context("can't read Envoy's statistics")?;
         // Histograms and text readouts have no number as their value.
@@ -98,21 +91,6 @@ impl Admin {
     fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
-}
-
-fn answer(
-    response: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
-) -> anyhow::Result<String> {
-    let response = response?;
-    let status = response.status();
-    let text = response
-        .into_body()
-        .into_with_config()
-        // A configuration dump or all statistics can be larger than the default of 10 MB.
-        .limit(u64::MAX)
-        .read_to_string()?;
-    ensure!(status.is_success(), "{status}: {}", text.trim_end());
-    Ok(text)
 }
 
 #[derive(Deserialize)]

@@ -2,8 +2,9 @@
 //! tests, the demo and the benchmark.
 //!
 //! A [`Sample`] is Envoy's configuration, read from the sample that the reader of this project
-//! starts with, and changed here and there. An [`Envoy`] runs it, and is gone when it is dropped.
-//! Everything here blocks; nothing needs an async runtime.
+//! starts with, and changed here and there. An [`Envoy`] runs it, and is gone when it is dropped,
+//! as any [`Child`] is. [`Http`] asks it, or another. Everything here blocks; nothing needs an async
+//! runtime.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -22,8 +23,9 @@
 //! ```
 
 mod admin;
-mod bond;
+mod child;
 mod envoy;
+mod http;
 mod log;
 mod loopback;
 mod options;
@@ -32,8 +34,9 @@ mod sample;
 mod wait;
 mod workspace;
 
-pub use bond::end_with_parent;
+pub use child::Child;
 pub use envoy::Envoy;
+pub use http::Http;
 pub use loopback::own_address;
 pub use options::Options;
 pub use sample::Sample;

@@ -7,10 +7,11 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
+use http::Request;
 use nix::sys::signal::{Signal, kill, raise};
 use nix::unistd::Pid;
 use serde_json::json;
-use wsbalancer_harness::{Envoy, Sample, wait_until};
+use wsbalancer_harness::{Envoy, Http, Sample, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -57,20 +58,12 @@ fn sample(pods: &[SocketAddr]) -> Sample {
 
 /// The pod that answers a request whose header names `pods`.
 fn pod_for(envoy: &Envoy, pods: &str) -> SocketAddr {
-    let agent = ureq::Agent::config_builder()
-        .proxy(None)
-        .build()
-        .new_agent();
-    agent
-        .get(format!("http://{}/", envoy.address()))
+    let request = Request::get(format!("http://{}/", envoy.address()))
         .header("x-gateway-destination-endpoint", pods)
-        .call()
-        .unwrap()
-        .body_mut()
-        .read_to_string()
-        .unwrap()
-        .parse()
-        .unwrap()
+        .body(())
+        .unwrap();
+    let answer = Http::new().send(request).unwrap().into_body();
+    String::from_utf8(answer).unwrap().parse().unwrap()
 }
 
 #[test]

@@ -12,7 +12,8 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use xshell::{Shell, cmd};
 
-use crate::{debian, envoy};
+use crate::envoy;
+use crate::probe::succeeds;
 
 const DOCKERFILE: &str = "Dockerfile";
 const STAND_IN: &str = "LABEL wsbalancer.stand-in=true";
@@ -24,18 +25,23 @@ const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 pub(crate) fn provide(shell: &Shell) -> Result<()> {
     let dockerfile = fs::read_to_string(DOCKERFILE)?;
     for image in bases(&dockerfile) {
-        let found = cmd!(shell, "docker image inspect {image}").quiet();
-        if found.ignore_stdout().ignore_stderr().run().is_ok() {
-            continue;
-        }
-        let pulled = cmd!(shell, "docker pull --quiet {image}").quiet();
-        if pulled.ignore_stdout().ignore_stderr().run().is_ok() {
+        if has(shell, image) || succeeds(cmd!(shell, "docker pull --quiet {image}")) {
             continue;
         }
         println!("{image} can't be pulled: making a stand-in");
         stand_in(shell, image).with_context(|| format!("no stand-in for {image}"))?;
     }
     Ok(())
+}
+
+/// Whether the engine has every base image already.
+pub(crate) fn has_all(shell: &Shell) -> bool {
+    let dockerfile = fs::read_to_string(DOCKERFILE).unwrap_or_default();
+    bases(&dockerfile).iter().all(|image| has(shell, image))
+}
+
+fn has(shell: &Shell, image: &str) -> bool {
+    succeeds(cmd!(shell, "docker image inspect {image}"))
 }
 
 /// The images that a Dockerfile begins with, its own stages not among them.
@@ -67,6 +73,7 @@ fn stand_in(shell: &Shell, image: &str) -> Result<()> {
                 shell,
                 "cp --recursive --dereference {toolchain}/bin {toolchain}/lib {folder}"
             )
+            .quiet()
             .run()?;
             shell.copy_file(CERTIFICATES, &folder)?;
             build(shell, image, &folder, RUST)?;
@@ -92,14 +99,17 @@ COPY lib /usr/local/lib
 
 /// Makes an image of a minimal Debian.
 fn bootstrap(shell: &Shell, image: &str, folder: &Path) -> Result<()> {
-    debian::provide(shell, "debootstrap", "debootstrap")?;
     let root = folder.join("root");
     let archive = folder.join("root.tar");
     cmd!(shell, "debootstrap --variant=minbase bookworm {root}")
+        .quiet()
         .ignore_stdout()
         .run()?;
-    cmd!(shell, "tar --create --file {archive} --directory {root} .").run()?;
+    cmd!(shell, "tar --create --file {archive} --directory {root} .")
+        .quiet()
+        .run()?;
     cmd!(shell, "docker import --change {STAND_IN} {archive} {image}")
+        .quiet()
         .ignore_stdout()
         .run()?;
     Ok(())
@@ -110,6 +120,7 @@ fn build(shell: &Shell, image: &str, folder: &Path, steps: &str) -> Result<()> {
     let dockerfile = format!("FROM {DEBIAN}\n{STAND_IN}\n{steps}");
     shell.write_file(folder.join("Dockerfile"), dockerfile)?;
     cmd!(shell, "docker build --quiet --tag {image} {folder}")
+        .quiet()
         .ignore_stdout()
         .run()?;
     Ok(())

@@ -256,25 +256,24 @@ async fn keep_tells_of_connections_that_closed_early() {
     assert!(remarks.contains("3 connections closed early"), "{remarks}");
 }
 
-#[tokio::test]
-async fn a_signal_while_holding_closes_and_reports() {
+/// A server, its pod, and a program that holds four connections to it.
+async fn hold_four() -> (Server, Pod, Child) {
     let server = Server::start(Conduct::Echo).await;
     let pod = pod_of(&server, "agents-0", 0).await;
     let address = pod.address.to_string();
-    let child = program(&[
-        &server.url(),
-        "-n",
-        "4",
-        "--hold",
-        "1h",
-        "--json",
-        "--pods",
-        &address,
-    ])
-    .spawn()
-    .expect("the program runs");
+    let url = server.url();
+    let arguments = ["-n", "4", "--hold", "1h", "--json", "--pods", &address];
+    let child = program(&[&[&*url], &arguments[..]].concat())
+        .spawn()
+        .expect("the program runs");
     // The second time is after all have been opened.
     wait_for(&pod.asked, |&asked| asked == 2).await;
+    (server, pod, child)
+}
+
+#[tokio::test]
+async fn a_signal_while_holding_closes_and_reports() {
+    let (server, _pod, child) = hold_four().await;
     send(Signal::SIGINT, &child);
     let output = child.wait_with_output().await.expect("the program ends");
     assert_eq!(output.status.code(), Some(0), "{output:?}");
@@ -288,22 +287,7 @@ async fn a_signal_while_holding_closes_and_reports() {
 
 #[tokio::test]
 async fn holding_ends_once_nothing_is_held() {
-    let server = Server::start(Conduct::Echo).await;
-    let pod = pod_of(&server, "agents-0", 0).await;
-    let address = pod.address.to_string();
-    let child = program(&[
-        &server.url(),
-        "-n",
-        "4",
-        "--hold",
-        "1h",
-        "--json",
-        "--pods",
-        &address,
-    ])
-    .spawn()
-    .expect("the program runs");
-    wait_for(&pod.asked, |&asked| asked == 2).await;
+    let (server, _pod, child) = hold_four().await;
     server.shutdown.cancel();
     let output = child.wait_with_output().await.expect("the program ends");
     assert_eq!(output.status.code(), Some(1), "{output:?}");
