@@ -74,7 +74,7 @@ fn upgrade(criterion: &mut Criterion) {
 
 /// A host as Envoy 1.40 lists it.
 fn host(pod: &PodAddress) -> serde_json::Value {
-    let pod = pod.endpoint().expect("it has an address");
+    let pod = pod.socket().expect("it has an address");
     let stats = ["cx_connect_fail", "cx_total", "rq_error", "rq_success"];
     let stats = stats.map(|name| json!({ "name": name, "value": "1234" }));
     json!({

@@ -18,6 +18,8 @@ pub struct Balancer<S: Shell> {
     /// The services, in the order of the configuration.
     pub services: Vec<Rc<Service<S>>>,
     seed: Cell<u64>,
+    /// Whether requests have begun since the last tick.
+    has_requests: Cell<bool>,
 }
 
 impl<S: Shell> Balancer<S> {
@@ -28,6 +30,7 @@ impl<S: Shell> Balancer<S> {
             services: config.services.into_iter().map(open).collect(),
             settings: config.settings,
             seed: Cell::new(seed),
+            has_requests: Cell::new(false),
             shell,
         }
     }
@@ -37,6 +40,16 @@ impl<S: Shell> Balancer<S> {
         self.services
             .iter()
             .find(|service| service.config.cluster.as_bytes() == cluster)
+    }
+
+    /// Notes that a request has begun.
+    pub fn note_request(&self) {
+        self.has_requests.set(true);
+    }
+
+    /// Whether requests have begun since this was last asked.
+    pub fn take_requests(&self) -> bool {
+        self.has_requests.take()
     }
 
     /// Random numbers that no earlier call has given out.

@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::host::{Answer, CallToken, Calls, NotSent};
+use crate::host::{Answer, CallToken, Calls, Get, NotSent, authority_of};
 use crate::pod::{
-    DiscoveryFailure, Exclusion, HOST_LIST_LIMIT, HostList, Member, PodAddress, Priority,
+    DiscoveryFailure, Exclusion, HOST_LIST_LIMIT, HostList, LONGEST_LISTENER, Member, PodAddress,
+    Priority,
 };
 
 /// Asks for the hosts of `cluster`. `admin_cluster` is one that reaches the admin interface.
@@ -28,7 +29,13 @@ pub fn ask(
     admin_cluster: &str,
     timeout: Duration,
 ) -> Result<CallToken, NotSent> {
-    calls.get(admin_cluster, PodAddress::CLUSTER, &path(cluster), timeout)
+    calls.get(&Get {
+        cluster: admin_cluster,
+        upstream: None,
+        authority: authority_of(admin_cluster),
+        path: &path(cluster),
+        timeout,
+    })
 }
 
 /// Reads the admin interface's answer.
@@ -48,21 +55,33 @@ pub fn read(cluster: &str, answer: Answer<'_>) -> Result<HostList, DiscoveryFail
         return Err(DiscoveryFailure::TooLarge);
     }
     let answer: Clusters = serde_json::from_slice(body).map_err(|_| DiscoveryFailure::Malformed)?;
-    answer
-        .cluster_statuses
-        .into_iter()
-        .find(|status| status.name == cluster)
-        .map(|status| list(&status.host_statuses))
-        .ok_or(DiscoveryFailure::NotListed)
+    let mut clusters = answer.cluster_statuses.into_iter();
+    let found = clusters.find(|status| status.name == cluster);
+    let hosts = found.ok_or(DiscoveryFailure::NotListed)?.host_statuses;
+    let bytes = u32::try_from(body.len()).unwrap_or(u32::MAX);
+    Ok(HostList {
+        cost: COST_OF_BYTE.saturating_mul(bytes),
+        ..list(&hosts)
+    })
 }
 
+/// What a byte of the list costs Envoy's main thread: 0.22 s for 7.2 MB, seen with Envoy 1.37.
+const COST_OF_BYTE: Duration = Duration::from_nanos(31);
+
 fn list(hosts: &[HostStatus]) -> HostList {
+    // Istio has one listener for all pods in ambient mode.
+    let listeners = hosts.iter().filter_map(|host| host.address.listener());
+    let listener = listeners.into_iter().next().unwrap_or_default();
     let mut members = Vec::new();
-    let mut left_out = hosts.iter().filter(|host| host.address.pod().is_none());
+    let mut left_out = LeftOut::default();
     let mut known = BTreeSet::new();
     for host in hosts {
+        let Some(pod) = host.address.pod(listener) else {
+            left_out.add(&host.address);
+            continue;
+        };
         // Envoy's map of hosts has one entry for an address, too.
-        if let Some(pod) = host.address.pod().filter(|&pod| known.insert(pod)) {
+        if known.insert(pod) {
             members.push(Member {
                 pod,
                 exclusion: host.health_status.exclusion(),
@@ -73,15 +92,35 @@ fn list(hosts: &[HostStatus]) -> HostList {
     }
     HostList {
         members,
-        left_out: left_out.next().map(|first| {
-            let others = left_out.count();
-            let more = if others > 0 { ", …" } else { "" };
+        listener: listener.to_owned(),
+        left_out: left_out.described(),
+        cost: Duration::ZERO,
+    }
+}
+
+/// Hosts that no header can name.
+#[derive(Default)]
+struct LeftOut {
+    count: u32,
+    first: String,
+}
+
+impl LeftOut {
+    fn add(&mut self, address: &Address) {
+        if self.count == 0 {
+            self.first = address.to_string();
+        }
+        self.count = self.count.saturating_add(1);
+    }
+
+    fn described(&self) -> Option<String> {
+        let Self { count, first } = self;
+        let more = if *count > 1 { ", …" } else { "" };
+        (*count > 0).then(|| {
             format!(
-                "{} of its hosts can't be chosen, because they have no ip:port: {}{more}",
-                others.saturating_add(1),
-                first.address
+                "{count} of its hosts can't be chosen, because they have no ip:port: {first}{more}"
             )
-        }),
+        })
     }
 }
 
@@ -147,6 +186,7 @@ const fn one() -> u32 {
 struct Address {
     socket_address: Option<IpAndPort>,
     pipe: Option<Pipe>,
+    envoy_internal_address: Option<Internal>,
 }
 
 #[derive(Deserialize)]
@@ -161,23 +201,64 @@ struct Pipe {
     path: String,
 }
 
+/// Behind a listener of Envoy's own.
+#[derive(Deserialize)]
+struct Internal {
+    #[serde(default)]
+    server_listener_name: String,
+    #[serde(default)]
+    endpoint_id: String,
+}
+
+impl Internal {
+    fn address(&self) -> Option<SocketAddr> {
+        self.endpoint_id.parse().ok()
+    }
+}
+
 impl Address {
-    fn pod(&self) -> Option<PodAddress> {
+    /// The pod; none where it has no `ip:port`, or is behind another listener than `listener`.
+    fn pod(&self, listener: &str) -> Option<PodAddress> {
+        if let Some(internal) = &self.envoy_internal_address {
+            let is_known = internal.server_listener_name == listener;
+            return PodAddress::behind_listener(internal.address().filter(|_| is_known)?).ok();
+        }
         let socket = self.socket_address.as_ref()?;
         let ip: IpAddr = socket.address.parse().ok()?;
         SocketAddr::new(ip, socket.port_value).try_into().ok()
+    }
+
+    /// The listener that it is behind, if pods are named by it.
+    fn listener(&self) -> Option<&str> {
+        let internal = self.envoy_internal_address.as_ref()?;
+        let name = internal.server_listener_name.as_str();
+        // The override header is a list, and the listener's name ends at a slash.
+        let is_sound = name.len() <= LONGEST_LISTENER
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_graphic() && !b",/".contains(&b));
+        (is_sound && internal.address().is_some()).then_some(name)
     }
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.socket_address, &self.pipe) {
-            (Some(socket), _) => {
+        let internal = &self.envoy_internal_address;
+        match (&self.socket_address, &self.pipe, internal) {
+            (Some(socket), ..) => {
                 let address = socket.address.escape_debug();
                 write!(f, "{address}:{}", socket.port_value)
             }
-            (None, Some(pipe)) => write!(f, "the pipe {}", pipe.path.escape_debug()),
-            (None, None) => f.write_str("an address inside Envoy"),
+            (None, Some(pipe), _) => write!(f, "the pipe {}", pipe.path.escape_debug()),
+            (None, None, Some(internal)) => {
+                let listener = internal.server_listener_name.escape_debug();
+                write!(
+                    f,
+                    "envoy://{listener}/{}",
+                    internal.endpoint_id.escape_debug()
+                )
+            }
+            (None, None, None) => f.write_str("an address of another kind"),
         }
     }
 }
@@ -377,6 +458,47 @@ mod tests {
         );
     }
 
+    fn internal(listener: &str, endpoint: &str) -> Value {
+        json!({ "address": { "envoy_internal_address":
+            { "server_listener_name": listener, "endpoint_id": endpoint } } })
+    }
+
+    /// As Istio lists pods in ambient mode, beside one that is not.
+    #[test]
+    fn pods_behind_a_listener_inside_envoy_are_pods() {
+        let list = read(&json!([
+            host("10.0.0.1"),
+            internal("connect_originate", "10.0.0.2:8080"),
+            internal("connect_originate", "[fd00::1]:8080"),
+            internal("another", "10.0.0.3:8080"),
+            internal("connect_originate", "chat"),
+        ]))
+        .unwrap();
+        let upstream = |member: &Member| member.pod.upstream(&list.listener).unwrap();
+        let upstreams: Vec<String> = list.members.iter().map(upstream).collect();
+        assert_eq!(
+            upstreams,
+            [
+                "10.0.0.1:8080",
+                "envoy://connect_originate/10.0.0.2:8080",
+                "envoy://connect_originate/[fd00::1]:8080",
+            ]
+        );
+        let left_out = list.left_out.unwrap();
+        assert!(
+            left_out.ends_with(": envoy://another/10.0.0.3:8080, …"),
+            "{left_out}"
+        );
+    }
+
+    #[test]
+    fn a_listener_that_no_header_can_name_is_none() {
+        for listener in ["a,b", "a/b", "a b", &"a".repeat(LONGEST_LISTENER + 1)] {
+            let list = read(&json!([internal(listener, "10.0.0.2:8080")])).unwrap();
+            assert_eq!(list.members, [], "{listener}");
+        }
+    }
+
     #[test]
     fn what_is_no_list() {
         let read = |body: &str| answered(200, body.as_bytes());
@@ -402,7 +524,7 @@ mod tests {
     #[test]
     fn a_cluster_without_hosts_is_a_list() {
         let empty = br#"{"cluster_statuses": [{"name": "chat"}]}"#;
-        assert_eq!(answered(200, empty), Ok(HostList::default()));
+        assert_eq!(answered(200, empty).unwrap().members, []);
     }
 
     #[test]

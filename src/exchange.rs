@@ -63,6 +63,7 @@ impl<S: Shell> Exchange<S> {
 
     /// The request's head has come.
     pub fn on_request(&mut self, request: &impl Request) -> Flow {
+        self.balancer.note_request();
         if let Some(response) = show_status(&self.balancer, request) {
             return Flow::Respond(response);
         }

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 use crate::clock::Timestamp;
-use crate::pod::{DiscoveryFailure, HostList, PodAddress};
+use crate::pod::{DiscoveryFailure, HostList};
 
 /// The time.
 pub trait Clock {
@@ -61,18 +61,38 @@ pub struct StatisticId(pub u32);
 
 /// HTTP calls to the hosts of a cluster.
 pub trait Calls {
-    /// Sends `GET path` to `pod`, a host of `cluster`, or to any host of it where the cluster is
-    /// the pod. The answer arrives with the token that is returned.
+    /// Sends a `GET` request. The answer arrives with the token that is returned.
     ///
     /// # Errors
     /// [`NotSent`] where the proxy does not take the call.
-    fn get(
-        &self,
-        cluster: &str,
-        pod: PodAddress,
-        path: &str,
-        timeout: Duration,
-    ) -> Result<CallToken, NotSent>;
+    fn get(&self, call: &Get<'_>) -> Result<CallToken, NotSent>;
+}
+
+/// A `GET` request to a host of a cluster.
+#[derive(Clone, Copy, Debug)]
+pub struct Get<'a> {
+    /// The cluster.
+    pub cluster: &'a str,
+    /// Which of its hosts, as the proxy names it; none for any of them.
+    pub upstream: Option<&'a str>,
+    /// The `host` that the request names (RFC 9110, section 7.2).
+    pub authority: &'a str,
+    /// Its path.
+    pub path: &'a str,
+    /// How long the answer may take.
+    pub timeout: Duration,
+}
+
+/// The `host` of a request to a cluster as a whole: its name, where that can be a host (RFC 9110,
+/// section 7.2). Names such as Istio's can't, and servers refuse them.
+#[must_use]
+pub fn authority_of(cluster: &str) -> &str {
+    let is_host = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+    if !cluster.is_empty() && cluster.bytes().all(is_host) {
+        cluster
+    } else {
+        "localhost"
+    }
 }
 
 /// Tells the answer to one call from another's.

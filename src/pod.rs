@@ -8,7 +8,8 @@ mod record;
 
 pub use address::{AddressError, PodAddress};
 pub use membership::{
-    DiscoveryFailure, Exclusion, HOST_LIST_LIMIT, HostList, Member, MembershipChange, Priority,
+    DiscoveryFailure, Exclusion, HOST_LIST_LIMIT, HostList, LONGEST_LISTENER, Member,
+    MembershipChange, Priority,
 };
 pub use poll_state::PollState;
 pub use record::{Interval, PackedAddress, PodRecord, Reported};

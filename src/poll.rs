@@ -4,10 +4,11 @@
 //! The table says when each question is due. One worker asks, the table's *poller*; it claims
 //! what is due by compare-and-swap before it asks, so everything is asked once per interval by
 //! the whole process. The others watch: when a question is overdue by half an interval, its poller
-//! is dead or stalled, and the worker that notices takes the role over.
+//! is dead or stalled, and the worker that notices takes the role over. Only workers of the service's
+//! [current](crate::table::Current) configuration ask.
 
 mod calls;
 mod schedule;
 
 pub use calls::Polls;
-pub use schedule::{Question, claim, first_interval, is_due, tick_period};
+pub use schedule::{Question, claim, first_interval, is_abandoned, is_due, tick_period};

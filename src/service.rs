@@ -26,6 +26,8 @@ pub struct Service<S: Shell> {
     pub shell: S,
     /// What is configured.
     pub config: ServiceConfig,
+    /// See [`ServiceConfig::fingerprint`].
+    pub fingerprint: u64,
     /// Its statistics.
     pub statistics: ServiceStatistics,
     /// What log and statistics say of its pods.
@@ -47,6 +49,7 @@ impl<S: Shell> Service<S> {
             names: NameCache::of(&config),
             held: HeldWebSockets::default(),
             table: shell.open_table(&config),
+            fingerprint: config.fingerprint(),
             config,
             shell,
         }
@@ -88,6 +91,11 @@ impl<S: Shell> Service<S> {
 
     fn announce(&self, effects: &[Effect]) {
         self.announcer.effects(&self.shell, &self.names, effects);
+    }
+
+    /// Whether this configuration of the service is the current one by `table`.
+    pub fn is_current(&self, table: &Table) -> bool {
+        table.current().fingerprint() == self.fingerprint
     }
 
     /// Adds one to a counter.

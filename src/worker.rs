@@ -11,7 +11,7 @@ use crate::poll::{self, Polls, Question};
 use crate::rebalance;
 use crate::service::Service;
 use crate::shell::Shell;
-use crate::table::{StateChange, Table};
+use crate::table::{Look, StateChange, Table};
 
 /// One worker.
 pub struct Worker<S: Shell> {
@@ -56,13 +56,38 @@ impl<S: Shell> Worker<S> {
     /// closed already.
     pub fn tick(&mut self) -> Vec<u32> {
         let (balancer, now) = (Rc::clone(&self.balancer), self.balancer.shell.now());
+        let has_requests = balancer.take_requests();
         for service in &balancer.services {
+            self.look(service, has_requests, now);
             self.tend(service, now);
         }
         let services = balancer.services.iter();
         services
             .flat_map(|service| rebalance::close(service, now))
             .collect()
+    }
+
+    /// Looks whether this configuration of a service is the current one.
+    fn look(&self, service: &Service<S>, has_requests: bool, now: Timestamp) {
+        let look = |table: &Table| Look {
+            fingerprint: service.fingerprint,
+            now,
+            has_requests,
+            is_abandoned: poll::is_abandoned(table, &service.config, now),
+        };
+        let table = service.table();
+        if table.current().after(&look(&table)).is_none() {
+            return;
+        }
+        let endpoints = service.config.listed_pods();
+        let becomes = service.update(|table| {
+            let had_one = table.current().fingerprint() != 0;
+            table.look(&look(table), self.id, endpoints) && had_one
+        });
+        // Under contention the next tick tries again.
+        if becomes == Ok(true) {
+            log::info!("{}: this configuration is current now", service.config);
+        }
     }
 
     /// What a tick does for one service.
@@ -78,28 +103,32 @@ impl<S: Shell> Worker<S> {
                 .gauges(&service.shell, &duties.table, &view);
         }
         for question in duties.questions {
-            self.polls.ask(service, question, now);
+            self.polls.ask(service, &duties.table, question, now);
         }
     }
 
     fn take_duties(&self, service: &Service<S>, now: Timestamp) -> Duties {
         let table = service.table();
         let view = service.view(&table, now);
-        let is_poller = table.poller() == self.id;
+        let is_current = service.is_current(&table);
+        let is_poller = is_current && table.poller() == self.id;
         let none = |table| Duties {
             table,
             is_poller,
             questions: Vec::new(),
             state_changes: Vec::new(),
         };
-        if !(poll::is_due(&table, &service.config, self.id, now)
-            || is_poller && table.has_state_changes(&view))
-        {
+        let is_due = is_current && poll::is_due(&table, &service.config, self.id, now);
+        if !is_due && !(is_poller && table.has_state_changes(&view)) {
             return none(table);
         }
         let duties = service.update(|table| {
             let previous = table.poller();
-            let questions = poll::claim(table, &service.config, self.id, now);
+            let questions = if service.is_current(table) {
+                poll::claim(table, &service.config, self.id, now)
+            } else {
+                Vec::new()
+            };
             let is_poller = table.poller() == self.id;
             let view = service.view(table, now);
             let state_changes = if is_poller {
@@ -145,9 +174,10 @@ impl<S: Shell> Worker<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::load::PodState;
-    use crate::pod::PodAddress;
     use crate::testing::NOW;
     use crate::testing::address;
     use crate::testing::{Call, FakeHost};
@@ -238,11 +268,8 @@ mod tests {
     }
 
     /// The pod that was asked; empty where the question was for the pods.
-    fn steered_to(call: &Call) -> String {
-        match call.pod.endpoint() {
-            Some(pod) => pod.to_string(),
-            None => String::new(),
-        }
+    fn steered_to(call: &Call) -> &str {
+        call.upstream.as_deref().unwrap_or_default()
     }
 
     fn count(n: u64) -> String {
@@ -253,12 +280,17 @@ mod tests {
     fn the_first_tick_asks_every_pod_through_its_own_cluster() {
         let mut process = Process::new(1);
         let calls = process.tick(0);
-        let steered: Vec<String> = calls.iter().map(steered_to).collect();
+        let steered: Vec<&str> = calls.iter().map(steered_to).collect();
         assert_eq!(steered, ["10.0.0.1:8080", "10.0.0.2:8080", "10.0.0.3:8080"]);
         for call in &calls {
             assert_eq!(
                 (call.cluster.as_str(), call.path.as_str()),
                 ("chat", "/metric")
+            );
+            assert_eq!(
+                call.authority,
+                steered_to(call),
+                "as Kubernetes' probes have it"
             );
             assert_eq!(call.timeout, Duration::from_secs(2));
         }
@@ -443,10 +475,10 @@ mod tests {
             (calls[0].cluster.as_str(), calls[0].path.as_str()),
             ("admin", "/clusters?format=json&filter=%5Echat%24")
         );
-        assert_eq!(calls[0].pod, PodAddress::CLUSTER, "any host will do");
+        assert_eq!(calls[0].upstream, None, "any host will do");
         process.answer(0, &calls[0], 200, &list(&[1, 2]));
         let polls = process.host.take_calls();
-        let steered: Vec<String> = polls.iter().map(steered_to).collect();
+        let steered: Vec<&str> = polls.iter().map(steered_to).collect();
         assert_eq!(steered, ["10.0.0.1:8080", "10.0.0.2:8080"]);
         process.answer(0, &polls[0], 200, &count(7));
         assert_eq!(process.state(1), PodState::Usable);
@@ -467,7 +499,7 @@ mod tests {
         }
         process.advance(2_000);
         let polls = process.discover(200, &list(&[2, 3]));
-        let steered: Vec<String> = polls.iter().map(steered_to).collect();
+        let steered: Vec<&str> = polls.iter().map(steered_to).collect();
         assert_eq!(steered, ["10.0.0.3:8080"], "the other is not due");
         assert_eq!(process.state(2), PodState::Usable);
         assert_eq!(process.state(3), PodState::Unknown);
@@ -500,7 +532,7 @@ mod tests {
         for (seconds, status) in [(6, 500), (5, 500), (5, 500), (5, 200)] {
             process.advance(seconds * 1_000);
             for call in process.tick(0) {
-                match steered_to(&call).as_str() {
+                match steered_to(&call) {
                     "" => process.answer(0, &call, 200, &list(&[1, 2, 3])),
                     "10.0.0.2:8080" => process.answer(0, &call, status, &count(0)),
                     _ => process.answer(0, &call, 200, &count(0)),
@@ -528,7 +560,8 @@ mod tests {
             assert_eq!(process.state(1), PodState::Usable, "{status} {body}");
         }
         assert_eq!(process.statistic("discovery_failed"), 3);
-        process.advance(2_000);
+        // After three failures Envoy is left alone for longer.
+        process.advance(4_000);
         process.discover(200, &list(&[]));
         assert_eq!(process.statistic("pods_known"), 0, "an empty list is one");
     }
@@ -545,15 +578,172 @@ mod tests {
         assert_eq!(process.statistic("discovery_ok"), 1);
     }
 
-    #[test]
-    fn until_there_is_a_list_it_is_asked_for_every_second() {
-        let mut process = Process::discovering(1);
-        process.host.set_unreachable(true);
-        for _ in 0..5 {
-            process.tick(0);
+    /// The seconds in which Envoy is asked for the pods, of the first so many.
+    fn asked_for_pods(process: &mut Process, seconds: u64, answer: (u16, &str)) -> Vec<u64> {
+        let mut asked = Vec::new();
+        for second in 0..seconds {
+            for call in process.tick(0) {
+                if call.cluster == "admin" {
+                    asked.push(second);
+                    process.answer(0, &call, answer.0, answer.1);
+                }
+            }
+            process.host.take_calls();
             process.advance(1_000);
         }
-        assert_eq!(process.statistic("discovery_failed"), 5);
+        asked
+    }
+
+    #[test]
+    fn until_there_is_a_list_it_is_asked_for_soon_and_then_less_often() {
+        let mut process = Process::discovering(1);
+        let asked = asked_for_pods(&mut process, 120, (503, ""));
+        assert_eq!(asked, [0, 1, 3, 7, 15, 31, 63, 95]);
+        let good = asked_for_pods(&mut process, 20, (200, &list(&[1])));
+        assert_eq!(good, [7, 8, 10, 12, 14, 16, 18], "and afterwards as before");
+    }
+
+    /// A hundredth of what a core can do.
+    #[test]
+    fn a_list_that_costs_much_is_asked_for_less_often() {
+        let mut process = Process::discovering(1);
+        // 1 MB costs some 31 ms.
+        let large = format!("{}{}", list(&[1]), " ".repeat(1_000_000));
+        let asked = asked_for_pods(&mut process, 10, (200, &large));
+        assert_eq!(asked, [0, 4, 8]);
+    }
+
+    #[test]
+    fn polls_name_another_host_if_they_are_to() {
+        let json = r#"{"services": [{"cluster": "chat", "endpoints": ["10.0.0.1:8080"]}],
+            "metricHost": "chat.example.com"}"#;
+        assert_eq!(
+            Process::of(1, json).tick(0)[0].authority,
+            "chat.example.com"
+        );
+    }
+
+    /// Istio's names are none that a server takes.
+    #[test]
+    fn where_the_cluster_is_the_pod_polls_name_what_can_be_a_host() {
+        for (cluster, authority) in [("pod-1", "pod-1"), ("outbound|80||chat", "localhost")] {
+            let json =
+                format!(r#"{{"routeBy": "cluster", "services": [{{"cluster": "{cluster}"}}]}}"#);
+            let calls = Process::of(1, &json).tick(0);
+            assert_eq!(
+                (&*calls[0].authority, &calls[0].upstream),
+                (authority, &None)
+            );
+        }
+    }
+
+    #[test]
+    fn pods_inside_envoy_are_polled_by_the_name_that_envoy_gives_them() {
+        let mut process = Process::discovering(1);
+        let ambient = r#"{"cluster_statuses": [{"name": "chat", "host_statuses": [{"address":
+            {"envoy_internal_address": {"server_listener_name": "connect_originate",
+            "endpoint_id": "10.0.0.1:8080"}}}]}]}"#;
+        let polls = process.discover(200, ambient);
+        assert_eq!(
+            steered_to(&polls[0]),
+            "envoy://connect_originate/10.0.0.1:8080"
+        );
+        assert_eq!(polls[0].authority, "10.0.0.1:8080");
+    }
+
+    /// Three pods, with another path.
+    fn at_path(path: &str) -> String {
+        format!(
+            r#"{{"services": [{{"cluster": "chat", "metricPath": "{path}",
+                "endpoints": ["10.0.0.1:8080", "10.0.0.2:8080", "10.0.0.3:8080"]}}]}}"#
+        )
+    }
+
+    impl Process {
+        /// Adds a worker of another configuration.
+        fn configure(&mut self, json: &str) -> usize {
+            let config = Config::parse(json.as_bytes()).unwrap();
+            let id = self.workers.len() as u64 + 1;
+            let worker = Worker::new(self.host.clone(), config, id, id);
+            self.workers.push(worker);
+            self.workers.len() - 1
+        }
+
+        /// All workers tick four times a second, and some have requests; how often each path was
+        /// asked for.
+        fn go_on(&mut self, seconds: u64, with_requests: &[usize]) -> BTreeMap<String, usize> {
+            let mut asked = BTreeMap::new();
+            for _ in 0..4 * seconds {
+                self.advance(250);
+                for &worker in with_requests {
+                    self.workers[worker].balancer.note_request();
+                }
+                for worker in 0..self.workers.len() {
+                    for call in self.tick(worker) {
+                        *asked.entry(call.path).or_default() += 1;
+                    }
+                }
+            }
+            asked
+        }
+    }
+
+    fn asked(path: &str, times: usize) -> BTreeMap<String, usize> {
+        BTreeMap::from([(path.to_owned(), times)])
+    }
+
+    #[test]
+    fn of_two_configurations_only_the_current_one_asks() {
+        let mut process = Process::of(1, &at_path("/old"));
+        process.tick(0);
+        let corrected = process.configure(&at_path("/new"));
+        process.go_on(5, &[0]);
+        assert_eq!(process.go_on(20, &[0]), asked("/old", 3 * 4));
+        process.go_on(5, &[corrected]);
+        assert_eq!(process.go_on(20, &[corrected]), asked("/new", 3 * 4));
+        // The change is taken back: the first worker is still there, and not configured again.
+        process.go_on(15, &[0]);
+        assert_eq!(process.go_on(20, &[0]), asked("/old", 3 * 4));
+    }
+
+    #[test]
+    fn a_correction_has_its_effect_at_once() {
+        let mut process = Process::silent(1);
+        for _ in 0..3 {
+            for call in process.tick(0) {
+                process.answer(0, &call, 404, "");
+            }
+            process.advance(5_000);
+        }
+        assert_eq!(process.state(1), PodState::Unknown);
+        process.pods_answer = true;
+        let corrected = process.configure(&at_path("/right"));
+        process.go_on(1, &[corrected]);
+        assert_eq!(process.state(1), PodState::Usable);
+        let table = process.service().table();
+        let view = process.service().view(&table, process.now);
+        let started = view.slow_start(table.pod(address(1)).unwrap());
+        assert_eq!(started, None, "none of them is new");
+    }
+
+    #[test]
+    fn what_the_old_configurations_websockets_do_arrives() {
+        let mut process = Process::of(1, &at_path("/old"));
+        process.tick(0);
+        let pod = address(1);
+        let opened = [(); 3].map(|()| crate::table::Event::Opened { pod });
+        process.service().record(&opened);
+        let corrected = process.configure(&at_path("/new"));
+        process.go_on(1, &[corrected]);
+        let own = |process: &Process| {
+            let table = process.workers[corrected].balancer.services[0].table();
+            table.pod(pod).unwrap().own_connections()
+        };
+        assert_eq!(own(&process), 3);
+        process
+            .service()
+            .record(&[crate::table::Event::Closed { pod }]);
+        assert_eq!(own(&process), 2);
     }
 
     #[test]

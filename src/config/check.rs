@@ -10,7 +10,7 @@ use super::fields::{Fields, ServiceFields, StatusFields};
 use super::rules::{Rebalance, Rules, SlowStart};
 use super::service::{Discovery, PodSource, ServiceConfig};
 use super::settings::{Config, RouteBy, Settings};
-use super::values::{HeaderName, HttpPath, LogLevel, Span};
+use super::values::{Authority, HeaderName, HttpPath, LogLevel, Span};
 use crate::clock::part;
 use crate::metric::Metric;
 use crate::pod::PodAddress;
@@ -105,12 +105,14 @@ impl Service<'_> {
         }
         let metric_path = own.metric_path.as_ref().or(common.metric_path.as_ref());
         let metric_path = metric_path.map_or(defaults::METRIC_PATH, |HttpPath(path)| path);
+        let metric_host = own.metric_host.as_ref().or(common.metric_host.as_ref());
         let metric = own.metric.clone().or_else(|| common.metric.clone());
         let rules = self.rules()?;
         Ok(ServiceConfig {
             cluster: own.cluster.clone(),
             pods: self.pods(rules.refresh_interval)?,
             metric_path: metric_path.to_owned(),
+            metric_host: metric_host.map(|Authority(host)| host.clone()),
             metric: metric.map_or(Metric::Report, Metric::from),
             metric_timeout: self.metric_timeout(rules.refresh_interval)?,
             rules,

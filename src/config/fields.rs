@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::settings::{OnNoPods, RouteBy};
-use super::values::{HeaderName, HttpPath, LogLevel, Span, parsed};
+use super::values::{Authority, HeaderName, HttpPath, LogLevel, Span, parsed};
 use crate::metric::{Metric, Pointer, Selector};
 use crate::pod::PodAddress;
 
@@ -23,6 +23,7 @@ pub(super) struct Fields {
     // The metric fields, for every service that does not set its own. They stand here and in
     // `ServiceFields` because serde can't flatten and deny unknown fields at once.
     pub(super) metric_path: Option<HttpPath>,
+    pub(super) metric_host: Option<Authority>,
     pub(super) metric: Option<MetricFields>,
     #[serde(rename = "cacheTTL")]
     pub(super) cache_ttl: Option<Span>,
@@ -40,6 +41,7 @@ pub(super) struct ServiceFields {
     pub(super) endpoints: Option<Vec<PodAddress>>,
     pub(super) discovery: Option<DiscoveryFields>,
     pub(super) metric_path: Option<HttpPath>,
+    pub(super) metric_host: Option<Authority>,
     pub(super) metric: Option<MetricFields>,
     #[serde(rename = "cacheTTL")]
     pub(super) cache_ttl: Option<Span>,

@@ -67,6 +67,7 @@ mod tests {
                         "[::1]:80".parse().unwrap(),
                     ]),
                     metric_path: "/metric".to_owned(),
+                    metric_host: None,
                     metric: Metric::Report,
                     metric_timeout: Duration::from_secs(2),
                     rules: Rules {
@@ -309,6 +310,22 @@ mod tests {
                 "metricPath: \"/a b\" is not a path",
             ),
             (
+                r#""metricHost": "outbound|8080||chat""#,
+                "metricHost: \"outbound|8080||chat\" is not a host: write name, name:port,",
+            ),
+            (
+                r#""metricHost": "a:b""#,
+                "metricHost: \"a:b\" is not a host",
+            ),
+            (
+                r#""metricHost": "[::1""#,
+                "metricHost: \"[::1\" is not a host",
+            ),
+            (
+                r#""metricHost": ":80""#,
+                "metricHost: \":80\" is not a host",
+            ),
+            (
                 r#""overrideHeader": "x pod""#,
                 "overrideHeader: \"x pod\" is not the name of a header",
             ),
@@ -441,6 +458,20 @@ mod tests {
     }
 
     #[test]
+    fn polls_may_name_another_host() {
+        for host in [
+            "chat",
+            "chat.example.com:8080",
+            "10.0.0.1:80",
+            "[fd00::1]:80",
+            "[::1]",
+        ] {
+            let config = with(&format!(r#""metricHost": "{host}""#)).unwrap();
+            assert_eq!(config.services[0].metric_host.as_deref(), Some(host));
+        }
+    }
+
+    #[test]
     fn counts_in_other_forms() {
         let metric = |json| with(json).unwrap().services[0].metric.clone();
         assert_eq!(
@@ -466,6 +497,7 @@ mod tests {
         }
         for other in [
             r#""metricPath": "/count""#,
+            r#""metricHost": "chat""#,
             r#""metric": {"json": "/count"}"#,
             r#""refreshInterval": 1"#,
         ] {

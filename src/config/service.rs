@@ -19,6 +19,8 @@ pub struct ServiceConfig {
     pub pods: PodSource,
     /// Path of the count on each pod.
     pub metric_path: String,
+    /// The `host` that polls name; none for the pod's own `ip:port`.
+    pub metric_host: Option<String>,
     /// Where the count is in what is there.
     pub metric: Metric,
     /// How long one answer may take; at most the refresh interval.
@@ -60,6 +62,12 @@ impl ServiceConfig {
         }
     }
 
+    /// The pods that the configuration knows; none where Envoy lists them.
+    #[must_use]
+    pub fn listed_pods(&self) -> Option<&[PodAddress]> {
+        self.discovery().is_none().then(|| self.endpoints())
+    }
+
     /// How the pods are found, where the configuration does not list them.
     #[must_use]
     pub const fn discovery(&self) -> Option<&Discovery> {
@@ -69,22 +77,17 @@ impl ServiceConfig {
         }
     }
 
-    /// Under what name the service's table is shared; other shared values begin with it.
-    #[must_use]
-    pub fn table_key(&self) -> String {
-        let fingerprint = self.fingerprint();
-        format!("wsbalancer/{}/{fingerprint:016x}", self.cluster)
-    }
-
-    /// A number that differs between services that collect different counts.
+    /// A number that differs between configurations of a service that ask for its pods and their
+    /// counts in different ways. Not zero.
     ///
-    /// Filters with the same number share their counts; a changed configuration starts anew.
+    /// Filters with the same number are the same to each other: any of them may ask.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
         let Self {
             cluster,
             pods,
             metric_path,
+            metric_host,
             metric,
             metric_timeout,
             rules:
@@ -97,12 +100,12 @@ impl ServiceConfig {
                 },
             rebalance: _,
         } = self;
-        let source = (cluster, pods, metric_path, metric);
+        let source = (cluster, pods, metric_path, metric_host, metric);
         let times = (cache_ttl, refresh_interval, metric_timeout);
         // Its keys are fixed: the number is the same in every worker.
         let mut hasher = DefaultHasher::new();
         (source, times, unhealthy_threshold).hash(&mut hasher);
-        hasher.finish()
+        hasher.finish().max(1)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The values of the configuration: texts and numbers that mean something.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -104,6 +105,44 @@ impl TryFrom<String> for HttpPath {
             ))
         }
     }
+}
+
+/// A host, with or without a port, as the `host` of a request (RFC 9110, section 7.2).
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Authority(pub(super) String);
+
+impl TryFrom<String> for Authority {
+    type Error = String;
+
+    fn try_from(authority: String) -> Result<Self, String> {
+        if is_authority(&authority) {
+            Ok(Self(authority))
+        } else {
+            Err(format!(
+                "{authority:?} is not a host: write name, name:port, ip:port or [ipv6]:port"
+            ))
+        }
+    }
+}
+
+/// Of what RFC 3986 lets be in a name this takes what names have: the unreserved characters.
+fn is_authority(text: &str) -> bool {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (text, None),
+    };
+    let is_ipv6 = |host: &str| {
+        let address = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'));
+        address.is_some_and(|address| address.parse::<Ipv6Addr>().is_ok())
+    };
+    let is_name = !host.is_empty()
+        && host
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b));
+    (is_name || is_ipv6(host)) && port.is_none_or(|port| port.parse::<u16>().is_ok())
 }
 
 /// A header's name (RFC 9110, section 5.6.2), in lower case as Envoy keeps it.

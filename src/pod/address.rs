@@ -6,11 +6,10 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
-/// Under what Envoy knows a pod: the `ip:port` of an endpoint, or, where each pod has a cluster of
-/// its own, that cluster.
+/// Under what Envoy knows a pod: its `ip:port`; the same behind a listener inside Envoy, as Istio
+/// has it in ambient mode; or, where each pod has a cluster of its own, that cluster.
 ///
-/// The text form of an endpoint is the one Envoy prints and compares: `10.0.0.1:8080`,
-/// `[fd00::1]:8080`. A cluster is written `*`.
+/// It is shown as `10.0.0.1:8080` or `[fd00::1]:8080`, and a cluster as `*`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(try_from = "String")]
 pub struct PodAddress(Kind);
@@ -18,9 +17,14 @@ pub struct PodAddress(Kind);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Kind {
     Endpoint(SocketAddr),
+    /// The endpoint's id behind the service's internal listener.
+    Internal(SocketAddr),
     /// Whichever host the service's cluster has.
     Cluster,
 }
+
+/// What the text of an address inside Envoy begins with.
+const INTERNAL: &str = "envoy://";
 
 /// Why a text is not a pod's address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,24 +46,64 @@ impl PodAddress {
     /// The one pod of a service whose cluster is the pod.
     pub const CLUSTER: Self = Self(Kind::Cluster);
 
+    /// The pod at `address` behind an internal listener.
+    ///
+    /// # Errors
+    /// Where no pod can be reached at `address`.
+    pub fn behind_listener(address: SocketAddr) -> Result<Self, AddressError> {
+        Self::try_from(address).map(Self::inside)
+    }
+
+    /// The same address behind an internal listener.
+    pub(super) const fn inside(self) -> Self {
+        match self.0 {
+            Kind::Endpoint(address) | Kind::Internal(address) => Self(Kind::Internal(address)),
+            Kind::Cluster => self,
+        }
+    }
+
     /// The socket address; none where the cluster is the pod.
     #[must_use]
-    pub const fn endpoint(self) -> Option<SocketAddr> {
+    pub const fn socket(self) -> Option<SocketAddr> {
         match self.0 {
-            Kind::Endpoint(address) => Some(address),
+            Kind::Endpoint(address) | Kind::Internal(address) => Some(address),
             Kind::Cluster => None,
         }
     }
 
+    /// Whether it is behind an internal listener.
+    #[must_use]
+    pub const fn is_internal(self) -> bool {
+        matches!(self.0, Kind::Internal(_))
+    }
+
     /// An endpoint that a table keeps: it was checked before it got there.
-    pub(crate) const fn from_record(address: SocketAddr) -> Self {
+    pub(super) const fn from_record(address: SocketAddr) -> Self {
         Self(Kind::Endpoint(address))
     }
 
-    /// The address in a property or header that Envoy wrote; none where it is not one.
+    /// What Envoy calls the pod, where internal ones are behind `listener`: what it prints as a
+    /// host's address and compares with the override header. None where the cluster is the pod.
+    #[must_use]
+    pub fn upstream(self, listener: &str) -> Option<String> {
+        Some(match self.0 {
+            Kind::Endpoint(address) => address.to_string(),
+            Kind::Internal(address) => format!("{INTERNAL}{listener}/{address}"),
+            Kind::Cluster => return None,
+        })
+    }
+
+    /// The address in an attribute that Envoy wrote; none where it is not one.
     #[must_use]
     pub fn from_bytes(text: &[u8]) -> Option<Self> {
-        std::str::from_utf8(text).ok()?.parse().ok()
+        let text = std::str::from_utf8(text).ok()?;
+        match text.strip_prefix(INTERNAL) {
+            Some(internal) => {
+                let (_listener, endpoint) = internal.split_once('/')?;
+                endpoint.parse().ok().map(Self::inside)
+            }
+            None => text.parse().ok(),
+        }
     }
 }
 
@@ -99,7 +143,7 @@ impl TryFrom<String> for PodAddress {
 impl fmt::Display for PodAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Kind::Endpoint(address) => address.fmt(f),
+            Kind::Endpoint(address) | Kind::Internal(address) => address.fmt(f),
             Kind::Cluster => f.write_str("*"),
         }
     }
@@ -131,5 +175,22 @@ mod tests {
             assert!(error.contains(&format!("{text:?}")), "{error}");
         }
         assert_eq!(PodAddress::from_bytes(b"\xff\xfe"), None);
+    }
+
+    #[test]
+    fn addresses_behind_a_listener_keep_the_form_that_envoy_prints() {
+        let text = "envoy://connect_originate/10.0.0.1:8080";
+        let pod = PodAddress::from_bytes(text.as_bytes()).unwrap();
+        assert_eq!(pod.upstream("connect_originate").as_deref(), Some(text));
+        assert_eq!(pod.to_string(), "10.0.0.1:8080");
+        assert_ne!(pod, "10.0.0.1:8080".parse().unwrap());
+        for text in [
+            "envoy://",
+            "envoy://a",
+            "envoy://a/b",
+            "envoy:///10.0.0.1:0",
+        ] {
+            assert_eq!(PodAddress::from_bytes(text.as_bytes()), None, "{text}");
+        }
     }
 }

@@ -2,12 +2,16 @@
 //! Envoy tells it.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::address::PodAddress;
 
 /// Longest list that is read, in bytes. Envoy writes about 1,100 bytes for a host, so this is
 /// enough for some 15,000.
 pub const HOST_LIST_LIMIT: usize = 16 * 1024 * 1024;
+
+/// Longest name of an internal listener, in bytes: a table keeps it.
+pub const LONGEST_LISTENER: usize = 63;
 
 /// A pod that belongs to a service, as Envoy sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,8 +77,12 @@ impl Priority {
 pub struct HostList {
     /// Those that can be chosen, each once, in Envoy's order.
     pub members: Vec<Member>,
+    /// The listener inside Envoy that internal ones are behind; empty where there are none.
+    pub listener: String,
     /// What there is to say of those that can't be; none where there are none.
     pub left_out: Option<String>,
+    /// Time that it took Envoy's main thread to write the list, about.
+    pub cost: Duration,
 }
 
 /// How many pods a new list brought and took.

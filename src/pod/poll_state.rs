@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use zerocopy::native_endian::{U16, U32, U64};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::clock::Timestamp;
 
@@ -74,6 +74,20 @@ impl PollState {
     #[must_use]
     pub fn awaits(&self, asked_at: Timestamp) -> bool {
         asked_at.happened() && self.asked_at.get() == asked_at.as_nanos()
+    }
+
+    /// It is to be asked at `due_at` at the soonest.
+    pub fn postpone(&mut self, due_at: Timestamp) {
+        self.due_at.set(self.due_at().max(due_at).as_nanos());
+    }
+
+    /// Another question takes its place, which nobody has asked yet: nothing is waited for, and
+    /// nothing has failed. When the last good answer came is still known.
+    pub fn renew(&mut self) {
+        *self = Self {
+            succeeded_at: self.succeeded_at,
+            ..Self::new_zeroed()
+        };
     }
 
     /// The answer to the question asked at `asked_at` is in: good, or bad for the reason that

@@ -120,6 +120,8 @@ pub struct PodRecord {
     refusals: U32,
     /// Polls that brought no count.
     polls_failed: U32,
+    /// Whether the last report came of another question than is asked now: 1 or 0.
+    reported_otherwise: u8,
 }
 
 /// No pod holds so many.
@@ -297,6 +299,12 @@ impl PodRecord {
         self.closed_when_asked = self.closed;
     }
 
+    /// The pod is polled in another way from now on.
+    pub(crate) fn renew_poll(&mut self) {
+        self.poll.renew();
+        self.reported_otherwise = 1;
+    }
+
     /// Notes that the pod has come up at `now`.
     pub(crate) fn start(&mut self, now: Timestamp) {
         self.started_at.set(now.as_nanos());
@@ -361,7 +369,8 @@ impl PodRecord {
         if !self.poll.awaits(asked_at) {
             return None;
         }
-        let counted_before = self.poll.succeeded_at().happened();
+        // What was counted in another way can't be compared.
+        let counted_before = self.poll.succeeded_at().happened() && self.reported_otherwise == 0;
         self.poll
             .settle(asked_at, outcome.err().map(PollFailure::code));
         let Ok(reported) = outcome else {
@@ -384,6 +393,7 @@ impl PodRecord {
         self.doubtful_opens.set(doubtful_opens);
         self.doubtful_closes.set(doubtful_closes);
         self.connections.set(reported.connections);
+        self.reported_otherwise = 0;
         self.opened_at_report = self.opened_when_asked;
         self.closed_at_report = self.closed;
         self.own_weight
@@ -421,7 +431,7 @@ fn count_one(counter: &mut U32) {
 pub struct PackedAddress {
     ip: [u8; 16],
     port: U16,
-    /// [`V6`], [`V4`] or [`CLUSTER`].
+    /// [`CLUSTER`], or [`V6`] or [`V4`], with [`INTERNAL`] added behind an internal listener.
     kind: u8,
 }
 
@@ -431,23 +441,26 @@ const V6: u8 = 0;
 const V4: u8 = 1;
 /// No address: [`PodAddress::CLUSTER`].
 const CLUSTER: u8 = 2;
+/// Set where the address is behind an internal listener.
+const INTERNAL: u8 = 4;
 
 impl From<PodAddress> for PackedAddress {
     fn from(address: PodAddress) -> Self {
-        let Some(endpoint) = address.endpoint() else {
+        let Some(socket) = address.socket() else {
             return Self {
                 kind: CLUSTER,
                 ..Self::new_zeroed()
             };
         };
-        let (ip, kind) = match endpoint.ip() {
+        let (ip, version) = match socket.ip() {
             IpAddr::V4(ip) => (ip.to_ipv6_mapped(), V4),
             IpAddr::V6(ip) => (ip, V6),
         };
+        let internal = if address.is_internal() { INTERNAL } else { 0 };
         Self {
             ip: ip.octets(),
-            port: U16::new(endpoint.port()),
-            kind,
+            port: U16::new(socket.port()),
+            kind: version | internal,
         }
     }
 }
@@ -459,9 +472,14 @@ impl PackedAddress {
         }
         let ip = Ipv6Addr::from(self.ip);
         let ip = match ip.to_ipv4_mapped() {
-            Some(v4) if self.kind == V4 => IpAddr::V4(v4),
+            Some(v4) if self.kind & V4 != 0 => IpAddr::V4(v4),
             _ => IpAddr::V6(ip),
         };
-        PodAddress::from_record(SocketAddr::new(ip, self.port.get()))
+        let address = PodAddress::from_record(SocketAddr::new(ip, self.port.get()));
+        if self.kind & INTERNAL == 0 {
+            address
+        } else {
+            address.inside()
+        }
     }
 }

@@ -5,12 +5,12 @@ use std::rc::Rc;
 
 use super::schedule::{Pace, Question};
 use crate::clock::Timestamp;
-use crate::host::{Answer, CallToken, NotSent};
+use crate::host::{Answer, CallToken, Get, NotSent, authority_of};
 use crate::metric::{BODY_LIMIT, PollFailure};
 use crate::pod::{DiscoveryFailure, HOST_LIST_LIMIT, PodAddress, Reported};
 use crate::service::Service;
 use crate::shell::Shell;
-use crate::table::Event;
+use crate::table::{Event, Table};
 
 /// One worker's questions that are under way.
 pub struct Polls<S: Shell> {
@@ -33,10 +33,16 @@ impl<S: Shell> Default for Polls<S> {
 }
 
 impl<S: Shell> Polls<S> {
-    /// Asks a question that was claimed at `asked_at`.
-    pub fn ask(&mut self, service: &Rc<Service<S>>, question: Question, asked_at: Timestamp) {
+    /// Asks a question that was claimed at `asked_at` in `table`.
+    pub fn ask(
+        &mut self,
+        service: &Rc<Service<S>>,
+        table: &Table,
+        question: Question,
+        asked_at: Timestamp,
+    ) {
         let sent = match question {
-            Question::Count(pod) => ask_for_count(service, pod),
+            Question::Count(pod) => ask_for_count(service, table, pod),
             Question::Hosts => ask_for_hosts(service),
         };
         match (sent, question) {
@@ -92,12 +98,26 @@ impl<S: Shell> Polls<S> {
     }
 }
 
-fn ask_for_count<S: Shell>(service: &Service<S>, pod: PodAddress) -> Result<CallToken, NotSent> {
+fn ask_for_count<S: Shell>(
+    service: &Service<S>,
+    table: &Table,
+    pod: PodAddress,
+) -> Result<CallToken, NotSent> {
     let config = &service.config;
-    let timeout = Pace::of_counts(config).timeout;
-    service
-        .shell
-        .get(&config.cluster, pod, &config.metric_path, timeout)
+    let (upstream, own) = (table.upstream(pod), pod.to_string());
+    // As Kubernetes' probes have it. What a cluster is called says nothing to a pod.
+    let authority = match (&config.metric_host, pod.socket()) {
+        (Some(host), _) => host,
+        (None, Some(_)) => own.as_str(),
+        (None, None) => authority_of(&config.cluster),
+    };
+    service.shell.get(&Get {
+        cluster: &config.cluster,
+        upstream: upstream.as_deref(),
+        authority,
+        path: &config.metric_path,
+        timeout: Pace::of_counts(config).timeout,
+    })
 }
 
 fn ask_for_hosts<S: Shell>(service: &Service<S>) -> Result<CallToken, NotSent> {
@@ -133,10 +153,9 @@ fn take_count<S: Shell>(
 }
 
 fn take_hosts<S: Shell>(service: &Service<S>, asked_at: Timestamp, answer: Answer<'_>) {
-    let hosts = service.shell.read_hosts(&service.config.cluster, answer);
-    let outcome = hosts.map(|hosts| {
-        service.announcer.left_out(hosts.left_out);
-        hosts.members
-    });
+    let outcome = service.shell.read_hosts(&service.config.cluster, answer);
+    if let Ok(hosts) = &outcome {
+        service.announcer.left_out(hosts.left_out.as_deref());
+    }
     service.record(&[Event::Listed { asked_at, outcome }]);
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::clock::{Timestamp, part};
 use crate::config::ServiceConfig;
-use crate::pod::{PodAddress, PollState};
+use crate::pod::{PodAddress, PodRecord, PollState};
 use crate::table::Table;
 
 /// Ticks within an interval: a question is late by at most a tenth of it.
@@ -70,6 +70,22 @@ pub fn is_due(table: &Table, service: &ServiceConfig, worker: u64, now: Timestam
             .pods()
             .iter()
             .any(|pod| is_due(pod.poll(), Pace::of_counts(service)))
+}
+
+/// Whether nobody has polled for two intervals what is to be polled.
+#[must_use]
+pub fn is_abandoned(table: &Table, service: &ServiceConfig, now: Timestamp) -> bool {
+    let counts = table.pods().iter().map(PodRecord::poll).copied();
+    let counts = counts.map(|state| (state, Some(Pace::of_counts(service))));
+    let hosts = [(table.discovery(), Pace::of_discovery(service))];
+    let asked = counts
+        .chain(hosts)
+        .filter_map(|(state, pace)| Some((state.due_at(), pace?)))
+        .filter(|(due_at, _)| due_at.happened());
+    let mut overdue =
+        asked.map(|(due_at, pace)| due_at.plus(pace.interval.saturating_mul(2)) <= now);
+    let first = overdue.next();
+    first.is_some_and(|first| first && overdue.all(|overdue| overdue))
 }
 
 /// Takes for `worker` what is due, and sets when it is due again.

@@ -11,10 +11,10 @@ use crate::clock::Timestamp;
 use crate::config::ServiceConfig;
 use crate::discovery;
 use crate::host::{
-    Answer, CallToken, Calls, Clock, Hosts, NotSent, Outdated, SharedData, StatisticId, Statistics,
-    Version,
+    Answer, CallToken, Calls, Clock, Get, Hosts, NotSent, Outdated, SharedData, StatisticId,
+    Statistics, Version,
 };
-use crate::pod::{DiscoveryFailure, HostList, PodAddress};
+use crate::pod::{DiscoveryFailure, HostList};
 use crate::shell::Shell;
 use crate::table::Store;
 
@@ -90,18 +90,11 @@ fn define(kind: MetricType, name: &str) -> StatisticId {
 }
 
 impl Calls for Envoy {
-    fn get(
-        &self,
-        cluster: &str,
-        pod: PodAddress,
-        path: &str,
-        timeout: Duration,
-    ) -> Result<CallToken, NotSent> {
-        let endpoint = pod.endpoint().map(|endpoint| endpoint.to_string());
+    fn get(&self, call: &Get<'_>) -> Result<CallToken, NotSent> {
         let mut headers = vec![
             (":method", "GET"),
-            (":path", path),
-            (":authority", cluster),
+            (":path", call.path),
+            (":authority", call.authority),
             ("accept", "application/json"),
             (
                 "user-agent",
@@ -109,12 +102,9 @@ impl Calls for Envoy {
             ),
         ];
         // The cluster's `override_host` policy obeys.
-        headers.extend(
-            endpoint
-                .as_deref()
-                .map(|endpoint| (&*self.override_header, endpoint)),
-        );
-        hostcalls::dispatch_http_call(cluster, headers, None, Vec::new(), timeout)
+        let upstream = call.upstream;
+        headers.extend(upstream.map(|upstream| (&*self.override_header, upstream)));
+        hostcalls::dispatch_http_call(call.cluster, headers, None, Vec::new(), call.timeout)
             .map(CallToken)
             .map_err(|_| NotSent)
     }

@@ -97,15 +97,12 @@ impl Announcer {
     }
 
     /// Logs which hosts can't be chosen, if they are others than the last time.
-    pub fn left_out(&self, left_out: Option<String>) {
+    pub fn left_out(&self, left_out: Option<&str>) {
         let before = self.left_out.take();
-        if let Some(left_out) = left_out
-            .as_ref()
-            .filter(|&new| before.as_ref() != Some(new))
-        {
+        if let Some(left_out) = left_out.filter(|_| before.as_deref() != left_out) {
             log::warn!("cluster {}: {left_out}", self.cluster);
         }
-        self.left_out.set(left_out);
+        self.left_out.set(left_out.map(str::to_owned));
     }
 
     /// Logs changes of state.

@@ -14,7 +14,7 @@ use crate::config::ServiceConfig;
 use crate::host::SharedData;
 use crate::metric::PodReport;
 use crate::pod::PodAddress;
-use crate::table::Table;
+use crate::table::{self, Table};
 
 /// Longest name that is kept, in characters: that of a domain name (RFC 1035, section 2.3.4).
 const LONGEST: usize = 255;
@@ -94,7 +94,7 @@ impl NameCache {
     /// That of a service.
     #[must_use]
     pub fn of(service: &ServiceConfig) -> Self {
-        let table_key = service.table_key();
+        let table_key = table::key(service);
         Self {
             key: key(&table_key),
             table_key,

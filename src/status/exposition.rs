@@ -51,7 +51,7 @@ const fn counter<T>(
     }
 }
 
-const OF_SERVICES: [Family<ServiceSnapshot>; 5] = [
+const OF_SERVICES: [Family<ServiceSnapshot>; 6] = [
     gauge(
         "wsbalancer_connections",
         "WebSockets that the pods report.",
@@ -71,6 +71,11 @@ const OF_SERVICES: [Family<ServiceSnapshot>; 5] = [
         "wsbalancer_share",
         "Part of the fleet's new WebSockets that is this gateway's.",
         |service| Some(service.share),
+    ),
+    gauge(
+        "wsbalancer_silent_seconds",
+        "For how long no filter has told of the service; 0 while one does.",
+        |service| Some(service.silent_for.unwrap_or(0.0)),
     ),
     gauge(
         "wsbalancer_imbalance",

@@ -10,21 +10,27 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::config::{Config, Discovery, Rules, ServiceConfig};
 use crate::host::SharedData;
-use crate::table::Table;
+use crate::table::{self, Table};
 
 const KEY: &str = "wsbalancer/services";
-/// A service that nobody has asked for this many intervals is one that nobody balances any more.
-const INTERVALS_ALONE: u32 = 4;
+/// After so many intervals without a poll it is said that no filter tells of a service …
+const INTERVALS_SILENT: u32 = 2;
+/// … and after so long it is forgotten.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
+/// More configurations of one service are not alive at a time.
+const MOST_OF_ONE: usize = 8;
 /// Each lost try means that another worker's succeeded.
 const TRIES: usize = 32;
 
-/// A service of some filter: what the status has to know of its configuration.
+/// A configuration of a service: what the status has to know of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Entry {
     /// See [`ServiceConfig::cluster`].
     pub(super) cluster: String,
-    /// See [`ServiceConfig::table_key`].
+    /// Under what name the service's table is shared.
     pub(super) table_key: String,
+    /// See [`ServiceConfig::fingerprint`].
+    fingerprint: u64,
     /// See [`ServiceConfig::metric_path`].
     pub(super) metric_path: String,
     /// See [`ServiceConfig::rules`].
@@ -39,7 +45,8 @@ impl Entry {
     fn of(service: &ServiceConfig, now: Timestamp) -> Self {
         Self {
             cluster: service.cluster.clone(),
-            table_key: service.table_key(),
+            table_key: table::key(service),
+            fingerprint: service.fingerprint(),
             metric_path: service.metric_path.clone(),
             rules: service.rules,
             discovery: service.discovery().cloned(),
@@ -47,28 +54,45 @@ impl Entry {
         }
     }
 
-    /// Whether somebody asks for the pods and their counts.
-    fn is_tended(&self, table: &Table, now: Timestamp) -> bool {
-        let is_recent = |due_at: Timestamp, interval: Duration| {
-            let interval = interval.saturating_mul(INTERVALS_ALONE);
-            due_at.happened() && due_at.plus(interval) > now
-        };
-        let mut pods = table.pods().iter();
-        pods.any(|pod| is_recent(pod.poll().due_at(), self.rules.refresh_interval))
-            || self
-                .discovery
-                .as_ref()
-                .is_some_and(|discovery| is_recent(table.discovery().due_at(), discovery.interval))
+    fn is_same(&self, other: &Self) -> bool {
+        (&self.table_key, self.fingerprint) == (&other.table_key, other.fingerprint)
+    }
+
+    fn is_current(&self, table: &Table) -> bool {
+        table.current().fingerprint() == self.fingerprint
+    }
+
+    /// When the pods, or Envoy, were last to be asked, and how often they are; none where nobody
+    /// has asked yet.
+    fn last_due(&self, table: &Table) -> Option<(Timestamp, Duration)> {
+        let pods = table.pods().iter().map(|pod| pod.poll().due_at());
+        let pods = pods.map(|due_at| (due_at, self.rules.refresh_interval));
+        let discovery = self.discovery.as_ref();
+        let hosts = discovery.map(|discovery| (table.discovery().due_at(), discovery.interval));
+        let asked = pods.chain(hosts).filter(|(due_at, _)| due_at.happened());
+        asked.max_by_key(|&(due_at, interval)| due_at.plus(interval))
+    }
+
+    /// For how long no filter has told of the service; none where one does.
+    pub(super) fn silent_for(&self, table: &Table, now: Timestamp) -> Option<Duration> {
+        let (due_at, interval) = self.last_due(table)?;
+        let is_silent = due_at.plus(interval.saturating_mul(INTERVALS_SILENT)) <= now;
+        is_silent.then(|| now.since(due_at))
+    }
+
+    /// Whether there is anything to say of the service.
+    fn is_known(&self, table: &Table, now: Timestamp) -> bool {
+        let last_due = self.last_due(table);
+        last_due.is_some_and(|(due_at, _)| due_at.plus(FORGOTTEN_AFTER) > now)
     }
 
     /// Whether it is too new for anybody to have asked.
     fn is_new(&self, now: Timestamp) -> bool {
-        let patience = self.rules.refresh_interval.saturating_mul(INTERVALS_ALONE);
-        Timestamp::from_nanos(self.registered_at).plus(patience) > now
+        Timestamp::from_nanos(self.registered_at).plus(FORGOTTEN_AFTER) > now
     }
 }
 
-/// Enters the services of a configuration, and forgets those that nobody balances any more.
+/// Enters the services of a configuration, and forgets those that nobody has balanced for long.
 pub fn register(data: &impl SharedData, config: &Config, now: Timestamp) {
     let new: Vec<Entry> = config
         .services
@@ -82,30 +106,46 @@ pub fn register(data: &impl SharedData, config: &Config, now: Timestamp) {
         let (bytes, version) = data.read(KEY).unzip();
         let mut entries = entries(bytes.as_deref());
         entries.retain(|entry| {
-            let is_replaced = new.iter().any(|new| new.table_key == entry.table_key);
-            let is_tended = table(data, entry).is_some_and(|table| entry.is_tended(&table, now));
-            !is_replaced && (is_tended || entry.is_new(now))
+            let is_replaced = new.iter().any(|new| new.is_same(entry));
+            let is_known = table(data, entry).is_some_and(|table| entry.is_known(&table, now));
+            !is_replaced && (is_known || entry.is_new(now))
         });
         entries.extend_from_slice(&new);
-        let bytes = serde_json::to_vec(&entries).unwrap_or_default();
+        let bytes = serde_json::to_vec(&newest(entries)).unwrap_or_default();
         if data.write(KEY, &bytes, version).is_ok() {
             return;
         }
     }
 }
 
-/// The services that somebody balances at `now`, with their tables. Where two are of the same
-/// cluster, it is the newer one.
+/// The newest configurations of each service, as many as are kept.
+fn newest(mut entries: Vec<Entry>) -> Vec<Entry> {
+    let mut kept: Vec<Entry> = Vec::new();
+    while let Some(entry) = entries.pop() {
+        let same = kept.iter().filter(|kept| kept.table_key == entry.table_key);
+        if same.count() < MOST_OF_ONE {
+            kept.push(entry);
+        }
+    }
+    kept.reverse();
+    kept
+}
+
+/// The services of which something is known at `now`, each in its current configuration, with their
+/// tables.
 pub(super) fn services(data: &impl SharedData, now: Timestamp) -> Vec<(Entry, Table)> {
     let bytes = data.read(KEY).map(|(bytes, _)| bytes);
     let mut services: Vec<(Entry, Table)> = Vec::new();
     for entry in entries(bytes.as_deref()).into_iter().rev() {
-        let is_known = services
-            .iter()
-            .any(|(known, _)| known.cluster == entry.cluster);
-        let table = table(data, &entry).filter(|table| entry.is_tended(table, now));
-        if let Some(table) = table.filter(|_| !is_known) {
-            services.push((entry, table));
+        let Some(table) = table(data, &entry).filter(|table| entry.is_known(table, now)) else {
+            continue;
+        };
+        let mut known = services.iter_mut();
+        match known.find(|(known, _)| known.table_key == entry.table_key) {
+            // The newest, unless another is current.
+            Some((known, _)) if entry.is_current(&table) => *known = entry,
+            Some(_) => {}
+            None => services.push((entry, table)),
         }
     }
     services.sort_by(|(one, _), (other, _)| one.cluster.cmp(&other.cluster));
@@ -128,11 +168,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::table::{SharedTable, Store};
-    use crate::testing::FakeHost;
-    use crate::testing::NOW;
+    use crate::table::{Look, SharedTable, Store};
+    use crate::testing::{FakeHost, NOW};
 
-    /// A filter with these clusters, whose pods are asked at `now`.
+    /// A filter with these clusters becomes current, and asks their pods at `now`.
     fn start(host: &FakeHost, path: &str, clusters: &[&str], now: Timestamp) {
         let services: Vec<_> = clusters
             .iter()
@@ -141,11 +180,19 @@ mod tests {
         let config = config(&json!({ "services": services, "metricPath": path }));
         register(host, &config, now);
         for service in config.services {
+            let look = Look {
+                fingerprint: service.fingerprint(),
+                now,
+                has_requests: true,
+                is_abandoned: true,
+            };
             let next = now.plus(service.rules.refresh_interval);
             let store = Store::open(host.clone(), &service);
-            store
-                .update(|table| table.ask(now, |_| Some(next)))
-                .unwrap();
+            let asked = store.update(|table| {
+                table.look(&look, 1, None);
+                table.ask(now, |_| Some(next))
+            });
+            asked.unwrap();
         }
     }
 
@@ -170,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn all_filters_are_shown_and_of_one_cluster_the_newest() {
+    fn all_filters_are_shown_and_of_one_cluster_the_current() {
         let host = FakeHost::default();
         assert_eq!(shown(&host, NOW), []);
         start(&host, "/1", &["chat", "mail"], NOW);
@@ -183,28 +230,40 @@ mod tests {
             shown(&host, NOW),
             [of("chat", "/3"), of("mail", "/3"), of("news", "/3")]
         );
+        // One that is configured, and under which no request has begun.
+        let new = json!({ "services": [{ "cluster": "chat", "endpoints": ["10.0.0.1:8080"] }] });
+        register(&host, &config(&new), NOW);
+        assert_eq!(shown(&host, NOW)[0], of("chat", "/3"));
     }
 
-    /// Whether under the same names or others.
     #[test]
-    fn what_nobody_asks_any_more_is_gone() {
+    fn what_nobody_asks_any_more_is_silent_and_then_gone() {
         let host = FakeHost::default();
         start(&host, "/1", &["chat", "old-name"], NOW);
-        assert_eq!(shown(&host, NOW.plus(Duration::from_secs(24))).len(), 2);
-        let later = NOW.plus(Duration::from_secs(25));
-        assert_eq!(shown(&host, later).len(), 0);
+        let silent_for = |seconds| {
+            let now = NOW.plus(Duration::from_secs(seconds));
+            let services = services(&host, now).into_iter();
+            let silent = services.map(|(entry, table)| entry.silent_for(&table, now));
+            silent.collect::<Vec<_>>()
+        };
+        assert_eq!(silent_for(14), [None; 2]);
+        assert_eq!(silent_for(15), [Some(Duration::from_secs(10)); 2]);
+        assert_eq!(silent_for(3_604).len(), 2);
+        assert_eq!(silent_for(3_605), []);
+        let later = NOW.plus(Duration::from_secs(3_605));
         start(&host, "/2", &["new-name"], later);
         assert_eq!(shown(&host, later), [of("new-name", "/2")]);
         assert_eq!(registered(&host), 1);
     }
 
     #[test]
-    fn a_configuration_that_comes_back_is_the_newest() {
+    fn of_one_service_no_more_than_a_few_are_kept() {
         let host = FakeHost::default();
-        start(&host, "/1", &["chat"], NOW);
-        start(&host, "/2", &["chat"], NOW);
-        start(&host, "/1", &["chat"], NOW);
-        assert_eq!(shown(&host, NOW), [of("chat", "/1")]);
+        for n in 0..20 {
+            start(&host, &format!("/{n}"), &["chat"], NOW);
+        }
+        assert_eq!(registered(&host), MOST_OF_ONE);
+        assert_eq!(shown(&host, NOW), [of("chat", "/19")]);
     }
 
     #[test]

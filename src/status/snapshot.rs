@@ -53,6 +53,8 @@ pub(super) struct ServiceSnapshot {
     cache_ttl: f64,
     /// The worker that polls.
     poller: String,
+    /// For how long no filter has told of the service; none while one does.
+    pub(super) silent_for: Option<f64>,
     discovery: Option<DiscoverySnapshot>,
 }
 
@@ -169,12 +171,20 @@ impl Snapshot {
             let view = table.view(&entry.rules, now);
             let share = EvenShare::of(&view, table.pods(), table.missing());
             let names = names_in(shared, &entry.table_key);
-            let pods: Vec<PodSnapshot> = table
+            let mut pods: Vec<PodSnapshot> = table
                 .pods()
                 .iter()
                 .map(|pod| PodSnapshot::of(&view, &share, pod, &names))
                 .collect();
-            services.push(ServiceSnapshot::of(&entry, &table, &view, &share, &pods));
+            let silent_for = entry.silent_for(&table, now);
+            if silent_for.is_some() {
+                pods.iter_mut().for_each(PodSnapshot::silence);
+            }
+            let service = ServiceSnapshot::of(&entry, &table, &view, &share, &pods);
+            services.push(match silent_for {
+                Some(silent_for) => service.silenced(silent_for),
+                None => service,
+            });
             pod_metrics.insert(entry.cluster, pods);
         }
         let total = services.iter().map(|service| service.connections);
@@ -231,7 +241,17 @@ impl ServiceSnapshot {
             } else {
                 format!("{poller:016x}")
             },
+            silent_for: None,
             discovery,
+        }
+    }
+
+    /// Of a service that no filter tells of nothing is known but what was.
+    fn silenced(self, silent_for: Duration) -> Self {
+        Self {
+            imbalance: None,
+            silent_for: Some(silent_for.as_secs_f64()),
+            ..self
         }
     }
 }
@@ -261,6 +281,13 @@ impl PodSnapshot {
             polls_failed: pod.polls_failed(),
             rebalanced: pod.rebalanced(),
         }
+    }
+
+    /// See [`ServiceSnapshot::silenced`].
+    fn silence(&mut self) {
+        self.state = State::Stale;
+        "no filter tells of its service any more".clone_into(&mut self.reason);
+        self.slow_start = None;
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::clock::Timestamp;
 use crate::metric::PollFailure;
-use crate::pod::{DiscoveryFailure, Member, MembershipChange, PodAddress, Reported};
+use crate::pod::{DiscoveryFailure, HostList, MembershipChange, PodAddress, Reported};
 
 /// What happened, as far as the table is concerned.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,7 +48,7 @@ pub enum Event {
         /// When it was asked: tells this answer from an earlier one's.
         asked_at: Timestamp,
         /// The pods, or why there is no list.
-        outcome: Result<Vec<Member>, DiscoveryFailure>,
+        outcome: Result<HostList, DiscoveryFailure>,
     },
 }
 

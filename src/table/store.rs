@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use super::event::{Effect, Event};
-use super::value::Table;
+use super::value::{LAYOUT, Table};
 use crate::config::{Rules, ServiceConfig};
 use crate::host::SharedData;
 use crate::pod::PodAddress;
@@ -61,6 +61,13 @@ pub struct Store<D> {
     backlog: Cell<Vec<Event>>,
 }
 
+/// Under what name a service's table is shared; other shared values begin with it. Tables of
+/// another layout have other names, so that modules of two versions leave each other's alone.
+#[must_use]
+pub fn key(service: &ServiceConfig) -> String {
+    format!("wsbalancer/{LAYOUT:x}/{}", service.cluster)
+}
+
 impl<D: SharedData> Store<D> {
     /// The table of `service`, made if no worker has made it yet.
     ///
@@ -68,7 +75,7 @@ impl<D: SharedData> Store<D> {
     /// write the empty table; nothing is lost, because no poll has been sent by then.
     pub fn open(data: D, service: &ServiceConfig) -> Self {
         let store = Self {
-            key: service.table_key(),
+            key: key(service),
             pods: service.endpoints().to_vec(),
             rules: service.rules,
             backlog: Cell::default(),

@@ -11,6 +11,7 @@ use std::time::Duration;
 use zerocopy::native_endian::{U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::current::{Current, Look};
 use super::event::{Effect, Event};
 use super::progress::Progress;
 use crate::clock::Timestamp;
@@ -19,13 +20,13 @@ use crate::load::fleet::Fleet;
 use crate::load::{PodState, View};
 use crate::metric::PollFailure;
 use crate::pod::{
-    DiscoveryFailure, Member, MembershipChange, PackedAddress, PodAddress, PodRecord, PollState,
-    Reported,
+    DiscoveryFailure, HostList, LONGEST_LISTENER, Member, MembershipChange, PackedAddress,
+    PodAddress, PodRecord, PollState, Reported,
 };
 
 /// First bytes of every table; another number for another layout, because modules of two
 /// versions can share a `vm_id` while one replaces the other.
-const LAYOUT: u32 = 0x7773_6204;
+pub(super) const LAYOUT: u32 = 0x7773_6205;
 
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
@@ -41,6 +42,11 @@ struct Header {
     fleet: Fleet,
     /// How far rebalancing has got.
     progress: Progress,
+    /// Which configuration is current.
+    current: Current,
+    /// The listener that internal pods are behind: its length, and its name.
+    listener_length: u8,
+    listener: [u8; LONGEST_LISTENER],
 }
 
 /// A pod whose state has changed.
@@ -143,6 +149,24 @@ impl Table {
     pub fn discovery(&self) -> PollState {
         self.header()
             .map_or_else(PollState::new_zeroed, |header| header.discovery)
+    }
+
+    /// What Envoy calls a pod; none where the cluster is the pod.
+    #[must_use]
+    pub fn upstream(&self, pod: PodAddress) -> Option<String> {
+        let header = self.header();
+        let listener = header.and_then(|header| {
+            let name = header.listener.get(..header.listener_length.into())?;
+            std::str::from_utf8(name).ok()
+        });
+        pod.upstream(listener.unwrap_or_default())
+    }
+
+    /// Which configuration is current.
+    #[must_use]
+    pub fn current(&self) -> Current {
+        self.header()
+            .map_or_else(Current::new_zeroed, |header| header.current)
     }
 
     /// See [`Progress::missing`].
@@ -257,7 +281,7 @@ impl Table {
     fn list(
         &mut self,
         asked_at: Timestamp,
-        outcome: &Result<Vec<Member>, DiscoveryFailure>,
+        outcome: &Result<HostList, DiscoveryFailure>,
     ) -> Option<Effect> {
         let (header, _) = self.parts_mut()?;
         if !header.discovery.awaits(asked_at) {
@@ -266,11 +290,19 @@ impl Table {
         let last_failure = header.discovery.failure();
         let failure = outcome.as_ref().err().map(|failure| failure.code());
         header.discovery.settle(asked_at, failure);
+        let pause = match outcome {
+            Ok(list) => list.cost.saturating_mul(PAUSE_FOR_COST),
+            Err(_) => back_off(header.discovery.failures_in_a_row()),
+        };
+        header.discovery.postpone(asked_at.plus(pause));
         Some(match outcome {
-            Ok(members) => Effect::Listed {
-                change: self.reset(members),
-                recovered: last_failure != 0,
-            },
+            Ok(list) => {
+                header.set_listener(&list.listener);
+                Effect::Listed {
+                    change: self.reset(&list.members),
+                    recovered: last_failure != 0,
+                }
+            }
             Err(failure) => Effect::DiscoveryFailed {
                 failure: *failure,
                 is_news: last_failure != failure.code(),
@@ -310,7 +342,27 @@ impl Table {
     }
 }
 
+/// Between two looks at the hosts so many times what a look costs: a hundredth of a core.
+const PAUSE_FOR_COST: u32 = 100;
+/// How long after a first failure Envoy is asked for the hosts again, and after the last of many.
+const BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(32));
+
+/// Twice as long after each failure.
+fn back_off(failures: u32) -> Duration {
+    let (first, longest) = BACK_OFF;
+    let factor = 2_u32.saturating_pow(failures.saturating_sub(1));
+    first.saturating_mul(factor).min(longest)
+}
+
 impl Header {
+    fn set_listener(&mut self, name: &str) {
+        let name = name.as_bytes();
+        let kept = self.listener.iter_mut().zip(name);
+        let length = kept.map(|(kept, byte)| *kept = *byte).count();
+        // It is at most as long as the array.
+        self.listener_length = u8::try_from(length).unwrap_or(0);
+    }
+
     /// Whether a good answer brings the pod up. Those that are up when the service begins have
     /// been there before, and are not new.
     fn comes_up(&self, view: &View, pod: &PodRecord) -> bool {
@@ -330,6 +382,34 @@ impl Header {
 
 /// Claims.
 impl Table {
+    /// Looks which configuration is current; whether that is another one now. Then `worker` is the
+    /// one that asks, the pods are asked at once, and none of them is new. `endpoints` are the pods
+    /// that the configuration lists, if it does.
+    pub fn look(&mut self, look: &Look, worker: u64, endpoints: Option<&[PodAddress]>) -> bool {
+        let Some((header, pods)) = self.parts_mut() else {
+            return false;
+        };
+        let Some(current) = header.current.after(look) else {
+            return false;
+        };
+        let is_another = current.fingerprint() != header.current.fingerprint();
+        header.current = current;
+        if !is_another {
+            return false;
+        }
+        header.poller.set(worker);
+        header.discovery = PollState::new_zeroed();
+        header.began_at.set(Timestamp::NEVER.as_nanos());
+        for pod in pods {
+            pod.renew_poll();
+        }
+        if let Some(endpoints) = endpoints {
+            let members: Vec<Member> = endpoints.iter().copied().map(Member::new).collect();
+            self.reset(&members);
+        }
+        true
+    }
+
     /// Makes `worker` the one that asks.
     pub fn appoint(&mut self, worker: u64) {
         if let Some((header, _)) = self.parts_mut() {

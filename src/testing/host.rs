@@ -9,10 +9,10 @@ use crate::clock::Timestamp;
 use crate::config::ServiceConfig;
 use crate::discovery;
 use crate::host::{
-    Answer, CallToken, Calls, Clock, Hosts, NotSent, Outdated, SharedData, StatisticId, Statistics,
-    Version,
+    Answer, CallToken, Calls, Clock, Get, Hosts, NotSent, Outdated, SharedData, StatisticId,
+    Statistics, Version,
 };
-use crate::pod::{DiscoveryFailure, HostList, PodAddress};
+use crate::pod::{DiscoveryFailure, HostList};
 use crate::shell::Shell;
 use crate::table::Store;
 
@@ -26,7 +26,9 @@ pub(crate) struct Call {
     /// What it asked for.
     pub path: String,
     /// Which of its hosts it is for.
-    pub pod: PodAddress,
+    pub upstream: Option<String>,
+    /// The `host` that it names.
+    pub authority: String,
     /// How long it may take.
     pub timeout: Duration,
 }
@@ -147,13 +149,7 @@ impl Statistics for FakeHost {
 }
 
 impl Calls for FakeHost {
-    fn get(
-        &self,
-        cluster: &str,
-        pod: PodAddress,
-        path: &str,
-        timeout: Duration,
-    ) -> Result<CallToken, NotSent> {
+    fn get(&self, call: &Get<'_>) -> Result<CallToken, NotSent> {
         if self.0.unreachable.get() {
             return Err(NotSent);
         }
@@ -161,10 +157,11 @@ impl Calls for FakeHost {
         let token = CallToken(self.0.tokens.get());
         self.0.calls.borrow_mut().push(Call {
             token,
-            cluster: cluster.to_owned(),
-            path: path.to_owned(),
-            pod,
-            timeout,
+            cluster: call.cluster.to_owned(),
+            upstream: call.upstream.map(str::to_owned),
+            authority: call.authority.to_owned(),
+            path: call.path.to_owned(),
+            timeout: call.timeout,
         });
         Ok(token)
     }

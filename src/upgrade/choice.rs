@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use crate::balancer::Balancer;
 use crate::clock::Timestamp;
-use crate::load::{Ranked, Ranking, rank};
+use crate::load::{Ranked, rank};
 use crate::pod::PodAddress;
 use crate::service::Service;
 use crate::shell::Shell;
@@ -36,6 +36,17 @@ pub struct Candidate {
     pub estimate: f64,
 }
 
+impl Candidate {
+    /// One of the hosts of the service's cluster.
+    fn of(ranked: &Ranked, table: &Table) -> Option<Self> {
+        Some(Self {
+            pod: ranked.pod,
+            name: table.upstream(ranked.pod)?,
+            estimate: ranked.estimate,
+        })
+    }
+}
+
 impl<S: Shell> Choice<S> {
     /// Chooses among the pods of `service`.
     pub(super) fn among_endpoints(
@@ -46,25 +57,21 @@ impl<S: Shell> Choice<S> {
         let mut random = balancer.random();
         let attempts = balancer.settings.attempts;
         let places = attempts.max(FEWEST_RANKED);
-        let ranking = service.choose(|table: &Table| {
+        let (candidates, some_are_full) = service.choose(|table: &Table| {
             let view = service.view(table, now);
             let ranking = rank(table.pods(), places, &view, &mut random);
             let chosen = ranking.best.first().map(|best| best.pod);
-            (ranking, chosen.map(|pod| Event::Chosen { pod }))
+            let best = ranking.best.iter();
+            let candidates: Vec<Candidate> = best
+                .filter_map(|ranked| Candidate::of(ranked, table))
+                .collect();
+            let choice = (candidates, ranking.some_are_full);
+            (choice, chosen.map(|pod| Event::Chosen { pod }))
         });
-        let Ranking {
-            best,
-            some_are_full,
-        } = ranking;
-        let candidate = |Ranked { pod, estimate, .. }| Candidate {
-            pod,
-            name: pod.to_string(),
-            estimate,
-        };
         Self {
             service: Rc::clone(service),
-            named: best.len().min(attempts),
-            candidates: best.into_iter().map(candidate).collect(),
+            named: candidates.len().min(attempts),
+            candidates,
             some_are_full,
         }
     }

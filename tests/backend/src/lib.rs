@@ -30,6 +30,7 @@ mod door;
 mod fleet;
 mod form;
 mod handshake;
+mod host;
 mod metric;
 mod pod;
 mod service;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::Request;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use futures_util::StreamExt;
@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::form::{Form, Truth};
 use crate::handshake::{HandshakeBehavior, is_handshake};
+use crate::host;
 use crate::metric::{Identity, MetricBehavior};
 use crate::tally::Tally;
 
@@ -98,6 +99,9 @@ impl PodService {
 
     async fn answer(&self, request: Request) -> Response {
         let (parts, body) = request.into_parts();
+        if !host::is_sound(&parts) {
+            return StatusCode::BAD_REQUEST.into_response();
+        }
         if is_handshake(&parts) {
             return self.answer_handshake(parts).await;
         }

@@ -32,7 +32,7 @@ impl PodId {
     /// If that is no address of [`address`](Self::address).
     #[must_use]
     pub fn from_address(address: PodAddress) -> Self {
-        let Some(IpAddr::V4(ip)) = address.endpoint().map(|endpoint| endpoint.ip()) else {
+        let Some(IpAddr::V4(ip)) = address.socket().map(|endpoint| endpoint.ip()) else {
             panic!("{address} is no address of a simulated pod");
         };
         let [.., high, low] = Ipv4Addr::octets(&ip);
