@@ -184,9 +184,11 @@ const fn one() -> u32 {
 /// `envoy.config.core.v3.Address`: one of its fields is there.
 #[derive(Deserialize)]
 struct Address {
-    socket_address: Option<IpAndPort>,
+    #[serde(rename = "socket_address")]
+    socket: Option<IpAndPort>,
     pipe: Option<Pipe>,
-    envoy_internal_address: Option<Internal>,
+    #[serde(rename = "envoy_internal_address")]
+    internal: Option<Internal>,
 }
 
 #[derive(Deserialize)]
@@ -219,18 +221,18 @@ impl Internal {
 impl Address {
     /// The pod; none where it has no `ip:port`, or is behind another listener than `listener`.
     fn pod(&self, listener: &str) -> Option<PodAddress> {
-        if let Some(internal) = &self.envoy_internal_address {
+        if let Some(internal) = &self.internal {
             let is_known = internal.server_listener_name == listener;
             return PodAddress::behind_listener(internal.address().filter(|_| is_known)?).ok();
         }
-        let socket = self.socket_address.as_ref()?;
+        let socket = self.socket.as_ref()?;
         let ip: IpAddr = socket.address.parse().ok()?;
         SocketAddr::new(ip, socket.port_value).try_into().ok()
     }
 
     /// The listener that it is behind, if pods are named by it.
     fn listener(&self) -> Option<&str> {
-        let internal = self.envoy_internal_address.as_ref()?;
+        let internal = self.internal.as_ref()?;
         let name = internal.server_listener_name.as_str();
         // The override header is a list, and the listener's name ends at a slash.
         let is_sound = name.len() <= LONGEST_LISTENER
@@ -243,8 +245,7 @@ impl Address {
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let internal = &self.envoy_internal_address;
-        match (&self.socket_address, &self.pipe, internal) {
+        match (&self.socket, &self.pipe, &self.internal) {
             (Some(socket), ..) => {
                 let address = socket.address.escape_debug();
                 write!(f, "{address}:{}", socket.port_value)

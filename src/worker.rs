@@ -11,7 +11,7 @@ use crate::poll::{self, Polls, Question};
 use crate::rebalance;
 use crate::service::Service;
 use crate::shell::Shell;
-use crate::table::{Look, StateChange, Table};
+use crate::table::{Contended, Look, StateChange, Table};
 
 /// One worker.
 pub struct Worker<S: Shell> {
@@ -84,9 +84,11 @@ impl<S: Shell> Worker<S> {
             let had_one = table.current().fingerprint() != 0;
             table.look(&look(table), self.id, endpoints) && had_one
         });
-        // Under contention the next tick tries again.
-        if becomes == Ok(true) {
-            log::info!("{}: this configuration is current now", service.config);
+        match becomes {
+            Ok(true) => log::info!("{}: this configuration is current now", service.config),
+            // The next tick tries again.
+            Err(Contended) if has_requests => self.balancer.note_request(),
+            Ok(false) | Err(Contended) => {}
         }
     }
 
@@ -119,7 +121,8 @@ impl<S: Shell> Worker<S> {
             state_changes: Vec::new(),
         };
         let is_due = is_current && poll::is_due(&table, &service.config, self.id, now);
-        if !is_due && !(is_poller && table.has_state_changes(&view)) {
+        let is_news = is_poller && table.has_state_changes(&view);
+        if !(is_due || is_news) {
             return none(table);
         }
         let duties = service.update(|table| {
@@ -178,9 +181,8 @@ mod tests {
 
     use super::*;
     use crate::load::PodState;
-    use crate::testing::NOW;
-    use crate::testing::address;
-    use crate::testing::{Call, FakeHost};
+    use crate::table::Event;
+    use crate::testing::{Call, FakeHost, NOW, address};
 
     /// Some workers of one process, with their clock.
     struct Process {
@@ -731,7 +733,7 @@ mod tests {
         let mut process = Process::of(1, &at_path("/old"));
         process.tick(0);
         let pod = address(1);
-        let opened = [(); 3].map(|()| crate::table::Event::Opened { pod });
+        let opened = [(); 3].map(|()| Event::Opened { pod });
         process.service().record(&opened);
         let corrected = process.configure(&at_path("/new"));
         process.go_on(1, &[corrected]);
@@ -740,9 +742,7 @@ mod tests {
             table.pod(pod).unwrap().own_connections()
         };
         assert_eq!(own(&process), 3);
-        process
-            .service()
-            .record(&[crate::table::Event::Closed { pod }]);
+        process.service().record(&[Event::Closed { pod }]);
         assert_eq!(own(&process), 2);
     }
 
