@@ -20,7 +20,7 @@ const SERVICE: &str = "service";
 const POD: &str = "service, pod";
 
 /// Every series that there is, and its labels.
-const SERIES: [(&str, &str); 34] = [
+const SERIES: [(&str, &str); 35] = [
     // From the filter's status.
     ("wsbalancer_connections", SERVICE),
     ("wsbalancer_estimate", SERVICE),
@@ -28,6 +28,7 @@ const SERIES: [(&str, &str); 34] = [
     ("wsbalancer_own_connections", SERVICE),
     ("wsbalancer_pods", "service, state"),
     ("wsbalancer_share", SERVICE),
+    ("wsbalancer_silent_seconds", SERVICE),
     ("wsbalancer_pod_closed_total", POD),
     ("wsbalancer_pod_connections", POD),
     ("wsbalancer_pod_count_age_seconds", POD),

@@ -205,6 +205,7 @@ async fn the_json_has_its_fields() -> Result<()> {
             "poller",
             "refreshInterval",
             "share",
+            "silentFor",
             "url"
         ]
     );
