@@ -10,7 +10,7 @@ RUN cargo build --locked --package xtask --package wsbalancer-backend --package 
     && target/debug/xtask build \
     && mkdir /built \
     && cp target/debug/wsbalancer-backend target/debug/wsbalancer-client target/wsbalancer.wasm /built \
-    && rm -r target
+    && rm -r target "${CARGO_HOME:-$HOME/.cargo}/registry"
 
 FROM debian:bookworm-slim AS pod
 COPY --from=build /built/wsbalancer-backend /usr/local/bin/

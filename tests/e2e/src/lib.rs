@@ -211,6 +211,15 @@ pub fn seldom(sample: Sample) -> Sample {
     every(600_000)(sample).option("discovery", discovery)
 }
 
+/// The sample with TCP connections that end when their WebSockets are closed.
+///
+/// By default Envoy leaves a client a second to end the connection, and ours waits for Envoy to.
+#[must_use]
+pub fn brisk(mut sample: Sample) -> Sample {
+    sample.connection_manager()["delayed_close_timeout"] = "0.02s".into();
+    sample
+}
+
 /// Asserts that nothing went wrong for any client.
 ///
 /// # Panics

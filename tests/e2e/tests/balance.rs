@@ -5,7 +5,7 @@ use tokio::task::block_in_place;
 use wsbalancer_backend::{FleetConfig, Pod};
 use wsbalancer_client::imbalance;
 use wsbalancer_e2e::{
-    PATIENCE, Stage, assert_all_well, assert_skewed_pods_even_out, every, preloaded, seldom,
+    PATIENCE, Stage, assert_all_well, assert_skewed_pods_even_out, brisk, every, preloaded, seldom,
 };
 use wsbalancer_harness::{Sample, wait_until};
 
@@ -43,7 +43,8 @@ async fn skewed_pods_even_out_on_fresh_counts() -> Result<()> {
 /// that must be what the pod reports: an upgrade that was forgotten on its way would show.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_estimates_come_back_to_the_truth() -> Result<()> {
-    let stage = Stage::start(FleetConfig::local(8), every(200)).await?;
+    let sample = |sample| every(200)(brisk(sample));
+    let stage = Stage::start(FleetConfig::local(8), sample).await?;
     stage.until_usable(8)?;
     let mut random = fastrand::Rng::with_seed(11);
     let mut held = Vec::new();

@@ -14,8 +14,8 @@ use wsbalancer_backend::{Fleet, FleetConfig, HandshakeBehavior, Pod};
 use wsbalancer_client::{Held, imbalance};
 use wsbalancer_e2e::eds::{self, Endpoint, endpoints};
 use wsbalancer_e2e::{
-    PATIENCE, Stage, addresses, assert_all_well, assert_skewed_pods_even_out, every, preloaded,
-    seldom,
+    PATIENCE, Stage, addresses, assert_all_well, assert_skewed_pods_even_out, brisk, every,
+    preloaded, seldom,
 };
 use wsbalancer_harness::{Envoy, Sample};
 
@@ -292,7 +292,7 @@ async fn the_last_list_stays_when_the_admin_interface_fails() -> Result<()> {
     let fleet = Fleet::start(FleetConfig::local(4)).await?;
     let pods = addresses(&fleet);
     let admin = Admin::start(AdminAnswer::list(&pods[..3])).await?;
-    let mut sample = seldom(Sample::standard()?.pods(&pods));
+    let mut sample = brisk(seldom(Sample::standard()?.pods(&pods)));
     // An answer of 20 MB may take as long as the interval.
     sample.plugin_configuration()["discovery"] =
         json!({ "adminCluster": "bad_admin", "interval": "400ms" });

@@ -8,7 +8,7 @@ use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Error;
 use wsbalancer_backend::{FleetConfig, MetricBehavior, Pod};
 use wsbalancer_e2e::ask::ask;
-use wsbalancer_e2e::{Stage, assert_all_well, every};
+use wsbalancer_e2e::{Stage, assert_all_well, brisk, every};
 
 /// What a pod may answer at once instead of its count, and what the log calls it.
 fn bad_answers() -> Vec<(MetricBehavior, &'static str)> {
@@ -37,7 +37,8 @@ fn bad_answers() -> Vec<(MetricBehavior, &'static str)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pod_without_a_count_is_left_out_until_it_tells_one() -> Result<()> {
-    let stage = Stage::start(FleetConfig::local(3), every(200)).await?;
+    let sample = |sample| every(200)(brisk(sample));
+    let stage = Stage::start(FleetConfig::local(3), sample).await?;
     stage.until_usable(3)?;
     let pod = stage.pods().first().context("a pod")?;
     for (answer, reason) in bad_answers() {
