@@ -183,7 +183,8 @@ fn every_sample_removes_the_override_header_of_clients() -> Result<()> {
         };
         let mut read = texts("/override_host_sources/0/header");
         read.extend(texts("/endpointOverride/extractFrom/0/header"));
-        let mut removed = texts("/early_header_mutation_extensions/0/typed_config/mutations/0/remove");
+        let mut removed =
+            texts("/early_header_mutation_extensions/0/typed_config/mutations/0/remove");
         removed.extend(texts("/headers/earlyRequestHeaders/remove/0"));
         assert_eq!(read, removed, "{file}");
         samples += read.len();
@@ -212,9 +213,9 @@ fn the_status_is_never_where_clients_come_in() -> Result<()> {
     for file in MANIFESTS.into_iter().chain(CONFIGURATIONS) {
         for configuration in configurations(file)? {
             let fields = configuration.as_object().context("no object")?;
-            let shows = fields.contains_key("status");
-            assert_eq!(fields.contains_key("services"), !shows, "{file}");
-            shown += usize::from(shows);
+            let has_status = fields.contains_key("status");
+            assert_eq!(fields.contains_key("services"), !has_status, "{file}");
+            shown += usize::from(has_status);
         }
         for listener in objects(&documents(file)?) {
             let address = &listener["address"]["socket_address"];
@@ -309,7 +310,10 @@ async fn the_policies_for_envoy_gateway_balance() -> Result<()> {
     assert_eq!(status["services"][0]["url"], cluster);
     assert_eq!(status["services"][0]["podsUsable"], 4);
     // Where clients come in, a pod answers.
-    let public = get(&format!("http://{}/balancer-metrics?format=json", stage.envoy.address()))?;
+    let public = get(&format!(
+        "http://{}/balancer-metrics?format=json",
+        stage.envoy.address()
+    ))?;
     assert!(!public.contains("podMetrics"), "{public}");
     Ok(())
 }
