@@ -425,7 +425,7 @@ mod tests {
         // The first attempt is no retry.
         assert_eq!(
             sample.route()["retry_policy"]["num_retries"],
-            config.attempts - 1
+            config.settings.attempts - 1
         );
         assert_eq!(sample.cluster()["name"], config.services[0].cluster);
     }
