@@ -16,6 +16,11 @@ const OVERRIDE_HEADER: &str = "x-gateway-destination-endpoint";
 /// The filter never chooses the first of four pods with these: it is the client's choice.
 const FIRST_IS_FULL: [u64; 4] = [1_000_000, 0, 0, 0];
 
+/// The sample without the listener's own removal of the override header: the filter is on its own.
+fn unguarded(sample: Sample) -> Sample {
+    every(200)(sample).with_header_of_clients()
+}
+
 /// The ways in which a client may name `pod`, or nothing that makes sense: header lines.
 fn forgeries(pod: SocketAddr) -> Vec<Vec<u8>> {
     let line = |name: &str, value: &[u8]| [name.as_bytes(), b": ", value, b"\r\n"].concat();
@@ -39,7 +44,7 @@ fn forgeries(pod: SocketAddr) -> Vec<Vec<u8>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upgrade_goes_where_the_filter_wants_whatever_the_client_says() -> Result<()> {
-    let stage = Stage::start(preloaded(4, &FIRST_IS_FULL), every(200)).await?;
+    let stage = Stage::start(preloaded(4, &FIRST_IS_FULL), unguarded).await?;
     stage.until_usable(4)?;
     let (full, others) = stage.pods().split_first().context("pods")?;
     let mut allowed: Vec<String> = others.iter().map(|pod| pod.address().to_string()).collect();
@@ -72,7 +77,7 @@ async fn the_fallback_policy_does_not_see_what_the_client_says() -> Result<()> {
     for pod in &mut fleet.pods {
         pod.switches.metric = MetricBehavior::Status(StatusCode::NOT_FOUND);
     }
-    let stage = Stage::start(fleet, every(200)).await?;
+    let stage = Stage::start(fleet, unguarded).await?;
     stage.until_stat("polls_failed", |failed| failed >= 4)?;
     let (named, others) = stage.pods().split_first().context("pods")?;
     let mut live = Vec::new();
@@ -92,7 +97,7 @@ async fn the_fallback_policy_does_not_see_what_the_client_says() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plain_request_loses_the_header() -> Result<()> {
-    let stage = Stage::start(preloaded(4, &FIRST_IS_FULL), every(200)).await?;
+    let stage = Stage::start(preloaded(4, &FIRST_IS_FULL), unguarded).await?;
     stage.until_usable(4)?;
     let (full, others) = stage.pods().split_first().context("pods")?;
     let mut reached: Vec<String> = Vec::new();
@@ -111,7 +116,8 @@ async fn a_plain_request_loses_the_header() -> Result<()> {
     Ok(())
 }
 
-/// The other tests here show something: it is the filter that keeps clients from choosing.
+/// The other tests here show something: with neither the filter nor the listener's own removal of the
+/// header, clients choose.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_filter_the_client_chooses() -> Result<()> {
     let fleet = Fleet::start(FleetConfig::local(4)).await?;
@@ -131,9 +137,28 @@ async fn without_the_filter_the_client_chooses() -> Result<()> {
     Ok(())
 }
 
+/// As where the filter's image can't be had, or after a crash with `FAIL_OPEN`.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_filter_the_listener_keeps_the_client_from_choosing() -> Result<()> {
+    let fleet = Fleet::start(FleetConfig::local(4)).await?;
+    let sample = Sample::standard()?
+        .without_filter_alone()
+        .pods(&addresses(&fleet));
+    let envoy = block_in_place(|| Envoy::start(&sample))?;
+    let (named, others) = fleet.pods().split_first().context("pods")?;
+    let mut live = Vec::new();
+    for forgery in forgeries(named.address()).into_iter().cycle().take(60) {
+        live.push(send(envoy.address(), &upgrade(&forgery)).await?);
+        let seen = ask(envoy.address(), &forgery).await?;
+        assert_eq!(override_values(&seen.headers), [""; 0], "{seen:?}");
+    }
+    assert!(others.iter().all(|pod| pod.open() > 0));
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_bytes_end_the_vm() -> Result<()> {
-    let stage = Stage::start(FleetConfig::local(3), every(200)).await?;
+    let stage = Stage::start(FleetConfig::local(3), unguarded).await?;
     stage.until_usable(3)?;
     // On both workers.
     let mut live = stage.load(40, 0)?.open().await;

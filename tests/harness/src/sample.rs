@@ -175,13 +175,32 @@ impl Sample {
         self
     }
 
+    /// Has the first listener leave the override header of clients to what comes after it.
+    ///
+    /// # Panics
+    /// When an edit removed the connection manager.
+    #[must_use]
+    pub fn with_header_of_clients(mut self) -> Self {
+        if let Some(manager) = self.connection_manager().as_object_mut() {
+            manager.remove("early_header_mutation_extensions");
+        }
+        self
+    }
+
     /// Removes the filter, which leaves every choice to the client's header and to the cluster. Of
     /// the listeners only the first stays: others show what the filter knows.
     #[must_use]
-    pub fn without_filter(mut self) -> Self {
-        if let Some(listeners) = place(&mut self.configuration, LISTENERS).as_array_mut() {
+    pub fn without_filter(self) -> Self {
+        let mut without = self.with_header_of_clients().without_filter_alone();
+        if let Some(listeners) = place(&mut without.configuration, LISTENERS).as_array_mut() {
             listeners.truncate(1);
         }
+        without
+    }
+
+    /// As [`without_filter`](Self::without_filter), with all else as it is.
+    #[must_use]
+    pub fn without_filter_alone(mut self) -> Self {
         // What there is to say of statistics is of the filter's.
         if let Some(fields) = self.configuration.as_object_mut() {
             fields.remove("stats_config");
