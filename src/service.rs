@@ -18,7 +18,10 @@ use crate::config::ServiceConfig;
 use crate::host::StatisticId;
 use crate::load::View;
 use crate::shell::Shell;
-use crate::table::{Contended, Effect, Event, SharedTable, Table};
+use crate::table::{Contended, Effect, Event, Look, SharedTable, Table};
+
+/// No worker: any of the current configuration may begin to poll.
+const NOBODY: u64 = 0;
 
 /// A service, as one worker sees it.
 pub struct Service<S: Shell> {
@@ -103,19 +106,45 @@ impl<S: Shell> Service<S> {
         self.shell.add(counter, 1);
     }
 
-    /// Chooses from the table, and has the choice take effect in the same step: `choose` returns
-    /// it with the event that it is. Under contention the event waits for the next change.
-    pub fn choose<T>(&self, mut choose: impl FnMut(&Table) -> (T, Option<Event>)) -> T {
+    /// Chooses from the table for a request that begins at `now`, and has the choice take effect in
+    /// the same step: `choose` returns it with the event that it is. Under contention the event waits
+    /// for the next change.
+    ///
+    /// A configuration that has never been current is so from its first request on, so that this one
+    /// already gets what it asks for.
+    pub fn choose<T>(
+        &self,
+        now: Timestamp,
+        mut choose: impl FnMut(&Table) -> (T, Option<Event>),
+    ) -> T {
+        let look = Look {
+            fingerprint: self.fingerprint,
+            now,
+            has_requests: true,
+            is_abandoned: false,
+        };
         let chosen = self.update(|table| {
+            let becomes = !self.is_current(table) && self.look(table, &look, NOBODY);
             let (choice, event) = choose(table);
             // No answer is among them, so nothing else comes of it.
             let _effects = table.apply(&self.config.rules, event.as_slice());
-            choice
+            (choice, becomes)
         });
-        chosen.unwrap_or_else(|Contended| {
-            let (choice, event) = choose(&self.table());
-            self.table.defer(event.as_slice());
-            choice
-        })
+        if let Ok((choice, becomes)) = chosen {
+            if becomes {
+                self.announcer.is_current(&self.config);
+            }
+            return choice;
+        }
+        let (choice, event) = choose(&self.table());
+        self.table.defer(event.as_slice());
+        choice
+    }
+
+    /// Looks whether this configuration is the current one; whether it is so only now, after
+    /// another. Then `worker` polls.
+    pub fn look(&self, table: &mut Table, look: &Look, worker: u64) -> bool {
+        let had_one = table.current().fingerprint() != 0;
+        table.look(look, worker, self.config.listed_pods()) && had_one
     }
 }

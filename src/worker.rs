@@ -79,13 +79,12 @@ impl<S: Shell> Worker<S> {
         if table.current().after(&look(&table)).is_none() {
             return;
         }
-        let endpoints = service.config.listed_pods();
         let becomes = service.update(|table| {
-            let had_one = table.current().fingerprint() != 0;
-            table.look(&look(table), self.id, endpoints) && had_one
+            let look = look(table);
+            service.look(table, &look, self.id)
         });
         match becomes {
-            Ok(true) => log::info!("{}: this configuration is current now", service.config),
+            Ok(true) => service.announcer.is_current(&service.config),
             // The next tick tries again.
             Err(Contended) if has_requests => self.balancer.note_request(),
             Ok(false) | Err(Contended) => {}
@@ -183,6 +182,7 @@ mod tests {
     use crate::load::PodState;
     use crate::table::Event;
     use crate::testing::{Call, FakeHost, NOW, address};
+    use crate::upgrade::route_by;
 
     /// Some workers of one process, with their clock.
     struct Process {
@@ -706,6 +706,21 @@ mod tests {
         // The change is taken back: the first worker is still there, and not configured again.
         process.go_on(15, &[0]);
         assert_eq!(process.go_on(20, &[0]), asked("/old", 3 * 4));
+    }
+
+    /// Already its first request gets none but its pods.
+    #[test]
+    fn a_new_configurations_first_request_is_its_own() {
+        let mut process = Process::new(1);
+        process.tick(0);
+        let json = r#"{"services": [{"cluster": "chat", "endpoints": ["10.0.0.3:8080"]}]}"#;
+        let new = process.configure(json);
+        let balancer = Rc::clone(&process.workers[new].balancer);
+        let choice = route_by::choose(&balancer, b"chat", None, process.now).unwrap();
+        assert_eq!(choice.names().as_deref(), Some("10.0.0.3:8080"));
+        let calls = process.tick(new);
+        assert_eq!(calls.len(), 1, "it polls");
+        assert_eq!(process.tick(0), [], "and nobody else");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use super::name_cache::NameCache;
 use super::statistics::ServiceStatistics;
+use crate::config::ServiceConfig;
 use crate::host::Statistics;
 use crate::load::{PodState, View};
 use crate::pod::MembershipChange;
@@ -103,6 +104,19 @@ impl Announcer {
             log::warn!("cluster {}: {left_out}", self.cluster);
         }
         self.left_out.set(left_out.map(str::to_owned));
+    }
+
+    /// Logs that a configuration is the current one, after another.
+    pub fn is_current(&self, config: &ServiceConfig) {
+        let ServiceConfig {
+            metric_path, rules, ..
+        } = config;
+        log::info!(
+            "cluster {}: this configuration is current now: its pods are asked for {metric_path} \
+             every {:?}",
+            self.cluster,
+            rules.refresh_interval
+        );
     }
 
     /// Logs changes of state.

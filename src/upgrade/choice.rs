@@ -57,7 +57,7 @@ impl<S: Shell> Choice<S> {
         let mut random = balancer.random();
         let attempts = balancer.settings.attempts;
         let places = attempts.max(FEWEST_RANKED);
-        let (candidates, some_are_full) = service.choose(|table: &Table| {
+        let (candidates, some_are_full) = service.choose(now, |table: &Table| {
             let view = service.view(table, now);
             let ranking = rank(table.pods(), places, &view, &mut random);
             let chosen = ranking.best.first().map(|best| best.pod);

@@ -155,7 +155,7 @@ fn take_effect<S: Shell>(choice: &Choice<S>, now: Timestamp, must: bool) -> bool
     let Some(best) = choice.candidates.first() else {
         return true;
     };
-    choice.service.choose(|table: &Table| {
+    choice.service.choose(now, |table: &Table| {
         let view = choice.service.view(table, now);
         let holds = table.pod(best.pod).is_some_and(|pod| {
             view.state(pod) == PodState::Usable && view.estimate(pod) <= best.estimate
