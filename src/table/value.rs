@@ -289,10 +289,11 @@ impl Table {
         }
         let last_failure = header.discovery.failure();
         let failure = outcome.as_ref().err().map(|failure| failure.code());
+        let interval = header.discovery.due_at().since(asked_at);
         header.discovery.settle(asked_at, failure);
         let pause = match outcome {
             Ok(list) => list.cost.saturating_mul(PAUSE_FOR_COST),
-            Err(_) => back_off(header.discovery.failures_in_a_row()),
+            Err(_) => back_off(interval, header.discovery.failures_in_a_row()),
         };
         header.discovery.postpone(asked_at.plus(pause));
         Some(match outcome {
@@ -344,14 +345,13 @@ impl Table {
 
 /// Between two looks at the hosts so many times what a look costs: a hundredth of a core.
 const PAUSE_FOR_COST: u32 = 100;
-/// How long after a first failure Envoy is asked for the hosts again, and after the last of many.
-const BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(32));
+/// Envoy is asked for the hosts at least so often, however often that fails.
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(32);
 
 /// Twice as long after each failure.
-fn back_off(failures: u32) -> Duration {
-    let (first, longest) = BACK_OFF;
+fn back_off(interval: Duration, failures: u32) -> Duration {
     let factor = 2_u32.saturating_pow(failures.saturating_sub(1));
-    first.saturating_mul(factor).min(longest)
+    interval.saturating_mul(factor).min(LONGEST_BACK_OFF)
 }
 
 impl Header {
