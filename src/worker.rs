@@ -556,14 +556,18 @@ mod tests {
         for poll in process.discover(200, &list(&[1])) {
             process.answer(0, &poll, 200, &count(0));
         }
-        for (status, body) in [(503, ""), (200, "nonsense"), (200, "{}")] {
-            process.advance(2_000);
+        // After each failure Envoy is left alone for twice as long.
+        for (pause, status, body) in [
+            (2_000, 503, ""),
+            (2_000, 200, "nonsense"),
+            (4_000, 200, "{}"),
+        ] {
+            process.advance(pause);
             process.discover(status, body);
             assert_eq!(process.state(1), PodState::Usable, "{status} {body}");
         }
         assert_eq!(process.statistic("discovery_failed"), 3);
-        // After three failures Envoy is left alone for longer.
-        process.advance(4_000);
+        process.advance(8_000);
         process.discover(200, &list(&[]));
         assert_eq!(process.statistic("pods_known"), 0, "an empty list is one");
     }
