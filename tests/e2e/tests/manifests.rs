@@ -139,6 +139,21 @@ fn a_field_that_no_schema_has_is_found() {
     assert!(error.to_string().contains("replica"), "{error}");
 }
 
+/// It holds for the whole mesh, so whoever applies two of the files must not get another one.
+#[test]
+fn there_is_one_destination_rule() -> Result<()> {
+    let mut rules = Vec::new();
+    for file in ["gateway", "gateway-api", "sidecar"] {
+        let documents = documents(&format!("envoy/istio/{file}.yaml"))?;
+        let rule = documents.into_iter();
+        rules.extend(rule.filter(|document| document["kind"] == "DestinationRule"));
+    }
+    assert_eq!(rules.len(), 3);
+    rules.dedup();
+    assert_eq!(rules.len(), 1);
+    Ok(())
+}
+
 /// Every manifest is tested, and no other.
 #[test]
 fn no_manifest_is_forgotten() -> Result<()> {
