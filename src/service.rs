@@ -20,9 +20,6 @@ use crate::load::View;
 use crate::shell::Shell;
 use crate::table::{Contended, Effect, Event, Look, SharedTable, Table};
 
-/// No worker: any of the current configuration may begin to poll.
-const NOBODY: u64 = 0;
-
 /// A service, as one worker sees it.
 pub struct Service<S: Shell> {
     /// What the worker runs in.
@@ -124,7 +121,7 @@ impl<S: Shell> Service<S> {
             is_abandoned: false,
         };
         let chosen = self.update(|table| {
-            let becomes = !self.is_current(table) && self.look(table, &look, NOBODY);
+            let becomes = !self.is_current(table) && self.look(table, &look);
             let (choice, event) = choose(table);
             // No answer is among them, so nothing else comes of it.
             let _effects = table.apply(&self.config.rules, event.as_slice());
@@ -142,9 +139,9 @@ impl<S: Shell> Service<S> {
     }
 
     /// Looks whether this configuration is the current one; whether it is so only now, after
-    /// another. Then `worker` polls.
-    pub fn look(&self, table: &mut Table, look: &Look, worker: u64) -> bool {
+    /// another.
+    pub fn look(&self, table: &mut Table, look: &Look) -> bool {
         let had_one = table.current().fingerprint() != 0;
-        table.look(look, worker, self.config.listed_pods()) && had_one
+        table.look(look, self.config.listed_pods()) && had_one
     }
 }

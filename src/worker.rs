@@ -81,7 +81,7 @@ impl<S: Shell> Worker<S> {
         }
         let becomes = service.update(|table| {
             let look = look(table);
-            service.look(table, &look, self.id)
+            service.look(table, &look)
         });
         match becomes {
             Ok(true) => service.announcer.is_current(&service.config),

@@ -382,10 +382,10 @@ impl Header {
 
 /// Claims.
 impl Table {
-    /// Looks which configuration is current; whether that is another one now. Then `worker` is the
-    /// one that asks, the pods are asked at once, and none of them is new. `endpoints` are the pods
-    /// that the configuration lists, if it does.
-    pub fn look(&mut self, look: &Look, worker: u64, endpoints: Option<&[PodAddress]>) -> bool {
+    /// Looks which configuration is current; whether that is another one now. Then any of its workers
+    /// may become the poller, the pods are asked at once, and none of them is new. `endpoints` are
+    /// the pods that the configuration lists, if it does.
+    pub fn look(&mut self, look: &Look, endpoints: Option<&[PodAddress]>) -> bool {
         let Some((header, pods)) = self.parts_mut() else {
             return false;
         };
@@ -397,7 +397,7 @@ impl Table {
         if !is_another {
             return false;
         }
-        header.poller.set(worker);
+        header.poller.set(0);
         header.discovery = PollState::new_zeroed();
         header.began_at.set(Timestamp::NEVER.as_nanos());
         for pod in pods {
