@@ -10,7 +10,7 @@ mod documentation;
 mod exporters;
 mod failover;
 mod fleet;
-mod istio;
+mod istio_patching;
 mod logs;
 mod manifests;
 mod metric;
@@ -21,6 +21,7 @@ mod prometheus;
 mod protocol;
 mod rebalance;
 mod slow_start;
+mod statistics;
 mod status;
 mod trust;
 
