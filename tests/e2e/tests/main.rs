@@ -12,6 +12,7 @@ mod exporters;
 mod failover;
 mod fleet;
 mod istio;
+mod istio_ambient;
 mod istio_patching;
 mod istio_wasmplugin;
 mod logs;
