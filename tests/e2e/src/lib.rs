@@ -9,7 +9,12 @@ pub mod eds;
 pub mod istio;
 pub mod lds;
 pub mod markdown;
+pub mod mesh;
 pub mod prometheus;
+pub mod resources;
+pub mod runnable;
+pub mod sidecars;
+pub mod xds;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;

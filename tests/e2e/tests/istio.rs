@@ -1,174 +1,282 @@
-//! The manifests for Istio, applied to an Envoy shaped as Istio makes it, balance over mTLS.
+//! The manifests for Istio as they are shipped, applied to what Istio gives to its proxies, balance.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 
 use anyhow::{Context, Result};
-use rcgen::SanType;
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
-use wsbalancer_backend::{Fleet, FleetConfig};
+use wsbalancer_backend::{Fleet, FleetConfig, RequestSeen};
 use wsbalancer_e2e::ask::get_json;
-use wsbalancer_e2e::authority::Authority;
-use wsbalancer_e2e::eds::{EdsFile, Endpoint};
-use wsbalancer_e2e::istio::{self, PatchContext};
-use wsbalancer_e2e::{
-    Stage, addresses, assert_all_well, assert_skewed_pods_even_out, every, preloaded,
-};
-use wsbalancer_harness::{Envoy, Sample};
+use wsbalancer_e2e::istio::{CLUSTER, Proxy, apply, documents};
+use wsbalancer_e2e::mesh::{Inbound, Mesh, PODS, Shape, assert_spreads, seldom};
+use wsbalancer_e2e::resources::{Kind, Resources, name_of};
+use wsbalancer_e2e::sidecars::Sidecars;
+use wsbalancer_e2e::{addresses, preloaded};
 
-/// Pods in a mesh, and an Envoy of the mesh before them.
-struct Mesh {
-    stage: Stage,
-    _eds: EdsFile,
+fn for_gateway() -> Result<Vec<Value>> {
+    documents("envoy/istio/gateway.yaml")
 }
 
-impl Mesh {
-    /// The pods take only clients with a certificate of the mesh.
-    async fn start(
-        mut fleet: FleetConfig,
-        mut bootstrap: Value,
-        change: impl FnOnce(Sample) -> Sample,
-    ) -> Result<Self> {
-        let authority = Authority::new()?;
-        let identity = |account: &str| {
-            let name = format!("spiffe://cluster.local/ns/{account}");
-            authority.vouch(SanType::URI(name.try_into()?))
-        };
-        for pod in &mut fleet.pods {
-            let mut tls = identity("default/sa/chat")?;
-            tls.client_authorities = Some(authority.pem());
-            pod.tls = Some(tls);
-        }
-        let own = identity("istio-system/sa/istio-ingressgateway")?;
-        let tls = istio::cluster(&mut bootstrap)?
-            .pointer_mut(
-                "/transport_socket_matches/0/transport_socket/typed_config/common_tls_context",
-            )
-            .context("the cluster's mTLS")?;
-        tls["tls_certificates"] = json!([{
-            "certificate_chain": { "inline_string": own.certificates },
-            "private_key": { "inline_string": own.key },
-        }]);
-        tls["validation_context"]["trusted_ca"] = json!({ "inline_string": authority.pem() });
-
-        let fleet = Fleet::start(fleet).await?;
-        let endpoints: Vec<Endpoint> = addresses(&fleet)
-            .into_iter()
-            .map(|address| {
-                let mode = json!({ "tlsMode": "istio" });
-                Endpoint::new(address).metadata("envoy.transport_socket_match", &mode)
-            })
-            .collect();
-        let sample = Sample::parse(&bootstrap.to_string())?.ready_to_run();
-        let (eds, sample) = EdsFile::feed(change(sample), &endpoints)?;
-        let envoy = block_in_place(|| Envoy::start(&sample))?;
-        let stage = Stage { fleet, envoy };
-        Ok(Self { stage, _eds: eds })
-    }
+/// Those for an ingress gateway that loads the filter as an image.
+fn for_gateway_with_image(file: &str) -> Result<Vec<Value>> {
+    let mut manifests = for_gateway()?;
+    manifests.retain(|manifest| manifest["metadata"]["name"] != "wsbalancer");
+    manifests.extend(documents(file)?);
+    Ok(manifests)
 }
 
-/// Such an Envoy's configuration with a manifest's `EnvoyFilter`s applied.
-fn patched(context: PatchContext, manifest: &str, deployment: &str) -> Result<Value> {
-    let mut bootstrap = istio::bootstrap(context)?;
-    for document in istio::documents(manifest)? {
-        if document["kind"] == "EnvoyFilter" {
-            istio::apply(context, &document, &mut bootstrap)?;
-        }
-    }
-    let deployment = istio::documents(deployment)?;
-    istio::let_statistics_through(&mut bootstrap, deployment.first().context("a patch")?)?;
-    Ok(bootstrap)
+fn for_client() -> Result<Vec<Value>> {
+    documents("envoy/istio/sidecar.yaml")
 }
 
-fn gateway() -> Result<Value> {
-    patched(
-        PatchContext::Gateway,
-        "envoy/istio/gateway.yaml",
-        "envoy/istio/gateway-patch.yaml",
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ingress_gateway_spreads_websockets_over_both_zones() -> Result<()> {
+    assert_spreads(
+        Shape::GATEWAY,
+        Shape::GATEWAY.with(&for_gateway()?)?,
+        Inbound::Sidecars,
     )
+    .await
 }
 
-fn sidecar() -> Result<Value> {
-    patched(
-        PatchContext::SidecarOutbound,
-        "envoy/istio/sidecar.yaml",
-        "envoy/istio/sidecar-patch.yaml",
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ingress_gateway_spreads_websockets_over_mutual_tls() -> Result<()> {
+    assert_spreads(
+        Shape::MTLS,
+        Shape::MTLS.with(&for_gateway()?)?,
+        Inbound::StrictSidecars,
     )
+    .await
 }
 
-async fn skewed_pods_even_out(bootstrap: Value) -> Result<()> {
-    let Mesh { stage, _eds } =
-        Mesh::start(preloaded(8, &[500, 0]), bootstrap, |sample| sample).await?;
-    assert_skewed_pods_even_out(&stage).await
+/// The filter comes by itself then, first in the chain and without a `vm_id`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wasm_plugin_spreads_websockets() -> Result<()> {
+    let manifests = for_gateway_with_image("envoy/istio/wasmplugin.yaml")?;
+    assert_spreads(
+        Shape::GATEWAY,
+        Shape::GATEWAY.with(&manifests)?,
+        Inbound::Nothing,
+    )
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pods_behind_an_ingress_gateway_even_out() -> Result<()> {
-    skewed_pods_even_out(gateway()?).await
+async fn a_traffic_extension_spreads_websockets() -> Result<()> {
+    let manifests = for_gateway_with_image("envoy/istio/trafficextension.yaml")?;
+    assert_spreads(
+        Shape::GATEWAY,
+        Shape::GATEWAY.with(&manifests)?,
+        Inbound::Nothing,
+    )
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pods_behind_a_sidecar_even_out() -> Result<()> {
-    skewed_pods_even_out(sidecar()?).await
+async fn a_gateway_of_gateway_api_spreads_websockets() -> Result<()> {
+    let manifests = documents("envoy/istio/gateway-api.yaml")?;
+    assert_spreads(
+        Shape::GATEWAY_API,
+        Shape::GATEWAY_API.with(&manifests)?,
+        Inbound::Sidecars,
+    )
+    .await
 }
 
-/// On a listener of its own the gateway shows what the filter on another knows.
+/// As it is for the Service that is shipped: for a headless one Envoy would not take the filter's
+/// patches.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_status_of_an_ingress_gateway_is_true() -> Result<()> {
-    let mut bootstrap = gateway()?;
-    for document in istio::documents("envoy/istio/status.yaml")? {
-        istio::apply(PatchContext::Gateway, &document, &mut bootstrap)?;
-    }
-    let Mesh { stage, _eds } =
-        Mesh::start(preloaded(4, &[30, 0]), bootstrap, every(60_000)).await?;
-    stage.until_usable(4)?;
-    let status = get_json(&(stage.status_url_on("wsbalancer_status")? + "?format=json"))?;
-    let service = &status["services"][0];
-    assert_eq!(
-        service["url"],
-        "outbound|8080||chat.default.svc.cluster.local"
-    );
-    assert_eq!(service["connections"], 60);
-    assert_eq!(service["podsUsable"], 4);
+async fn a_clients_sidecar_spreads_websockets() -> Result<()> {
+    let objects = documents("envoy/kubernetes/chat.yaml")?;
+    let mut objects = objects.iter().filter(|object| object["kind"] == "Service");
+    let service = objects.find(|service| service["metadata"]["name"] == "chat");
+    assert_ne!(service.context("the Service")?["spec"]["clusterIP"], "None");
+    assert_spreads(
+        Shape::CLIENT,
+        Shape::CLIENT.with(&for_client()?)?,
+        Inbound::Nothing,
+    )
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clients_sidecar_with_interception_spreads_websockets() -> Result<()> {
+    assert_spreads(
+        Shape::CLIENT_REDIRECT,
+        Shape::CLIENT_REDIRECT.with(&for_client()?)?,
+        Inbound::Nothing,
+    )
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_with_traffic_distribution_is_spread_over_both_zones() -> Result<()> {
+    let shape = Shape::TRAFFIC_DISTRIBUTION;
+    assert_spreads(shape, shape.with(&for_gateway()?)?, Inbound::Nothing).await
+}
+
+/// What a user's own outlier detection does, and what the tests above would see if the manifests had
+/// one: Istio prefers the own zone then, and Envoy takes the ends of WebSockets for failures.
+#[tokio::test(flavor = "multi_thread")]
+async fn outlier_detection_keeps_to_one_zone_and_ejects_pods_whose_clients_left() -> Result<()> {
+    let shape = Shape::OUTLIER_DETECTION;
+    let mesh = Mesh::start(shape, shape.before()?, Inbound::Nothing, seldom).await?;
+    mesh.stage.until_usable(PODS)?;
+    let held = mesh.open(400).await?;
+    assert_eq!(mesh.stage.counts(), [200, 200, 0, 0]);
+    held.close().await;
+    mesh.until_idle()?;
+    let ejected = |host: &Value| host["health_status"]["failed_outlier_check"] == true;
+    assert!(mesh.hosts()?.iter().any(ejected));
     Ok(())
+}
+
+/// What every other test here relies on: the sidecars of the pods judge the `host` of a request.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sidecar_of_a_pod_refuses_a_host_that_http_does_not_allow() -> Result<()> {
+    let fleet = Fleet::start(FleetConfig::local(1)).await?;
+    let sidecars = block_in_place(|| Sidecars::plain(&addresses(&fleet)))?;
+    let [sidecar] = sidecars.addresses() else {
+        panic!("one pod");
+    };
+    for (host, status) in [
+        ("outbound|8080||chat.default.svc.cluster.local", "400"),
+        ("10.0.0.1:8080", "200"),
+    ] {
+        let answer = get(*sidecar, "/metric", &format!("host: {host}\r\n"))?;
+        assert_eq!(answer.split(' ').nth(1), Some(status), "{host}: {answer}");
+    }
+    Ok(())
+}
+
+/// The answer to a `GET` with these lines of a head, from its first line on.
+fn get(address: SocketAddr, path: &str, head: &str) -> Result<String> {
+    let mut server = TcpStream::connect(address)?;
+    write!(
+        server,
+        "GET {path} HTTP/1.1\r\n{head}connection: close\r\n\r\n"
+    )?;
+    let mut answer = String::new();
+    server.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+/// Which pod a `GET` through the proxy reaches, with these lines of a head.
+fn reached(mesh: &Mesh, path: &str, head: &str) -> Result<RequestSeen> {
+    let head = format!("host: {}\r\n{head}", mesh.host());
+    let answer = get(mesh.stage.envoy.address(), path, &head)?;
+    let (_head, body) = answer.split_once("\r\n\r\n").context("no body")?;
+    let whole = body.find('{').zip(body.rfind('}'));
+    let (start, end) = whole.with_context(|| answer.clone())?;
+    Ok(serde_json::from_str(&body[start..=end])?)
 }
 
 /// Istio's retries never go where an attempt has been.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pod_of_the_mesh_that_dies_costs_no_client_anything() -> Result<()> {
+    let shape = Shape::GATEWAY;
+    let resources = shape.with(&for_gateway()?)?;
+    let fleet = preloaded(PODS, &[0, 100]);
+    let mesh = Mesh::start_with(shape, resources, Inbound::Nothing, fleet, seldom).await?;
+    let stage = &mesh.stage;
+    stage.until_usable(PODS)?;
     // No poll finds out before the handshakes do.
-    let Mesh { stage, _eds } =
-        Mesh::start(preloaded(4, &[0, 100]), gateway()?, every(60_000)).await?;
-    stage.until_usable(4)?;
-    let dying = stage.pods().first().context("a pod")?;
-    dying.refuse().await;
-    let held = stage.load(60, 0)?.open().await;
-    assert_all_well(&held.report());
+    stage.pods().first().context("a pod")?.refuse().await;
+    let _held = mesh.open(60).await?;
     assert_eq!(stage.counts(), [0, 100, 60, 100]);
     assert!(stage.stat("upgrades_retried")? > 0);
     assert_eq!(stage.stat("upgrades_fallback")?, 0);
     Ok(())
 }
 
-/// As a `WasmPlugin` or a `TrafficExtension` the filter does as it does in an `EnvoyFilter`.
+/// On a listener of its own the gateway shows what the filter on another knows, and where clients
+/// come in nothing: a question for it is a request like any other.
+async fn assert_shows_status(manifests: &[Value]) -> Result<()> {
+    let shape = Shape::GATEWAY;
+    let resources = shape.with(manifests)?;
+    let fleet = preloaded(PODS, &[30, 0]);
+    let mesh = Mesh::start_with(shape, resources, Inbound::Nothing, fleet, seldom).await?;
+    let stage = &mesh.stage;
+    stage.until_usable(PODS)?;
+    let status = get_json(&(stage.status_url_on("wsbalancer_status")? + "?format=json"))?;
+    let service = &status["services"][0];
+    assert_eq!(service["url"], CLUSTER);
+    assert_eq!(service["connections"], 60);
+    assert_eq!(service["podsUsable"], 4);
+    assert_eq!(service["silentFor"], Value::Null);
+    for path in ["/balancer-metrics", "/balancer-metrics?format=json"] {
+        assert_eq!(reached(&mesh, path, "")?.path, path);
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn the_other_two_ways_to_load_the_filter_balance() -> Result<()> {
-    for file in ["wasmplugin", "trafficextension"] {
-        let mut bootstrap = istio::bootstrap(PatchContext::Gateway)?;
-        for document in istio::documents("envoy/istio/gateway.yaml")? {
-            if document["metadata"]["name"] == "wsbalancer-upstream" {
-                istio::apply(PatchContext::Gateway, &document, &mut bootstrap)?;
+async fn the_status_of_an_ingress_gateway_is_on_a_listener_of_its_own() -> Result<()> {
+    let mut manifests = for_gateway()?;
+    manifests.extend(documents("envoy/istio/status.yaml")?);
+    assert_shows_status(&manifests).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_of_a_wasm_plugin_is_on_a_listener_of_its_own() -> Result<()> {
+    let mut manifests = for_gateway_with_image("envoy/istio/wasmplugin.yaml")?;
+    manifests.extend(documents("envoy/istio/status-image.yaml")?);
+    assert_shows_status(&manifests).await
+}
+
+/// Takes the filter out of every chain, as if it had never been loaded.
+fn without_filter(resources: &mut Resources) {
+    for listener in resources.all(Kind::Listeners) {
+        for manager in Resources::connection_managers(listener) {
+            let is_other = |filter: &Value| !name_of(filter).contains("wsbalancer");
+            if let Some(filters) = manager["http_filters"].as_array_mut() {
+                filters.retain(is_other);
             }
         }
-        let deployment = istio::documents("envoy/istio/gateway-patch.yaml")?;
-        istio::let_statistics_through(&mut bootstrap, deployment.first().context("a patch")?)?;
-        for document in istio::documents(&format!("envoy/istio/{file}.yaml"))? {
-            istio::apply_extension(&document, &mut bootstrap)?;
-        }
-        let Mesh { stage, _eds } =
-            Mesh::start(preloaded(4, &[30, 0]), bootstrap, every(60_000)).await?;
-        stage.until_usable(4)?;
-        let held = stage.load(100, 0)?.open().await;
-        assert_all_well(&held.report());
-        assert_eq!(stage.counts(), [40; 4], "{file}");
     }
+}
+
+/// Each listener takes the override header from a client, whether the filter is there or not.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_client_chooses_its_pod_even_without_the_filter() -> Result<()> {
+    for (shape, manifests) in [
+        (Shape::GATEWAY, for_gateway()?),
+        (
+            Shape::GATEWAY_API,
+            documents("envoy/istio/gateway-api.yaml")?,
+        ),
+        (Shape::CLIENT, for_client()?),
+    ] {
+        let mut resources = shape.with(&manifests)?;
+        without_filter(&mut resources);
+        let mesh = Mesh::start(shape, resources, Inbound::Nothing, |runnable| runnable).await?;
+        let pod = mesh.stage.pods().first().context("a pod")?;
+        let head = format!("x-gateway-destination-endpoint: {}\r\n", pod.address());
+        let mut names = Vec::new();
+        for _ in 0..40 {
+            let seen = reached(&mesh, "/", &head)?;
+            assert!(!seen.headers.contains_key("x-gateway-destination-endpoint"));
+            names.push(seen.pod_name);
+        }
+        assert!(
+            names.iter().any(|name| name != pod.name()),
+            "{shape:?}: {names:?}"
+        );
+    }
+    Ok(())
+}
+
+/// Which of several hosts gives its name to a virtual host, and with which port, is Istio's affair.
+#[test]
+fn a_virtual_host_is_found_whatever_istio_calls_it() -> Result<()> {
+    let mut resources = Shape::GATEWAY.before()?;
+    let host = &mut resources.get(Kind::Routes, "http.8080")?["virtual_hosts"][0];
+    host["name"] = "another.example.com:443".into();
+    host["domains"] = json!(["another.example.com", "chat.example.com"]);
+    let manifests = for_gateway()?;
+    apply(&Proxy::INGRESS_GATEWAY, &manifests, &mut resources)?;
+    let host = &resources.get(Kind::Routes, "http.8080")?["virtual_hosts"][0];
+    assert_eq!(host["routes"][0]["route"]["timeout"], "30s");
     Ok(())
 }

@@ -88,6 +88,13 @@ impl Sample {
         Ok(Self { configuration })
     }
 
+    /// Any configuration of Envoy's that has an admin interface and a first listener with a name.
+    /// What the accessors name beside that may not be there.
+    #[must_use]
+    pub fn of_any_shape(configuration: Value) -> Self {
+        Self { configuration }
+    }
+
     /// With the filter as `cargo xtask` builds it, and on free ports of 127.0.0.1.
     ///
     /// # Panics
@@ -269,6 +276,7 @@ impl Sample {
             .and_then(|filter| filter.pointer_mut(ANY_CONFIGURATION));
         if let Some(plugin) = plugin
             && plugin["@type"] == STRING_VALUE
+            && !plugin["value"].is_string()
         {
             plugin["value"] = plugin["value"].to_string().into();
         }
