@@ -29,7 +29,11 @@ const ALONE: [&str; 9] = [
 pub(crate) fn run(shell: &Shell) -> Result<()> {
     let docker = docker::is_there(shell)?;
     let on_docker = docker.then_some(setup::DOCKER);
-    let needs: Vec<_> = END_TO_END.into_iter().chain(on_docker).collect();
+    let needs: Vec<_> = END_TO_END
+        .into_iter()
+        .chain([setup::IMAGE])
+        .chain(on_docker)
+        .collect();
     setup::check(shell, &needs)?;
     if setup::in_ci() {
         // Nothing is built there a second time.
@@ -55,6 +59,7 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
         "unit and integration tests",
         &cmd!(shell, "cargo test --workspace"),
     )?;
+    steps.step("image", || image::try_out(shell))?;
     let alone = ALONE.as_slice();
     let skipped = alone.iter().flat_map(|name| ["--skip", name]);
     steps.command("end-to-end tests", &end_to_end(shell, 2).args(skipped))?;
@@ -63,9 +68,9 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
         &end_to_end(shell, 1).args(alone),
     )?;
     if docker {
-        try_docker(shell, &mut steps)?;
+        steps.step("docker-compose", || compose::try_out(shell))?;
     } else {
-        steps.leave_out("image and docker-compose: there is no Docker Engine");
+        steps.leave_out("docker-compose: there is no Docker Engine");
     }
     steps.summarize();
     Ok(())
@@ -77,7 +82,7 @@ pub(crate) fn run_docker(shell: &Shell) -> Result<()> {
     prepare(shell, &[setup::ENVOY, setup::DOCKER])?;
     let mut steps = Steps::new();
     steps.step("base images", || compose::provide_base_images(shell))?;
-    try_docker(shell, &mut steps)?;
+    steps.step("docker-compose", || compose::try_out(shell))?;
     steps.summarize();
     Ok(())
 }
@@ -131,9 +136,4 @@ fn end_to_end(shell: &Shell, threads: u8) -> Cmd<'_> {
         shell,
         "cargo test --workspace --all-features --test end_to_end -- --test-threads {threads}"
     )
-}
-
-fn try_docker(shell: &Shell, steps: &mut Steps) -> Result<()> {
-    steps.step("image", || image::try_out(shell))?;
-    steps.step("docker-compose", || compose::try_out(shell))
 }

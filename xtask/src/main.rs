@@ -4,9 +4,11 @@
 //! files relative to it.
 
 use std::env;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
+use oci_spec::distribution::Reference;
 use xshell::Shell;
 
 mod bench;
@@ -58,13 +60,17 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Build the filter into an image for Istio and Envoy Gateway, with the machine's Docker Engine.
+    /// Build the filter into an image for Istio and Envoy Gateway, and say how it is pushed.
     Image {
         /// Name of the image, with the registry that it is for.
         #[arg(default_value = concat!("wsbalancer:", env!("CARGO_PKG_VERSION")))]
-        name: String,
+        name: Reference,
+        /// Folder for it, relative to the workspace's: an OCI image layout that is there already is
+        /// replaced.
+        #[arg(default_value = image::FOLDER)]
+        folder: PathBuf,
     },
-    /// Try docker-compose.yml and the image on the machine's Docker Engine.
+    /// Try docker-compose.yml on the machine's Docker Engine.
     Docker,
     /// Take the pictures of the status page in docs/.
     Picture,
@@ -88,7 +94,7 @@ fn main() -> Result<()> {
         Command::Demo { keep } => demo::run(&shell, keep),
         Command::Bench { arguments } => bench::run(&shell, &arguments),
         Command::Simulate { arguments } => simulate::run(&shell, &arguments),
-        Command::Image { name } => image::build(&shell, &name),
+        Command::Image { name, folder } => image::build(&shell, &name, &folder),
         Command::Docker => checks::run_docker(&shell),
         Command::Picture => picture::take(&shell),
         Command::Test { filter: None } => checks::run(&shell),

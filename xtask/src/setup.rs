@@ -40,9 +40,14 @@ pub(crate) const PROMETHEUS: &[Need] = &[
     program("promtool", "prometheus", "tests the alerts"),
 ];
 
+/// For the test of the image.
+pub(crate) const IMAGE: &[Need] = &[
+    program("skopeo", "skopeo", "pushes the image"),
+    program("docker-registry", "docker-registry", "takes the image"),
+];
+
 /// For the tests on a Docker Engine.
 pub(crate) const DOCKER: &[Need] = &[
-    program("docker-registry", "docker-registry", "takes the image"),
     Need {
         name: "docker compose",
         package: "docker-compose",
@@ -59,7 +64,7 @@ pub(crate) const DOCKER: &[Need] = &[
 
 /// Installs all that is missing for the tests.
 pub(crate) fn run(shell: &Shell) -> Result<()> {
-    let mut needs = vec![ENVOY, BROWSER, PROMETHEUS];
+    let mut needs = vec![ENVOY, BROWSER, PROMETHEUS, IMAGE];
     if docker::is_there(shell)? {
         needs.push(DOCKER);
     }
