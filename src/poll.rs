@@ -11,4 +11,4 @@ mod calls;
 mod schedule;
 
 pub use calls::Polls;
-pub use schedule::{Question, claim, first_interval, is_abandoned, is_due, tick_period};
+pub use schedule::{Asker, Question, claim, first_interval, is_abandoned, is_due, tick_period};

@@ -13,6 +13,8 @@ pub use self::held::HeldWebSockets;
 pub use self::name_cache::{Directory, NameCache, PodNames, names_in};
 pub use self::statistics::{PREFIX, ServiceStatistics};
 
+use std::cell::Cell;
+
 use crate::clock::Timestamp;
 use crate::config::ServiceConfig;
 use crate::host::StatisticId;
@@ -37,6 +39,42 @@ pub struct Service<S: Shell> {
     /// The open WebSockets of this worker, where some may have to be closed.
     pub held: HeldWebSockets,
     table: S::Table,
+    /// Whether this worker's polls reach pods behind internal listeners.
+    pub reach: Cell<Reach>,
+}
+
+/// Whether a worker's polls reach pods behind internal listeners.
+///
+/// Envoy's main thread has a VM too, and timers, but no such listeners: its polls get no further,
+/// and are answered with 503. That can't be told but by trying.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reach {
+    /// None has been tried.
+    #[default]
+    Unknown,
+    /// They do.
+    Reaches,
+    /// Those that were first tried, at this moment, did not.
+    Fails(Timestamp),
+}
+
+impl Reach {
+    /// Whether another worker should poll.
+    #[must_use]
+    pub const fn steps_back(self) -> bool {
+        matches!(self, Self::Fails(_))
+    }
+
+    /// Whether a failure at `asked_at` says more of the worker than of the pod: it is among those
+    /// that were first tried.
+    #[must_use]
+    pub fn excuses(self, asked_at: Timestamp) -> bool {
+        match self {
+            Self::Unknown => true,
+            Self::Reaches => false,
+            Self::Fails(first) => first == asked_at,
+        }
+    }
 }
 
 impl<S: Shell> Service<S> {
@@ -49,6 +87,7 @@ impl<S: Shell> Service<S> {
             names: NameCache::of(&config),
             held: HeldWebSockets::default(),
             table: shell.open_table(&config),
+            reach: Cell::default(),
             fingerprint: config.fingerprint(),
             config,
             shell,

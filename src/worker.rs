@@ -7,7 +7,7 @@ use crate::balancer::Balancer;
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::host::{Answer, CallToken};
-use crate::poll::{self, Polls, Question};
+use crate::poll::{self, Asker, Polls, Question};
 use crate::rebalance;
 use crate::service::Service;
 use crate::shell::Shell;
@@ -119,7 +119,11 @@ impl<S: Shell> Worker<S> {
             questions: Vec::new(),
             state_changes: Vec::new(),
         };
-        let is_due = is_current && poll::is_due(&table, &service.config, self.id, now);
+        let asker = Asker {
+            worker: self.id,
+            steps_back: service.reach.get().steps_back(),
+        };
+        let is_due = is_current && poll::is_due(&table, &service.config, asker, now);
         let is_news = is_poller && table.has_state_changes(&view);
         if !(is_due || is_news) {
             return none(table);
@@ -127,7 +131,7 @@ impl<S: Shell> Worker<S> {
         let duties = service.update(|table| {
             let previous = table.poller();
             let questions = if service.is_current(table) {
-                poll::claim(table, &service.config, self.id, now)
+                poll::claim(table, &service.config, asker, now)
             } else {
                 Vec::new()
             };
@@ -655,6 +659,47 @@ mod tests {
             "envoy://connect_originate/10.0.0.1:8080"
         );
         assert_eq!(polls[0].authority, "10.0.0.1:8080");
+    }
+
+    /// Envoy's main thread can't reach them: a worker has to.
+    #[test]
+    fn who_can_not_reach_pods_inside_envoy_leaves_them_to_others() {
+        let mut process = Process::discovering(3);
+        let hosts: Vec<String> = (1..=2)
+            .map(|n| {
+                format!(
+                    r#"{{"address": {{"envoy_internal_address": {{"server_listener_name":
+                        "connect_originate", "endpoint_id": "10.0.0.{n}:8080"}}}}}}"#
+                )
+            })
+            .collect();
+        let hosts = hosts.join(",");
+        let ambient =
+            format!(r#"{{"cluster_statuses": [{{"name": "chat", "host_statuses": [{hosts}]}}]}}"#);
+        for poll in process.discover(200, &ambient) {
+            process.answer(0, &poll, 503, "");
+        }
+        assert_eq!(
+            process.statistic("polls_failed"),
+            0,
+            "that says nothing of them"
+        );
+        assert!(process.tick(0).is_empty());
+        let polls = process.tick(1);
+        assert_eq!(polls.len(), 2, "the next worker tries at once");
+        for poll in &polls {
+            process.answer(1, poll, 200, &count(0));
+        }
+        // From now on a failure is one, and the first worker polls only where nobody else does.
+        process.advance(2_000);
+        let is_poll = |call: &&Call| call.cluster == "chat";
+        let polls = process.tick(1);
+        for poll in polls.iter().filter(is_poll) {
+            process.answer(1, poll, 503, "");
+        }
+        assert_eq!(process.statistic("polls_failed"), 2);
+        process.advance(6_000);
+        assert!(process.tick(0).iter().any(|call| call.cluster == "chat"));
     }
 
     /// Three pods, with another path.

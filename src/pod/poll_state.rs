@@ -81,8 +81,8 @@ impl PollState {
         self.due_at.set(self.due_at().max(due_at).as_nanos());
     }
 
-    /// Another question takes its place, which nobody has asked yet: nothing is waited for, and
-    /// nothing has failed. When the last good answer came is still known.
+    /// It is due, as if it had never been asked: nothing is waited for, and nothing has failed. When
+    /// the last good answer came is still known.
     pub fn renew(&mut self) {
         *self = Self {
             succeeded_at: self.succeeded_at,

@@ -299,6 +299,11 @@ impl PodRecord {
         self.closed_when_asked = self.closed;
     }
 
+    /// The pod is to be asked again, as if it had not been.
+    pub(crate) fn ask_again(&mut self) {
+        self.poll.renew();
+    }
+
     /// The pod is polled in another way from now on.
     pub(crate) fn renew_poll(&mut self) {
         self.poll.renew();

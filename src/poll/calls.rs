@@ -8,7 +8,7 @@ use crate::clock::Timestamp;
 use crate::host::{Answer, CallToken, Get, NotSent, authority_of};
 use crate::metric::{BODY_LIMIT, PollFailure};
 use crate::pod::{DiscoveryFailure, HOST_LIST_LIMIT, PodAddress, Reported};
-use crate::service::Service;
+use crate::service::{Reach, Service};
 use crate::shell::Shell;
 use crate::table::{Event, Table};
 
@@ -139,6 +139,10 @@ fn take_count<S: Shell>(
         Answer::Nothing => Err(PollFailure::NoAnswer),
         Answer::Response { status, body } => service.config.metric.read(status, body),
     };
+    if pod.is_internal() && is_unreached(service, asked_at, report.as_ref().err()) {
+        service.record(&[Event::Unreached { pod, asked_at }]);
+        return;
+    }
     if let Ok(report) = &report {
         service.names.learn(pod, report);
     }
@@ -150,6 +154,24 @@ fn take_count<S: Shell>(
             .map(Reported::from)
             .map_err(|&failure| failure),
     }]);
+}
+
+/// Whether the poll of a pod behind an internal listener failed because of where it was sent from.
+fn is_unreached<S: Shell>(
+    service: &Service<S>,
+    asked_at: Timestamp,
+    failure: Option<&PollFailure>,
+) -> bool {
+    let reach = service.reach.get();
+    match failure {
+        None => service.reach.set(Reach::Reaches),
+        Some(PollFailure::Status(503)) if reach.excuses(asked_at) => {
+            service.reach.set(Reach::Fails(asked_at));
+            return true;
+        }
+        Some(_) => {}
+    }
+    false
 }
 
 fn take_hosts<S: Shell>(service: &Service<S>, asked_at: Timestamp, answer: Answer<'_>) {

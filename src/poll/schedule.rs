@@ -52,11 +52,20 @@ pub fn first_interval(interval: Duration) -> Duration {
     part(interval, FIRST_INTERVAL_PART)
 }
 
-/// Whether there is something for `worker` to ask: its own due questions, or another worker's
+/// A worker that may poll.
+#[derive(Clone, Copy, Debug)]
+pub struct Asker {
+    /// The worker.
+    pub worker: u64,
+    /// Whether it leaves that to others as long as one of them does it.
+    pub steps_back: bool,
+}
+
+/// Whether there is something for a worker to ask: its own due questions, or another worker's
 /// overdue ones.
 #[must_use]
-pub fn is_due(table: &Table, service: &ServiceConfig, worker: u64, now: Timestamp) -> bool {
-    let is_other = ![0, worker].contains(&table.poller());
+pub fn is_due(table: &Table, service: &ServiceConfig, asker: Asker, now: Timestamp) -> bool {
+    let is_other = ![0, asker.worker].contains(&table.poller()) || asker.steps_back;
     let is_due = |state: &PollState, pace: Pace| {
         let overdue = if is_other {
             pace.grace()
@@ -88,17 +97,17 @@ pub fn is_abandoned(table: &Table, service: &ServiceConfig, now: Timestamp) -> b
     first.is_some_and(|first| first && overdue.all(|overdue| overdue))
 }
 
-/// Takes for `worker` what is due, and sets when it is due again.
+/// Takes for a worker what is due, and sets when it is due again.
 pub fn claim(
     table: &mut Table,
     service: &ServiceConfig,
-    worker: u64,
+    asker: Asker,
     now: Timestamp,
 ) -> Vec<Question> {
-    if !is_due(table, service, worker, now) {
+    if !is_due(table, service, asker, now) {
         return Vec::new();
     }
-    table.appoint(worker);
+    table.appoint(asker.worker);
     let hosts = claim_hosts(table, service, now).then_some(Question::Hosts);
     let counts = claim_counts(table, Pace::of_counts(service), now);
     let counts = counts.into_iter().map(Question::Count);

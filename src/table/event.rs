@@ -43,6 +43,14 @@ pub enum Event {
         /// What the pod says, or why it says nothing.
         outcome: Result<Reported, PollFailure>,
     },
+    /// The poll of `pod` that was sent at `asked_at` did not get there, because of where it was sent
+    /// from: another worker is to send it.
+    Unreached {
+        /// The pod that was asked.
+        pod: PodAddress,
+        /// When it was asked.
+        asked_at: Timestamp,
+    },
     /// The question for the service's pods that was asked at `asked_at` has ended.
     Listed {
         /// When it was asked: tells this answer from an earlier one's.

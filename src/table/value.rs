@@ -202,6 +202,7 @@ impl Table {
                     asked_at,
                     outcome,
                 } => effects.push(self.answer(rules, *pod, *asked_at, *outcome)),
+                Event::Unreached { pod, asked_at } => self.pass_on(*pod, *asked_at),
                 Event::Listed { asked_at, outcome } => {
                     effects.extend(self.list(*asked_at, outcome));
                 }
@@ -273,6 +274,20 @@ impl Table {
                 failure,
                 is_news: last_failure != Some(failure),
             },
+        }
+    }
+
+    /// The pod is asked at once by another worker.
+    fn pass_on(&mut self, pod: PodAddress, asked_at: Timestamp) {
+        let Some((header, pods)) = self.parts_mut() else {
+            return;
+        };
+        let address = PackedAddress::from(pod);
+        let mut pods = pods.iter_mut();
+        let asked = pods.find(|pod| pod.is_at(address) && pod.poll().awaits(asked_at));
+        if let Some(pod) = asked {
+            pod.ask_again();
+            header.poller.set(0);
         }
     }
 
