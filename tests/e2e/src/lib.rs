@@ -14,6 +14,7 @@ pub mod prometheus;
 pub mod resources;
 pub mod runnable;
 pub mod sidecars;
+pub mod trap;
 pub mod xds;
 
 use std::net::SocketAddr;

@@ -3,6 +3,7 @@
 //! Envoy gets such a filter by itself (ECDS): a change starts new VMs, and those of the old
 //! configuration stay for as long as WebSockets that began under it are open.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -15,8 +16,9 @@ use wsbalancer_e2e::PATIENCE;
 use wsbalancer_e2e::ask::{ask, get, get_json};
 use wsbalancer_e2e::istio::{agent_answer_without_module, documents, extension_name};
 use wsbalancer_e2e::mesh::{Inbound, Mesh, PODS, Shape};
-use wsbalancer_e2e::resources::{Kind, Resources};
+use wsbalancer_e2e::resources::{self, Kind, Resources};
 use wsbalancer_e2e::runnable::{ADMIN_CLUSTER, Runnable, set_option};
+use wsbalancer_e2e::trap;
 
 const INTERVAL: Duration = Duration::from_millis(200);
 
@@ -149,6 +151,49 @@ async fn a_change_that_is_taken_back_is_followed() -> Result<()> {
     stage.until_usable(PODS)?;
     assert_asked_once_an_interval(&mesh).await?;
     assert_all_live(&mut held).await;
+    Ok(())
+}
+
+/// Has Envoy take the filter from another module, with another option.
+fn change_module(mesh: &Mesh, module: &Path, host: &str) -> Result<()> {
+    let name = extension_name(&plugin()?)?;
+    let kind = Kind::Extensions.field();
+    let mut filter = mesh.files.resource(kind, &name)?;
+    assert_eq!(set_option(&mut filter, "metricHost", &host.into()), 1);
+    resources::walk(&mut filter, &mut |value| {
+        if let Some(local) = value.get_mut("local") {
+            local["filename"] = module.to_string_lossy().into();
+        }
+    });
+    mesh.files.publish(kind, &filter)
+}
+
+/// A draining VM that crashes takes its own WebSockets with it, and nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trap_in_a_draining_vm_changes_nothing_for_the_current_one() -> Result<()> {
+    let faulty = trap::at_the_end()?;
+    let named = |runnable: Runnable| often(runnable).option("metricHost", "first");
+    let resources = gateway(&plugin()?)?;
+    let mesh = Mesh::start(Shape::GATEWAY, resources, Inbound::Nothing, named).await?;
+    let stage = &mesh.stage;
+    stage.until_usable(PODS)?;
+    let mut held = Vec::new();
+    change_module(&mesh, faulty.path(), "faulty")?;
+    until_current(&mesh, 1, &mut held)?;
+    let doomed = mesh.open(20).await?;
+    change_module(&mesh, &trap::sound(), "sound")?;
+    until_current(&mesh, 2, &mut held)?;
+    let mut sound = vec![mesh.open(20).await?];
+
+    drop(doomed);
+    stage.envoy.wait_for_log("proxy_on_log failed", PATIENCE)?;
+    assert_asked_once_an_interval(&mesh).await?;
+    stage.until_usable(PODS)?;
+    sound.push(mesh.open(20).await?);
+    assert_all_live(&mut sound).await;
+    let log = stage.envoy.log();
+    let taken_over = log.matches("this configuration is current now").count();
+    assert_eq!(taken_over, 2, "nothing has taken over from it");
     Ok(())
 }
 
