@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::balancer::Balancer;
+use crate::clock::Timestamp;
 use crate::host::{Head, Request, Response};
 use crate::pod::PodAddress;
 use crate::service::Service;
@@ -76,17 +77,17 @@ impl<S: Shell> Exchange<S> {
         let cluster = cluster.unwrap_or_default();
         let now = self.balancer.shell.now();
         match route_by::choose(&self.balancer, &cluster, sent.as_deref(), now) {
-            Some(choice) => self.send_on(choice, request),
+            Some(choice) => self.send_on(choice, request, now),
             None => Flow::Continue,
         }
     }
 
     /// Sends an upgrade to the pods that were chosen, or answers that there are none.
-    fn send_on(&mut self, choice: Choice<S>, request: &impl Request) -> Flow {
+    fn send_on(&mut self, choice: Choice<S>, request: &impl Request, now: Timestamp) -> Flow {
         let balancer = &self.balancer;
         let header = route_by::header_value(balancer, &choice);
         let retry_after = choice.service.config.rules.refresh_interval;
-        let (on_no_pods, now) = (balancer.settings.on_no_pods, balancer.shell.now());
+        let on_no_pods = balancer.settings.on_no_pods;
         let upgrade = match Upgrade::begin(choice, on_no_pods, self.context_id, now) {
             Ok(upgrade) => upgrade,
             Err(refusal) => return Flow::Respond(refuse(refusal, retry_after)),
@@ -130,7 +131,7 @@ impl<S: Shell> Exchange<S> {
         };
         let service = Rc::clone(upgrade.service());
         let upstream = || upstream(&service, None, request);
-        upgrade.end(upstream, || ending(request), self.balancer.shell.now());
+        upgrade.end(upstream, || ending(request), || self.balancer.shell.now());
     }
 }
 

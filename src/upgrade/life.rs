@@ -150,20 +150,20 @@ impl<S: Shell> Upgrade<S> {
         }
     }
 
-    /// The request has ended, opened or not. `upstream` and `details`, why it ended in Envoy's
-    /// words, are asked for only where they are needed.
+    /// The request has ended, opened or not. `upstream`, `details`, which is why it ended in Envoy's
+    /// words, and the time are asked for only where they are needed: each question costs a call.
     pub fn end(
         &mut self,
         upstream: impl FnOnce() -> Upstream,
         details: impl FnOnce() -> String,
-        now: Timestamp,
+        now: impl FnOnce() -> Timestamp,
     ) {
         let state = std::mem::replace(&mut self.state, State::Ended);
         let (service, cluster) = (&self.service, &self.service.config.cluster);
         match state {
             State::OnItsWay => {
                 let upstream = upstream();
-                service.record(&self.arrive(upstream, now));
+                service.record(&self.arrive(upstream, now()));
                 if log::log_enabled!(log::Level::Debug) {
                     let Explanation { pod, reason } = self.explain();
                     log::debug!(
@@ -186,7 +186,7 @@ impl<S: Shell> Upgrade<S> {
                 if log::log_enabled!(log::Level::Debug) {
                     log::debug!(
                         "cluster {cluster}: closed a WebSocket on {pod} after {:.3} s: {}",
-                        now.since(self.since).as_secs_f64(),
+                        now().since(self.since).as_secs_f64(),
                         printable(&details())
                     );
                 }
@@ -302,7 +302,7 @@ mod tests {
     }
 
     fn end(upgrade: &mut Upgrade<FakeHost>, upstream: Upstream) {
-        upgrade.end(|| upstream, || "via_upstream".to_owned(), NOW);
+        upgrade.end(|| upstream, || "via_upstream".to_owned(), || NOW);
     }
 
     fn statistic(balancer: &Balancer<FakeHost>, name: &str) -> u64 {

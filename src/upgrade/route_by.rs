@@ -225,7 +225,7 @@ mod tests {
         assert_eq!(estimates(&balancer), [5.0, 2.0, 3.0]);
         upgrade.open(served(&balancer), NOW);
         assert_eq!(estimates(&balancer), [5.0, 2.0, 3.0]);
-        upgrade.end(Upstream::default, String::new, NOW);
+        upgrade.end(Upstream::default, String::new, || NOW);
         assert_eq!(estimates(&balancer), [5.0, 1.0, 3.0]);
     }
 
@@ -238,7 +238,7 @@ mod tests {
             connect_failed: true,
             ..served(&balancer)
         };
-        first.end(|| failed, String::new, NOW);
+        first.end(|| failed, String::new, || NOW);
         let (header, _) = upgrade(&balancer);
         assert_eq!(header.as_deref(), Some("c"));
     }
