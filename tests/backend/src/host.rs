@@ -24,7 +24,9 @@ pub(crate) fn is_sound(request: &Parts) -> bool {
 /// `uri-host [":" port]` (RFC 9110, section 7.2), with the characters that names of hosts have.
 fn is_host(value: &HeaderValue) -> bool {
     let is_part = |b: &u8| b.is_ascii_alphanumeric() || b"-._~:[]".contains(b);
-    value.as_bytes().iter().all(is_part) && Authority::try_from(value.as_bytes()).is_ok()
+    value.as_bytes().iter().all(is_part)
+        && Authority::try_from(value.as_bytes())
+            .is_ok_and(|host| host.as_str() == host.host() || host.port_u16().is_some())
 }
 
 #[cfg(test)]
