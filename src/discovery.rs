@@ -18,6 +18,7 @@ use crate::pod::{
     DiscoveryFailure, Exclusion, HOST_LIST_LIMIT, HostList, LONGEST_LISTENER, Member, PodAddress,
     Priority,
 };
+use crate::uri::is_unreserved;
 
 /// Asks for the hosts of `cluster`. `admin_cluster` is one that reaches the admin interface.
 ///
@@ -143,7 +144,7 @@ fn path(cluster: &str) -> String {
 
 /// Percent-encodes what is not unreserved (RFC 3986, section 2.3).
 fn push_encoded(text: &mut String, byte: u8) {
-    if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+    if is_unreserved(byte) {
         text.push(char::from(byte));
     } else {
         // A string takes whatever is written to it.

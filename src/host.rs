@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::clock::Timestamp;
 use crate::pod::{DiscoveryFailure, HostList};
+use crate::uri::is_host_name;
 
 /// The time.
 pub trait Clock {
@@ -87,8 +88,7 @@ pub struct Get<'a> {
 /// section 7.2). Names such as Istio's can't, and servers refuse them.
 #[must_use]
 pub fn authority_of(cluster: &str) -> &str {
-    let is_host = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
-    if !cluster.is_empty() && cluster.bytes().all(is_host) {
+    if is_host_name(cluster) {
         cluster
     } else {
         "localhost"

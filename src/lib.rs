@@ -47,6 +47,7 @@ pub mod shell;
 pub mod status;
 pub mod table;
 pub mod upgrade;
+pub mod uri;
 pub mod worker;
 
 #[cfg(target_arch = "wasm32")]

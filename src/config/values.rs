@@ -8,6 +8,8 @@ use std::time::Duration;
 use log::LevelFilter;
 use serde::{Deserialize, Deserializer, de};
 
+use crate::uri::is_host_name;
+
 /// The timer has a resolution of milliseconds; asking pods faster than this is a mistake.
 const SHORTEST_SPAN: Duration = Duration::from_millis(10);
 /// A year: keeps every sum of spans far from overflow.
@@ -126,7 +128,6 @@ impl TryFrom<String> for Authority {
     }
 }
 
-/// Of what RFC 3986 lets be in a name this takes what names have: the unreserved characters.
 fn is_authority(text: &str) -> bool {
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
@@ -138,11 +139,7 @@ fn is_authority(text: &str) -> bool {
             .and_then(|host| host.strip_suffix(']'));
         address.is_some_and(|address| address.parse::<Ipv6Addr>().is_ok())
     };
-    let is_name = !host.is_empty()
-        && host
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b));
-    (is_name || is_ipv6(host)) && port.is_none_or(|port| port.parse::<u16>().is_ok())
+    (is_host_name(host) || is_ipv6(host)) && port.is_none_or(|port| port.parse::<u16>().is_ok())
 }
 
 /// A header's name (RFC 9110, section 5.6.2), in lower case as Envoy keeps it.
