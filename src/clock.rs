@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use zerocopy::native_endian::U64;
+
 /// A reading of the monotonic clock, in nanoseconds since an arbitrary start.
 ///
 /// Zero stands for "never"; the host's clock counts from its boot and is past it.
@@ -50,6 +52,19 @@ impl Timestamp {
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// As it is kept in a table.
+impl From<Timestamp> for U64 {
+    fn from(at: Timestamp) -> Self {
+        Self::new(at.0)
+    }
+}
+
+impl From<U64> for Timestamp {
+    fn from(nanos: U64) -> Self {
+        Self(nanos.get())
     }
 }
 

@@ -30,13 +30,13 @@ impl PollState {
     /// When it is to be asked next; [`Timestamp::NEVER`] where it has not been asked yet.
     #[must_use]
     pub fn due_at(&self) -> Timestamp {
-        Timestamp::from_nanos(self.due_at.get())
+        self.due_at.into()
     }
 
     /// When the question was asked that brought the last good answer.
     #[must_use]
     pub fn succeeded_at(&self) -> Timestamp {
-        Timestamp::from_nanos(self.succeeded_at.get())
+        self.succeeded_at.into()
     }
 
     /// The code of why the last answer was bad; zero where it was good, or where there is none.
@@ -55,7 +55,7 @@ impl PollState {
     /// to a question that was asked less than `patience` ago; and it has been due for `overdue`.
     #[must_use]
     pub fn is_due(&self, now: Timestamp, overdue: Duration, patience: Duration) -> bool {
-        let asked_at = Timestamp::from_nanos(self.asked_at.get());
+        let asked_at = Timestamp::from(self.asked_at);
         let given_up_at = if asked_at.happened() {
             asked_at.plus(patience)
         } else {
@@ -66,8 +66,8 @@ impl PollState {
 
     /// Notes that it is asked at `now`, and when it will be again.
     pub fn ask(&mut self, now: Timestamp, next: Timestamp) {
-        self.asked_at.set(now.as_nanos());
-        self.due_at.set(next.as_nanos());
+        self.asked_at = now.into();
+        self.due_at = next.into();
     }
 
     /// Whether an answer to the question asked at `asked_at` is still waited for.
@@ -78,7 +78,7 @@ impl PollState {
 
     /// It is to be asked at `due_at` at the soonest.
     pub fn postpone(&mut self, due_at: Timestamp) {
-        self.due_at.set(self.due_at().max(due_at).as_nanos());
+        self.due_at = self.due_at().max(due_at).into();
     }
 
     /// It is due, as if it had never been asked: nothing is waited for, and nothing has failed. When
@@ -93,14 +93,14 @@ impl PollState {
     /// The answer to the question asked at `asked_at` is in: good, or bad for the reason that
     /// `failure` stands for.
     pub fn settle(&mut self, asked_at: Timestamp, failure: Option<u16>) {
-        self.asked_at.set(Timestamp::NEVER.as_nanos());
+        self.asked_at = Timestamp::NEVER.into();
         self.failure.set(failure.unwrap_or(0));
         if failure.is_some() {
             let failures = self.failures_in_a_row.get().saturating_add(1);
             self.failures_in_a_row.set(failures);
         } else {
             self.failures_in_a_row.set(0);
-            self.succeeded_at.set(asked_at.as_nanos());
+            self.succeeded_at = asked_at.into();
         }
     }
 }

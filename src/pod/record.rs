@@ -271,7 +271,7 @@ impl PodRecord {
     /// When the pod last came up; [`Timestamp::NEVER`] where it was up from the beginning.
     #[must_use]
     pub fn started_at(&self) -> Timestamp {
-        Timestamp::from_nanos(self.started_at.get())
+        self.started_at.into()
     }
 
     /// Why the last poll failed; none where it brought a count, or where none has ended.
@@ -312,7 +312,7 @@ impl PodRecord {
 
     /// Notes that the pod has come up at `now`.
     pub(crate) fn start(&mut self, now: Timestamp) {
-        self.started_at.set(now.as_nanos());
+        self.started_at = now.into();
     }
 
     /// Code of the state that was last logged.
@@ -360,7 +360,7 @@ impl PodRecord {
 
     /// The pod did not accept a connection.
     pub(crate) fn refuse(&mut self, at: Timestamp) {
-        self.refused_at.set(at.as_nanos());
+        self.refused_at = at.into();
         count_one(&mut self.refusals);
     }
 
@@ -410,7 +410,7 @@ impl PodRecord {
             Some(true) => YES,
         };
         if asked_at.as_nanos() >= self.refused_at.get() {
-            self.refused_at.set(Timestamp::NEVER.as_nanos());
+            self.refused_at = Timestamp::NEVER.into();
         }
         counted_before.then_some(interval)
     }

@@ -84,12 +84,12 @@ impl Current {
 
     /// Requests under the current one, while there is a rival.
     fn confirmed(&self, look: &Look) -> Option<Self> {
-        let is_known = look.now.since(time(self.requested_at)) < RESOLUTION
-            && !time(self.rival_requested_at).happened();
+        let is_known = look.now.since(Timestamp::from(self.requested_at)) < RESOLUTION
+            && !Timestamp::from(self.rival_requested_at).happened();
         let matters = self.rival.get() != 0 && look.has_requests && !is_known;
         matters.then(|| Self {
-            requested_at: U64::new(look.now.as_nanos()),
-            rival_requested_at: U64::new(Timestamp::NEVER.as_nanos()),
+            requested_at: look.now.into(),
+            rival_requested_at: Timestamp::NEVER.into(),
             ..*self
         })
     }
@@ -102,10 +102,10 @@ impl Current {
         let has_waited =
             |since: Timestamp| is_rival && since.happened() && look.now.since(since) >= PATIENCE;
         if self.was_current(look.fingerprint) {
-            look.has_requests && has_waited(time(self.rival_requested_at))
+            look.has_requests && has_waited(Timestamp::from(self.rival_requested_at))
         } else {
-            let since = time(self.rival_since);
-            look.has_requests || has_waited(since.max(time(self.requested_at)))
+            let since = Timestamp::from(self.rival_since);
+            look.has_requests || has_waited(since.max(Timestamp::from(self.requested_at)))
         }
     }
 
@@ -118,10 +118,10 @@ impl Current {
         Self {
             fingerprint: U64::new(look.fingerprint),
             superseded: [self.fingerprint, first, second, third],
-            requested_at: U64::new(look.now.as_nanos()),
+            requested_at: look.now.into(),
             rival: U64::new(0),
-            rival_since: U64::new(Timestamp::NEVER.as_nanos()),
-            rival_requested_at: U64::new(Timestamp::NEVER.as_nanos()),
+            rival_since: Timestamp::NEVER.into(),
+            rival_requested_at: Timestamp::NEVER.into(),
         }
     }
 
@@ -133,29 +133,26 @@ impl Current {
             Timestamp::NEVER
         };
         if self.rival.get() == look.fingerprint {
-            let is_first = look.has_requests && !time(self.rival_requested_at).happened();
+            let is_first =
+                look.has_requests && !Timestamp::from(self.rival_requested_at).happened();
             return is_first.then(|| Self {
-                rival_requested_at: U64::new(requested_at.as_nanos()),
+                rival_requested_at: requested_at.into(),
                 ..*self
             });
         }
         // One that is idle and has had its time is none.
         let is_rival = look.has_requests || !self.was_current(look.fingerprint);
-        let rival_since = time(self.rival_since);
+        let rival_since = Timestamp::from(self.rival_since);
         let is_free = self.rival.get() == 0
             || self.was_current(self.rival.get())
             || look.now.since(rival_since) >= PATIENCE.saturating_mul(2);
         (is_rival && is_free).then(|| Self {
             rival: U64::new(look.fingerprint),
-            rival_since: U64::new(look.now.as_nanos()),
-            rival_requested_at: U64::new(requested_at.as_nanos()),
+            rival_since: look.now.into(),
+            rival_requested_at: requested_at.into(),
             ..*self
         })
     }
-}
-
-fn time(nanos: U64) -> Timestamp {
-    Timestamp::from_nanos(nanos.get())
 }
 
 #[cfg(test)]

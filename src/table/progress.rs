@@ -43,7 +43,7 @@ impl Progress {
         if f64::from(self.missing.get()) >= most_missing {
             return false;
         }
-        let due_at = Timestamp::from_nanos(self.due_at.get());
+        let due_at = Timestamp::from(self.due_at);
         if due_at > now {
             return false;
         }
@@ -53,7 +53,7 @@ impl Progress {
         } else {
             due_at
         };
-        self.due_at.set(start.plus(spacing).as_nanos());
+        self.due_at = start.plus(spacing).into();
         self.missing.set(self.missing.get().saturating_add(1));
         true
     }

@@ -381,7 +381,7 @@ impl Header {
     /// Whether a good answer brings the pod up. Those that are up when the service begins have
     /// been there before, and are not new.
     fn comes_up(&self, view: &View, pod: &PodRecord) -> bool {
-        let began_at = Timestamp::from_nanos(self.began_at.get());
+        let began_at = Timestamp::from(self.began_at);
         let has_begun =
             began_at.happened() && view.now.since(began_at) > view.rules.refresh_interval;
         has_begun && view.trouble(pod).is_some()
@@ -390,7 +390,7 @@ impl Header {
     /// Notes that a pod has given a count.
     fn begin(&mut self, asked_at: Timestamp) {
         if self.began_at.get() == Timestamp::NEVER.as_nanos() {
-            self.began_at.set(asked_at.as_nanos());
+            self.began_at = asked_at.into();
         }
     }
 }
@@ -414,7 +414,7 @@ impl Table {
         }
         header.poller.set(0);
         header.discovery = PollState::new_zeroed();
-        header.began_at.set(Timestamp::NEVER.as_nanos());
+        header.began_at = Timestamp::NEVER.into();
         for pod in pods {
             pod.renew_poll();
         }
