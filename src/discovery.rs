@@ -4,14 +4,18 @@
 //! The format is `envoy.admin.v3.Clusters`
 //! (<https://www.envoyproxy.io/docs/envoy/latest/api-v3/admin/v3/clusters.proto>). Of the many
 //! fields of a host only those named here are kept while the rest is skipped, so that a thousand
-//! hosts cost their addresses and little more.
+//! hosts cost their addresses and little more. Other clusters, which Envoy lists too before 1.38, are
+//! skipped as a whole.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt::{self, Write};
+use std::marker::PhantomData;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::host::{Answer, CallToken, Calls, Get, NotSent, authority_of};
 use crate::pod::{
@@ -55,10 +59,8 @@ pub fn read(cluster: &str, answer: Answer<'_>) -> Result<HostList, DiscoveryFail
     if body.len() > HOST_LIST_LIMIT {
         return Err(DiscoveryFailure::TooLarge);
     }
-    let answer: Clusters = serde_json::from_slice(body).map_err(|_| DiscoveryFailure::Malformed)?;
-    let mut clusters = answer.cluster_statuses.into_iter();
-    let found = clusters.find(|status| status.name == cluster);
-    let hosts = found.ok_or(DiscoveryFailure::NotListed)?.host_statuses;
+    let hosts = hosts_in(body, cluster).map_err(|_| DiscoveryFailure::Malformed)?;
+    let hosts = hosts.ok_or(DiscoveryFailure::NotListed)?;
     let bytes = u32::try_from(body.len()).unwrap_or(u32::MAX);
     Ok(HostList {
         cost: COST_OF_BYTE.saturating_mul(bytes),
@@ -152,18 +154,116 @@ fn push_encoded(text: &mut String, byte: u8) {
     }
 }
 
-#[derive(Deserialize)]
-struct Clusters {
-    // Envoy leaves empty lists out.
-    #[serde(default)]
-    cluster_statuses: Vec<ClusterStatus>,
+/// The hosts of the cluster of this name in the whole answer; none where it is not listed.
+fn hosts_in(body: &[u8], cluster: &str) -> serde_json::Result<Option<Vec<HostStatus>>> {
+    let mut answer = serde_json::Deserializer::from_slice(body);
+    let hosts = Level::<Clusters>::of(cluster).deserialize(&mut answer)?;
+    answer.end()?;
+    Ok(hosts)
 }
 
-#[derive(Deserialize)]
-struct ClusterStatus {
-    name: String,
-    #[serde(default)]
-    host_statuses: Vec<HostStatus>,
+/// A level of the answer on the way to the hosts of one cluster.
+struct Level<'a, L> {
+    cluster: &'a str,
+    level: PhantomData<L>,
+}
+
+/// `envoy.admin.v3.Clusters`.
+enum Clusters {}
+/// Its `cluster_statuses`.
+enum Statuses {}
+/// One of them, an `envoy.admin.v3.ClusterStatus`.
+enum Status {}
+
+impl<'a, L> Level<'a, L> {
+    const fn of(cluster: &'a str) -> Self {
+        let level = PhantomData;
+        Self { cluster, level }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Level<'_, Clusters> {
+    type Value = Option<Vec<HostStatus>>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Level<'_, Clusters> {
+    type Value = Option<Vec<HostStatus>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("clusters")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self::Value, A::Error> {
+        // Envoy leaves empty lists out.
+        let mut hosts = None;
+        while let Some(field) = fields.next_key::<Cow<'de, str>>()? {
+            if field == "cluster_statuses" {
+                hosts = fields.next_value_seed(Level::<Statuses>::of(self.cluster))?;
+            } else {
+                fields.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(hosts)
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Level<'_, Statuses> {
+    type Value = Option<Vec<HostStatus>>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Level<'_, Statuses> {
+    type Value = Option<Vec<HostStatus>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of clusters")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut statuses: A) -> Result<Self::Value, A::Error> {
+        let mut hosts = None;
+        while let Some(found) = statuses.next_element_seed(Level::<Status>::of(self.cluster))? {
+            hosts = hosts.or(found);
+        }
+        Ok(hosts)
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Level<'_, Status> {
+    type Value = Option<Vec<HostStatus>>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Level<'_, Status> {
+    type Value = Option<Vec<HostStatus>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a cluster")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self::Value, A::Error> {
+        let (mut is_it, mut hosts) = (None, None);
+        while let Some(field) = fields.next_key::<Cow<'de, str>>()? {
+            match &*field {
+                "name" => is_it = Some(fields.next_value::<Cow<'de, str>>()? == self.cluster),
+                // Envoy writes the name first.
+                "host_statuses" if is_it != Some(false) => hosts = Some(fields.next_value()?),
+                _ => {
+                    fields.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(hosts.or(Some(Vec::new())).filter(|_| is_it == Some(true)))
+    }
 }
 
 #[derive(Deserialize)]
@@ -375,6 +475,31 @@ mod tests {
         let pods: Vec<PodAddress> = hosts.members.iter().map(|member| member.pod).collect();
         assert_eq!(pods, [address(1), address(2)]);
         assert_eq!(hosts.left_out, None);
+    }
+
+    /// What is in them is not even looked at.
+    #[test]
+    fn the_hosts_of_other_clusters_are_skipped() {
+        let hosts = json!([host("10.0.0.1")]);
+        let strange = json!([{ "address": 7 }]);
+        for (before, after) in [(&strange, &strange), (&hosts, &strange), (&strange, &hosts)] {
+            // In Envoy's order: the name comes first.
+            let answer = format!(
+                r#"{{"cluster_statuses": [
+                    {{"name": "chat-canary", "host_statuses": {before}}},
+                    {{"name": "chat", "added_via_api": true, "host_statuses": {hosts}}},
+                    {{"name": "other", "host_statuses": {after}}}], "more": 1}}"#
+            );
+            let read = answered(200, answer.as_bytes()).unwrap();
+            assert_eq!(read.members.len(), 1);
+        }
+        let nameless = br#"{"cluster_statuses": [{}, {"host_statuses": []}]}"#;
+        assert_eq!(answered(200, nameless), Err(DiscoveryFailure::NotListed));
+        // Where the name comes last, as no Envoy writes it.
+        let last = br#"{"cluster_statuses": [{"host_statuses": [], "name": "chat"}]}"#;
+        assert_eq!(answered(200, last).unwrap().members, []);
+        let twice = br#"{"cluster_statuses": [{"name": "chat"}]} {}"#;
+        assert_eq!(answered(200, twice), Err(DiscoveryFailure::Malformed));
     }
 
     #[test]
