@@ -20,6 +20,8 @@ pub struct Balancer<S: Shell> {
     seed: Cell<u64>,
     /// Whether requests have begun since the last tick.
     has_requests: Cell<bool>,
+    /// Whether another filter of this kind has been seen before this one.
+    is_second: Cell<bool>,
 }
 
 impl<S: Shell> Balancer<S> {
@@ -31,6 +33,7 @@ impl<S: Shell> Balancer<S> {
             settings: config.settings,
             seed: Cell::new(seed),
             has_requests: Cell::new(false),
+            is_second: Cell::new(false),
             shell,
         }
     }
@@ -50,6 +53,11 @@ impl<S: Shell> Balancer<S> {
     /// Whether requests have begun since this was last asked.
     pub fn take_requests(&self) -> bool {
         self.has_requests.take()
+    }
+
+    /// Notes that another filter of this kind comes before this one; whether that is news.
+    pub fn note_second(&self) -> bool {
+        !self.is_second.replace(true)
     }
 
     /// Random numbers that no earlier call has given out.

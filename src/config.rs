@@ -16,4 +16,4 @@ mod values;
 pub use error::ConfigError;
 pub use rules::{Rebalance, Rules, SlowStart};
 pub use service::{Discovery, PodSource, ServiceConfig};
-pub use settings::{Config, OnNoPods, RouteBy, Settings};
+pub use settings::{Config, OnNoPods, RouteBy, Settings, StatusConfig};

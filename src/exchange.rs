@@ -25,6 +25,11 @@ const UPSTREAM_CONNECTION_FAILURE: u64 = 0x20;
 const CHOSEN_POD: &str = "wsbalancer_pod";
 /// … and why it was.
 const REASON: &str = "wsbalancer_reason";
+/// Filter state that tells other filters of this kind in the chain that one has chosen, and by which
+/// header. No client can set it.
+const CHOSEN_BY: &str = "wsbalancer_header";
+/// How much of a header is logged.
+const LONGEST_LOGGED: usize = 200;
 /// Response header that tells the client which pod was chosen …
 const POD_HEADER: &str = "x-wsbalancer-pod";
 /// … and why it was.
@@ -68,15 +73,40 @@ impl<S: Shell> Exchange<S> {
         if let Some(response) = show_status(&self.balancer, request) {
             return Flow::Respond(response);
         }
-        // Before anything else: no client chooses a pod.
-        let sent = route_by::take_override(&self.balancer, request);
-        if !is_handshake(request) {
+        let balancer = &self.balancer;
+        let sent = route_by::override_sent(balancer, request);
+        let is_handshake = is_handshake(request);
+        if sent.is_none() && !is_handshake {
             return Flow::Continue;
         }
-        let cluster = request.attribute(&["xds", "cluster_name"]);
-        let cluster = cluster.unwrap_or_default();
-        let now = self.balancer.shell.now();
-        match route_by::choose(&self.balancer, &cluster, sent.as_deref(), now) {
+        let cluster = route_by::cluster_of(request);
+        // Another filter of this kind, earlier in the chain, has removed what the client sent.
+        let chosen_by = is_handshake
+            .then(|| request.attribute(&[CHOSEN_BY]))
+            .flatten();
+        let own = balancer.settings.override_header.as_bytes();
+        if sent.is_some() && chosen_by.as_deref() != Some(own) {
+            route_by::remove_override(balancer, &cluster, request);
+        }
+        let service = route_by::service_of(balancer, &cluster, sent.as_deref());
+        let Some(service) = service.filter(|_| is_handshake) else {
+            return Flow::Continue;
+        };
+        if let Some(response) = check_origin(balancer, service, request) {
+            return Flow::Respond(response);
+        }
+        if chosen_by.is_some() {
+            if balancer.note_second() {
+                log::warn!(
+                    "cluster {}: another filter of this kind comes before this one, and has chosen: \
+                     remove one of them",
+                    service.config.cluster
+                );
+            }
+            return Flow::Continue;
+        }
+        let now = balancer.shell.now();
+        match route_by::choose(balancer, service, now) {
             Some(choice) => self.send_on(choice, request, now),
             None => Flow::Continue,
         }
@@ -99,6 +129,7 @@ impl<S: Shell> Exchange<S> {
         let Explanation { pod, reason } = upgrade.explain();
         request.set_filter_state(CHOSEN_POD, &pod);
         request.set_filter_state(REASON, &reason);
+        request.set_filter_state(CHOSEN_BY, &balancer.settings.override_header);
         self.upgrade = Some(upgrade);
         Flow::Continue
     }
@@ -116,6 +147,10 @@ impl<S: Shell> Exchange<S> {
                 // It answers a key that the client did not send.
                 request.set_header(Head::Response, ACCEPT, None);
             }
+        } else {
+            let upstream = upstream(upgrade.service(), None, request);
+            let now = self.balancer.shell.now();
+            upgrade.decline(upstream, || ending(request), now);
         }
         if self.balancer.settings.debug_headers {
             let Explanation { pod, reason } = upgrade.explain();
@@ -138,17 +173,56 @@ impl<S: Shell> Exchange<S> {
 /// The answer to a request for the status; none for other requests.
 fn show_status<S: Shell>(balancer: &Balancer<S>, request: &impl Request) -> Option<Response> {
     // Most filters show none, and ask for nothing then.
-    let status_path = balancer.settings.status_path.as_ref()?;
+    let status = balancer.settings.status.as_ref()?;
     let header = |name| request.header(Head::Request, name).unwrap_or_default();
     let path = header(":path");
-    let query = status::query(status_path, &path)?;
+    let query = status::query(&status.path, &path)?;
     let asked = StatusRequest {
+        authority: &header(":authority"),
         method: &header(":method"),
         query,
         accept: &header("accept"),
     };
     let shell = &balancer.shell;
-    Some(status::respond(shell, &asked, shell.now(), shell.date()))
+    let hosts = &status.hosts;
+    Some(status::respond(
+        shell,
+        &asked,
+        hosts,
+        shell.now(),
+        shell.date(),
+    ))
+}
+
+/// The answer to a handshake of an origin that may open no WebSocket; none where it may.
+fn check_origin<S: Shell>(
+    balancer: &Balancer<S>,
+    service: &Service<S>,
+    request: &impl Request,
+) -> Option<Response> {
+    let origins = service.config.origins.as_ref()?;
+    // Of several headers the attribute has them all; the getter of headers has the first alone.
+    let sent = request.header(Head::Request, "origin").map(|_first| {
+        let all = request.attribute(&["request", "headers", "origin"]);
+        all.unwrap_or_default()
+    });
+    let refusal = origins.check(sent.as_deref()).err()?;
+    service.count(service.statistics.upgrades_forbidden);
+    let cluster = &service.config.cluster;
+    let sent = sent.unwrap_or_default();
+    let sent = sent.get(..LONGEST_LOGGED).unwrap_or(&sent).escape_ascii();
+    log::debug!("cluster {cluster}: refused a WebSocket of the origin \"{sent}\"");
+    if let Some(left_out) = service.forbidden_line.take(balancer.shell.now()) {
+        log::warn!(
+            "cluster {cluster}: refused a WebSocket of the origin \"{sent}\", and {left_out} others \
+             since the last such line"
+        );
+    }
+    Some(Response {
+        status: 403,
+        headers: Vec::new(),
+        body: refusal.message().as_bytes().to_vec(),
+    })
 }
 
 fn is_handshake(request: &impl Request) -> bool {
@@ -199,6 +273,10 @@ fn upstream<S: Shell>(
     chosen: Option<PodAddress>,
     request: &impl Request,
 ) -> Upstream {
+    if !route_by::went_by_choice(service, request) {
+        // What became of it says nothing of the pod.
+        return Upstream::default();
+    }
     let address = request.attribute(&["upstream", "address"]);
     let pod = address.and_then(|address| route_by::pod_at(service, &address));
     if pod.is_some() && pod == chosen {
@@ -290,28 +368,190 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_handshake_of_a_service_is_left_alone_but_for_the_override_header() {
+    fn what_is_no_handshake_of_a_service_is_left_alone() {
         let no_upgrade = handshake("chat");
         no_upgrade.set_header(Head::Request, "upgrade", None);
         let other_upgrade = handshake("chat");
         other_upgrade.put(Head::Request, "upgrade", b"h2c");
         let not_this_connection = handshake("chat");
         not_this_connection.put(Head::Request, "connection", b"\xff\xfe");
-        for request in [
-            no_upgrade,
-            other_upgrade,
-            not_this_connection,
-            handshake("mail"),
-            handshake(""),
+        for (request, is_removed) in [
+            (no_upgrade, true),
+            (other_upgrade, true),
+            (not_this_connection, true),
+            (handshake(""), true),
+            (handshake("mail"), false),
         ] {
             let mut exchange = exchange("");
             request.put(Head::Request, OVERRIDE, b"10.0.0.1:8080");
             assert_eq!(exchange.on_request(&request), Flow::Continue);
-            assert_eq!(request.text(Head::Request, OVERRIDE), None);
+            assert_eq!(request.text(Head::Request, OVERRIDE).is_none(), is_removed);
             respond(&mut exchange, &request, b"101", "10.0.0.2:8080");
             exchange.on_end(&request);
             assert_eq!(estimates(&exchange), [5.0, 1.0]);
             assert_eq!(request.filter_state(CHOSEN_POD), None);
+        }
+    }
+
+    /// An endpoint picker's, for instance, whose clusters are its own.
+    #[test]
+    fn the_override_header_on_routes_to_other_clusters_is_anothers() {
+        for (cluster, kept) in [("picked", true), ("chat", false), ("", false)] {
+            for is_handshake in [true, false] {
+                let mut exchange = exchange(r#""onNoPods": "reject", "cacheTTL": "1s","#);
+                // No pod is usable: the filter has nothing to put in the place of the client's.
+                let late = NOW.plus(Duration::from_secs(2));
+                exchange.balancer.shell.set_now(late);
+                let request = handshake(cluster);
+                request.put(Head::Request, OVERRIDE, b"10.9.9.9:8080");
+                if !is_handshake {
+                    request.set_header(Head::Request, "upgrade", None);
+                }
+                exchange.on_request(&request);
+                let value = request.text(Head::Request, OVERRIDE);
+                assert_eq!(value.is_some(), kept, "{cluster:?} {is_handshake}");
+            }
+        }
+    }
+
+    #[test]
+    fn filters_with_other_headers_leave_each_others_alone() {
+        let mut exchange = exchange(r#""overrideHeader": "x-pod","#);
+        let request = handshake("chat");
+        request.put(Head::Request, OVERRIDE, b"10.9.9.9:8080");
+        request.put(Head::Request, "x-pod", b"10.9.9.9:8080");
+        exchange.on_request(&request);
+        let value = |name| request.text(Head::Request, name).unwrap();
+        assert_eq!(value("x-pod"), "10.0.0.2:8080,10.0.0.1:8080");
+        assert_eq!(value(OVERRIDE), "10.9.9.9:8080");
+    }
+
+    /// They share the table, as filters of the same `vm_id` do.
+    #[test]
+    fn two_filters_in_one_chain_count_a_websocket_once() {
+        for (own, written) in [
+            (OVERRIDE, Some("10.0.0.2:8080,10.0.0.1:8080")),
+            // What the first did not write is the client's.
+            ("x-pod", None),
+        ] {
+            let mut first = exchange("");
+            let json = format!(
+                r#"{{"overrideHeader": "{own}", "services": [{{"cluster": "chat",
+                   "endpoints": ["10.0.0.1:8080", "10.0.0.2:8080"]}}]}}"#
+            );
+            let balancer = Rc::new(testing::worker_of(&first.balancer, &json));
+            let mut second = Exchange::new(Rc::clone(&balancer), 2);
+            let request = handshake("chat");
+            request.put(Head::Request, own, b"10.9.9.9:8080");
+            assert_eq!(first.on_request(&request), Flow::Continue);
+            assert_eq!(second.on_request(&request), Flow::Continue);
+            assert_eq!(request.text(Head::Request, own).as_deref(), written);
+            assert_eq!(estimates(&first), [5.0, 2.0]);
+            respond(&mut second, &request, b"101", "10.0.0.2:8080");
+            respond(&mut first, &request, b"101", "10.0.0.2:8080");
+            assert_eq!(estimates(&first), [5.0, 2.0]);
+            let table = first.balancer.services[0].table();
+            assert_eq!(table.pods()[1].opened(), 1);
+            second.on_end(&request);
+            first.on_end(&request);
+            assert_eq!(estimates(&first), [5.0, 1.0]);
+            let counter = "wsbalancer.chat.upgrades_balanced";
+            assert_eq!(first.balancer.shell.statistic(counter), 1);
+            assert!(!balancer.note_second(), "it has said so");
+        }
+    }
+
+    /// A route of its own to a cluster, which a client names in the header.
+    #[test]
+    fn among_clusters_an_upgrade_that_went_elsewhere_is_not_counted() {
+        let json = r#"{"routeBy": "cluster", "services": [{"cluster": "a"}, {"cluster": "b"}]}"#;
+        for (status, flags) in [(b"101".as_slice(), 0_u64), (b"503", 0x20)] {
+            let balancer = Rc::new(testing::balancer(json, &[&[5], &[1]]));
+            let mut exchange = Exchange::new(Rc::clone(&balancer), 1);
+            let request = handshake("all-pods");
+            request.put(Head::Request, OVERRIDE, b"all-pods");
+            exchange.on_request(&request);
+            assert_eq!(request.text(Head::Request, OVERRIDE).as_deref(), Some("b"));
+            request.put_attribute("upstream.request_attempt_count", &1_u64.to_le_bytes());
+            request.put_attribute("response.flags", &flags.to_le_bytes());
+            respond(&mut exchange, &request, status, "10.0.0.7:8080");
+            let b = &balancer.services[1];
+            assert_eq!(testing::estimates(b), [1.0]);
+            assert_eq!(b.table().pods()[0].opened(), 0);
+            assert_eq!(testing::states(b), [PodState::Usable]);
+            exchange.on_end(&request);
+            assert_eq!(testing::estimates(b), [1.0]);
+        }
+    }
+
+    /// Envoy keeps such a stream open until the client goes: a 426 should name the protocol.
+    #[test]
+    fn an_answer_that_keeps_the_upgrade_header_settles_the_handshake() {
+        let mut exchange = exchange("");
+        let request = handshake("chat");
+        exchange.on_request(&request);
+        assert_eq!(estimates(&exchange), [5.0, 2.0]);
+        request.put(Head::Response, "upgrade", b"websocket");
+        respond(&mut exchange, &request, b"426", "10.0.0.2:8080");
+        assert_eq!(estimates(&exchange), [5.0, 1.0]);
+        exchange.on_end(&request);
+        assert_eq!(estimates(&exchange), [5.0, 1.0]);
+    }
+
+    #[test]
+    fn a_handshake_of_another_origin_is_refused_and_counted() {
+        const OPTIONS: &str = r#""allowedOrigins": ["https://chat.example"],"#;
+        const REQUIRED: &str =
+            r#""allowedOrigins": ["https://chat.example"], "requireOrigin": true,"#;
+        for (options, origin, body) in [
+            (OPTIONS, Some("https://chat.example"), None),
+            (OPTIONS, None, None),
+            ("", Some("https://evil.example"), None),
+            (
+                OPTIONS,
+                Some("https://evil.example"),
+                Some("pages of this origin may not open a WebSocket here\n"),
+            ),
+            (
+                OPTIONS,
+                Some("https://chat.example,https://chat.example"),
+                Some("pages of this origin may not open a WebSocket here\n"),
+            ),
+            (
+                REQUIRED,
+                None,
+                Some("a WebSocket needs the header origin here\n"),
+            ),
+        ] {
+            let mut exchange = exchange(options);
+            let request = handshake("chat");
+            if let Some(origin) = origin {
+                request.put(Head::Request, "origin", origin.as_bytes());
+            }
+            let expected = body.map_or(Flow::Continue, |body| {
+                Flow::Respond(Response {
+                    status: 403,
+                    headers: Vec::new(),
+                    body: body.as_bytes().to_vec(),
+                })
+            });
+            assert_eq!(exchange.on_request(&request), expected, "{origin:?}");
+            let forbidden = exchange
+                .balancer
+                .shell
+                .statistic("wsbalancer.chat.upgrades_forbidden");
+            assert_eq!(forbidden, u64::from(body.is_some()), "{origin:?}");
+            let chosen = estimates(&exchange)[1];
+            assert_eq!(chosen, if body.is_some() { 1.0 } else { 2.0 });
+        }
+    }
+
+    #[test]
+    fn the_origin_of_what_is_no_websocket_is_nobodys_business() {
+        let mut exchange = exchange(r#""allowedOrigins": ["https://chat.example"],"#);
+        for request in [handshake("mail"), FakeRequest::default()] {
+            request.put(Head::Request, "origin", b"https://evil.example");
+            assert_eq!(exchange.on_request(&request), Flow::Continue);
         }
     }
 
@@ -417,9 +657,16 @@ mod tests {
             ("/", false),
         ] {
             let mut exchange = exchange(r#""status": {"path": "/status"},"#);
-            let request = FakeRequest::with(&[(":method", b"GET"), (":path", path.as_bytes())]);
+            let request = FakeRequest::with(&[
+                (":method", b"GET"),
+                (":path", path.as_bytes()),
+                (":authority", b"status.example"),
+            ]);
             let flow = exchange.on_request(&request);
             assert_eq!(flow != Flow::Continue, is_shown, "{path}");
+            if let Flow::Respond(response) = flow {
+                assert_eq!(response.status, 421, "it has not this name");
+            }
         }
         let silent = exchange("").on_request(&FakeRequest::with(&[(":path", b"/status")]));
         assert_eq!(silent, Flow::Continue);

@@ -39,6 +39,7 @@ pub mod load;
 pub mod log_budget;
 pub mod metric;
 pub mod num;
+pub mod origin;
 pub mod pod;
 pub mod poll;
 pub mod rebalance;

@@ -4,6 +4,9 @@
 //! `debug` tell of every WebSocket and every poll: whoever switches them on wants them, but not
 //! for ever.
 
+use std::cell::Cell;
+use std::time::Duration;
+
 use log::Level;
 
 use crate::clock::Timestamp;
@@ -53,6 +56,31 @@ impl Budget {
     }
 }
 
+/// A line that any client can cause, as often as it likes: it is written rarely, so that it leaves the
+/// budget to the others.
+#[derive(Debug, Default)]
+pub struct RareLine {
+    written_at: Cell<Timestamp>,
+    left_out: Cell<u64>,
+}
+
+/// The shortest time between two such lines.
+const RARE: Duration = Duration::from_secs(60);
+
+impl RareLine {
+    /// Whether the line is to be written at `now`: then, how many like it were not since the last.
+    #[must_use]
+    pub fn take(&self, now: Timestamp) -> Option<u64> {
+        let written_at = self.written_at.get();
+        if written_at.happened() && now.since(written_at) < RARE {
+            self.left_out.set(self.left_out.get().saturating_add(1));
+            return None;
+        }
+        self.written_at.set(now);
+        Some(self.left_out.take())
+    }
+}
+
 /// A token bucket.
 #[derive(Clone, Copy, Debug)]
 struct Bucket {
@@ -94,8 +122,6 @@ impl Bucket {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const START: Timestamp = Timestamp::from_nanos(1_000_000_000);
@@ -120,6 +146,16 @@ mod tests {
         while budget.spend(Level::Warn, START) != Verdict::LeaveOut {}
         let error = budget.spend(Level::Error, START);
         assert_eq!(error, Verdict::Write { left_out: 0 });
+    }
+
+    #[test]
+    fn what_clients_cause_is_written_once_a_minute() {
+        let line = RareLine::default();
+        assert_eq!(line.take(START), Some(0));
+        for _ in 0..1_000 {
+            assert_eq!(line.take(START.plus(Duration::from_secs(59))), None);
+        }
+        assert_eq!(line.take(START.plus(Duration::from_secs(60))), Some(1_000));
     }
 
     #[test]

@@ -19,6 +19,7 @@ use crate::clock::Timestamp;
 use crate::config::ServiceConfig;
 use crate::host::StatisticId;
 use crate::load::View;
+use crate::log_budget::RareLine;
 use crate::shell::Shell;
 use crate::table::{Contended, Effect, Event, Look, SharedTable, Table};
 
@@ -38,6 +39,8 @@ pub struct Service<S: Shell> {
     pub names: NameCache,
     /// The open WebSockets of this worker, where some may have to be closed.
     pub held: HeldWebSockets,
+    /// Tells of handshakes that were refused for their origin.
+    pub forbidden_line: RareLine,
     table: S::Table,
     /// Whether this worker's polls reach pods behind internal listeners.
     pub reach: Cell<Reach>,
@@ -86,6 +89,7 @@ impl<S: Shell> Service<S> {
             announcer: Announcer::of(&config.cluster, statistics),
             names: NameCache::of(&config),
             held: HeldWebSockets::default(),
+            forbidden_line: RareLine::default(),
             table: shell.open_table(&config),
             reach: Cell::default(),
             fingerprint: config.fingerprint(),

@@ -765,7 +765,7 @@ mod tests {
         let json = r#"{"services": [{"cluster": "chat", "endpoints": ["10.0.0.3:8080"]}]}"#;
         let new = process.configure(json);
         let balancer = Rc::clone(&process.workers[new].balancer);
-        let choice = route_by::choose(&balancer, b"chat", None, process.now).unwrap();
+        let choice = route_by::choose(&balancer, &balancer.services[0], process.now).unwrap();
         assert_eq!(choice.names().as_deref(), Some("10.0.0.3:8080"));
         let calls = process.tick(new);
         assert_eq!(calls.len(), 1, "it polls");
@@ -808,6 +808,27 @@ mod tests {
         assert_eq!(own(&process), 3);
         process.service().record(&[Event::Closed { pod }]);
         assert_eq!(own(&process), 2);
+    }
+
+    /// From the start, while it has never listed any, too.
+    #[test]
+    fn an_admin_interface_that_fails_is_asked_less_and_less_often() {
+        let too_much = " ".repeat(crate::pod::HOST_LIST_LIMIT + 1);
+        for (status, body) in [(500, ""), (200, "nonsense"), (200, &*too_much)] {
+            let mut process = Process::discovering(2);
+            let begun = process.now;
+            let mut asked = Vec::new();
+            for _ in 0..1_300 {
+                for worker in 0..2 {
+                    for call in process.tick(worker) {
+                        asked.push(process.now.since(begun).as_secs());
+                        process.answer(worker, &call, status, body);
+                    }
+                }
+                process.advance(100);
+            }
+            assert_eq!(asked, [0, 1, 3, 7, 15, 31, 63, 95, 127], "{status}");
+        }
     }
 
     #[test]

@@ -9,10 +9,11 @@ use super::error::ConfigError;
 use super::fields::{Fields, ServiceFields, StatusFields};
 use super::rules::{Rebalance, Rules, SlowStart};
 use super::service::{Discovery, PodSource, ServiceConfig};
-use super::settings::{Config, RouteBy, Settings};
-use super::values::{Authority, HeaderName, HttpPath, LogLevel, Span};
+use super::settings::{Config, RouteBy, Settings, StatusConfig};
+use super::values::{AllowedOrigin, Authority, HeaderName, HostName, HttpPath, LogLevel, Span};
 use crate::clock::part;
 use crate::metric::Metric;
+use crate::origin::AllowedOrigins;
 use crate::pod::PodAddress;
 
 /// More entries than this in the override header help no retry policy.
@@ -67,7 +68,7 @@ pub(super) fn config(fields: &Fields) -> Result<Config, ConfigError> {
             attempts,
             route_by: fields.route_by.unwrap_or_default(),
             on_no_pods: fields.on_no_pods.unwrap_or_default(),
-            status_path: status_path(fields.status.as_ref())?,
+            status: status(fields.status.as_ref())?,
             debug_headers: fields.debug_headers.unwrap_or(false),
         },
         log_level: fields.log_level.map(|LogLevel(level)| level),
@@ -75,9 +76,10 @@ pub(super) fn config(fields: &Fields) -> Result<Config, ConfigError> {
 }
 
 /// A request's path is compared without its query.
-fn status_path(fields: Option<&StatusFields>) -> Result<Option<String>, ConfigError> {
+fn status(fields: Option<&StatusFields>) -> Result<Option<StatusConfig>, ConfigError> {
     let Some(StatusFields {
         path: HttpPath(path),
+        hosts,
     }) = fields
     else {
         return Ok(None);
@@ -86,7 +88,11 @@ fn status_path(fields: Option<&StatusFields>) -> Result<Option<String>, ConfigEr
         let reason = format!("{path:?} has a query");
         return Err(ConfigError::new("status.path", reason));
     }
-    Ok(Some(path.clone()))
+    let hosts = hosts.iter().flatten();
+    Ok(Some(StatusConfig {
+        path: path.clone(),
+        hosts: hosts.map(|HostName(name)| name.clone()).collect(),
+    }))
 }
 
 /// The fields of one service, and those that hold where it has none of its own.
@@ -117,6 +123,7 @@ impl Service<'_> {
             metric_timeout: self.metric_timeout(rules.refresh_interval)?,
             rules,
             rebalance: self.rebalance()?,
+            origins: self.origins()?,
         })
     }
 
@@ -213,6 +220,44 @@ impl Service<'_> {
             max_per_second,
             min_age: span(fields.min_age, None).unwrap_or(defaults::MIN_AGE),
         }))
+    }
+
+    /// Among clusters the choice is made after the look at the origin, so that one rule holds for
+    /// all of them.
+    fn origins(&self) -> Result<Option<AllowedOrigins>, ConfigError> {
+        let (own, common) = (self.own, self.common);
+        if common.route_by == Some(RouteBy::Cluster) {
+            let own = [
+                (own.allowed_origins.is_some(), "allowedOrigins"),
+                (own.require_origin.is_some(), "requireOrigin"),
+            ];
+            if let Some((_, field)) = own.into_iter().find(|(is_there, _)| *is_there) {
+                let reason = "with routeBy cluster, it stands beside services, for all of them";
+                return Err(self.error(field, reason));
+            }
+        }
+        let is_required = own.require_origin.or(common.require_origin);
+        let is_required = is_required.unwrap_or(false);
+        let (own, common) = (&own.allowed_origins, &common.allowed_origins);
+        let listed = self.placed("allowedOrigins", own.as_ref(), common.as_ref());
+        match listed {
+            None if is_required => {
+                let reason = "is of no use without allowedOrigins: any origin would do";
+                Err(self.error("requireOrigin", reason))
+            }
+            None => Ok(None),
+            Some((place, listed)) if listed.is_empty() => Err(ConfigError::new(
+                place,
+                "is empty: leave it out to let pages of all origins in",
+            )),
+            Some((_, listed)) => Ok(Some(AllowedOrigins {
+                patterns: listed
+                    .iter()
+                    .map(|AllowedOrigin(pattern)| pattern.clone())
+                    .collect(),
+                is_required,
+            })),
+        }
     }
 
     fn pods(&self, refresh_interval: Duration) -> Result<PodSource, ConfigError> {

@@ -3,7 +3,9 @@
 use serde::Deserialize;
 
 use super::settings::{OnNoPods, RouteBy};
-use super::values::{Authority, HeaderName, HttpPath, LogLevel, Span, parsed};
+use super::values::{
+    AllowedOrigin, Authority, HeaderName, HostName, HttpPath, LogLevel, Span, parsed,
+};
 use crate::metric::{Metric, Pointer, Selector};
 use crate::pod::PodAddress;
 
@@ -32,6 +34,8 @@ pub(super) struct Fields {
     pub(super) unhealthy_threshold: Option<u32>,
     pub(super) slow_start: Option<SlowStartFields>,
     pub(super) rebalance: Option<RebalanceFields>,
+    pub(super) allowed_origins: Option<Vec<AllowedOrigin>>,
+    pub(super) require_origin: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -50,6 +54,8 @@ pub(super) struct ServiceFields {
     pub(super) unhealthy_threshold: Option<u32>,
     pub(super) slow_start: Option<SlowStartFields>,
     pub(super) rebalance: Option<RebalanceFields>,
+    pub(super) allowed_origins: Option<Vec<AllowedOrigin>>,
+    pub(super) require_origin: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -87,6 +93,7 @@ pub(super) struct RebalanceFields {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct StatusFields {
     pub(super) path: HttpPath,
+    pub(super) hosts: Option<Vec<HostName>>,
 }
 
 impl From<MetricFields> for Metric {

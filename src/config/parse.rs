@@ -36,7 +36,7 @@ mod tests {
     use super::*;
     use crate::config::{
         Discovery, OnNoPods, PodSource, Rebalance, RouteBy, Rules, ServiceConfig, Settings,
-        SlowStart,
+        SlowStart, StatusConfig,
     };
     use crate::metric::Metric;
     use crate::pod::PodAddress;
@@ -77,13 +77,14 @@ mod tests {
                         slow_start: None,
                     },
                     rebalance: None,
+                    origins: None,
                 }],
                 settings: Settings {
                     override_header: "x-gateway-destination-endpoint".to_owned(),
                     attempts: 3,
                     route_by: RouteBy::Endpoint,
                     on_no_pods: OnNoPods::Fallback,
-                    status_path: None,
+                    status: None,
                     debug_headers: false,
                 },
                 log_level: None,
@@ -137,7 +138,21 @@ mod tests {
     fn a_filter_may_only_show_the_status() {
         let config = parse(r#"{"status": {"path": "/status"}}"#).unwrap();
         assert_eq!(config.services, []);
-        assert_eq!(config.settings.status_path.as_deref(), Some("/status"));
+        let shown = |hosts: &[&str]| {
+            Some(StatusConfig {
+                path: "/status".to_owned(),
+                hosts: hosts.iter().copied().map(str::to_owned).collect(),
+            })
+        };
+        assert_eq!(config.settings.status, shown(&[]));
+        let named = r#"{"status": {"path": "/status", "hosts": ["Status.example.com"]}}"#;
+        let named = parse(named).unwrap().settings.status;
+        assert_eq!(named, shown(&["status.example.com"]));
+        let error = parse(r#"{"status": {"path": "/", "hosts": ["a:1"]}}"#).unwrap_err();
+        assert_eq!(
+            error,
+            "status.hosts[0]: \"a:1\" is not the name of a host: leave out the port"
+        );
     }
 
     #[test]
@@ -458,6 +473,53 @@ mod tests {
     }
 
     #[test]
+    fn each_service_has_its_origins() {
+        let services = r#""services": [
+            {"cluster": "a", "endpoints": ["1.1.1.1:1"]},
+            {"cluster": "b", "endpoints": ["1.1.1.1:1"], "requireOrigin": true,
+             "allowedOrigins": ["https://*.b.example", "null"]}]"#;
+        let config = parse(&format!(
+            r#"{{"allowedOrigins": ["https://a.example"], {services}}}"#
+        ));
+        let origins = config.unwrap().services.into_iter().map(|service| {
+            let origins = service.origins.unwrap();
+            (origins.patterns.len(), origins.is_required)
+        });
+        assert_eq!(origins.collect::<Vec<_>>(), [(1, false), (2, true)]);
+        let without = parse(&format!("{{{services}}}")).unwrap();
+        assert_eq!(without.services[0].origins, None);
+    }
+
+    #[test]
+    fn origins_that_can_not_be() {
+        for (fields, error) in [
+            (r#""allowedOrigins": []"#, "allowedOrigins: is empty"),
+            (
+                r#""allowedOrigins": ["https://a.example/"]"#,
+                "allowedOrigins[0]: \"https://a.example/\" is not an origin",
+            ),
+            (
+                r#""allowedOrigins": [null]"#,
+                "allowedOrigins[0]: invalid type: null, expected a string",
+            ),
+            (
+                r#""requireOrigin": true"#,
+                "services[0].requireOrigin: is of no use without allowedOrigins",
+            ),
+        ] {
+            let refusal = with(fields).unwrap_err();
+            assert!(refusal.starts_with(error), "{refusal}");
+        }
+        let of_a_pod = r#"{"routeBy": "cluster",
+            "services": [{"cluster": "a", "allowedOrigins": ["https://a.example"]}]}"#;
+        assert_eq!(
+            parse(of_a_pod).unwrap_err(),
+            "services[0].allowedOrigins: with routeBy cluster, it stands beside services, for all \
+             of them"
+        );
+    }
+
+    #[test]
     fn polls_may_name_another_host() {
         for host in [
             "chat",
@@ -492,7 +554,11 @@ mod tests {
         let fingerprint = |config: Config| config.services[0].fingerprint();
         let one = fingerprint(one);
         assert_eq!(one, fingerprint(two));
-        for same in [r#""slowStart": {"window": 9}"#, r#""rebalance": {}"#] {
+        for same in [
+            r#""slowStart": {"window": 9}"#,
+            r#""rebalance": {}"#,
+            r#""allowedOrigins": ["null"]"#,
+        ] {
             assert_eq!(one, fingerprint(with(same).unwrap()), "{same}");
         }
         for other in [

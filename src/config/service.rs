@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::rules::{Rebalance, Rules};
 use crate::metric::Metric;
+use crate::origin::AllowedOrigins;
 use crate::pod::PodAddress;
 
 /// One Envoy cluster, its pods, and how their counts are collected.
@@ -29,6 +30,8 @@ pub struct ServiceConfig {
     pub rules: Rules,
     /// Which WebSockets are closed on pods that hold too many; none leaves them alone.
     pub rebalance: Option<Rebalance>,
+    /// Which pages may open WebSockets; none lets all of them.
+    pub origins: Option<AllowedOrigins>,
 }
 
 /// Where a service's pods come from.
@@ -99,6 +102,7 @@ impl ServiceConfig {
                     slow_start: _,
                 },
             rebalance: _,
+            origins: _,
         } = self;
         let source = (cluster, pods, metric_path, metric_host, metric);
         let times = (cache_ttl, refresh_interval, metric_timeout);

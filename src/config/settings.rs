@@ -28,10 +28,19 @@ pub struct Settings {
     pub route_by: RouteBy,
     /// What happens to an upgrade when no pod is usable.
     pub on_no_pods: OnNoPods,
-    /// Path under which the filter shows what it knows; none shows nothing.
-    pub status_path: Option<String>,
+    /// Where the filter shows what it knows; none shows nothing.
+    pub status: Option<StatusConfig>,
     /// Whether responses tell clients which pod was chosen, and why.
     pub debug_headers: bool,
+}
+
+/// Where the filter shows what it knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatusConfig {
+    /// The path, without a query.
+    pub path: String,
+    /// Names, in lower case, under which it is shown beside `localhost` and addresses.
+    pub hosts: Vec<String>,
 }
 
 /// What a pod is to Envoy, and how Envoy is told which one an upgrade is for.

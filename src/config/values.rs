@@ -1,14 +1,14 @@
 //! The values of the configuration: texts and numbers that mean something.
 
 use std::fmt;
-use std::net::Ipv6Addr;
 use std::str::FromStr;
 use std::time::Duration;
 
 use log::LevelFilter;
 use serde::{Deserialize, Deserializer, de};
 
-use crate::uri::is_host_name;
+use crate::origin::{NoOrigin, OriginPattern};
+use crate::uri::{is_host_name, split_authority};
 
 /// The timer has a resolution of milliseconds; asking pods faster than this is a mistake.
 const SHORTEST_SPAN: Duration = Duration::from_millis(10);
@@ -118,7 +118,7 @@ impl TryFrom<String> for Authority {
     type Error = String;
 
     fn try_from(authority: String) -> Result<Self, String> {
-        if is_authority(&authority) {
+        if split_authority(&authority).is_some() {
             Ok(Self(authority))
         } else {
             Err(format!(
@@ -128,18 +128,36 @@ impl TryFrom<String> for Authority {
     }
 }
 
-fn is_authority(text: &str) -> bool {
-    let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-        _ => (text, None),
-    };
-    let is_ipv6 = |host: &str| {
-        let address = host
-            .strip_prefix('[')
-            .and_then(|host| host.strip_suffix(']'));
-        address.is_some_and(|address| address.parse::<Ipv6Addr>().is_ok())
-    };
-    (is_host_name(host) || is_ipv6(host)) && port.is_none_or(|port| port.parse::<u16>().is_ok())
+/// The name of a host, without a port, in lower case.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct HostName(pub(super) String);
+
+impl TryFrom<String> for HostName {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        if is_host_name(&name) {
+            Ok(Self(name.to_ascii_lowercase()))
+        } else {
+            Err(format!(
+                "{name:?} is not the name of a host: leave out the port"
+            ))
+        }
+    }
+}
+
+/// An origin, or many.
+#[derive(Clone, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct AllowedOrigin(pub(super) OriginPattern);
+
+impl TryFrom<String> for AllowedOrigin {
+    type Error = NoOrigin;
+
+    fn try_from(text: String) -> Result<Self, NoOrigin> {
+        text.parse().map(Self)
+    }
 }
 
 /// A header's name (RFC 9110, section 5.6.2), in lower case as Envoy keeps it.

@@ -19,6 +19,8 @@ pub struct ServiceStatistics {
     pub upgrades_rejected: StatisticId,
     /// Upgrades that were answered with 503 because every pod is full.
     pub upgrades_full: StatisticId,
+    /// Upgrades that were answered with 403 for the origin of their page.
+    pub upgrades_forbidden: StatisticId,
     /// Upgrades that needed more than one pod.
     pub upgrades_retried: StatisticId,
     /// Upgrades that were served by another pod than the one chosen, without a retry.
@@ -51,6 +53,7 @@ impl ServiceStatistics {
             upgrades_fallback: counter("upgrades_fallback"),
             upgrades_rejected: counter("upgrades_rejected"),
             upgrades_full: counter("upgrades_full"),
+            upgrades_forbidden: counter("upgrades_forbidden"),
             upgrades_retried: counter("upgrades_retried"),
             upgrades_mismatched: counter("upgrades_mismatched"),
             websockets_rebalanced: counter("websockets_rebalanced"),

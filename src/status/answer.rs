@@ -1,5 +1,6 @@
 //! Which answer a request for the status gets.
 
+use std::net::Ipv4Addr;
 use std::time::SystemTime;
 
 use super::response::{status, text};
@@ -7,10 +8,13 @@ use super::snapshot::Snapshot;
 use super::{exposition, page};
 use crate::clock::Timestamp;
 use crate::host::{Response, SharedData};
+use crate::uri::{Host, split_authority};
 
 /// A request for the status.
 #[derive(Clone, Copy, Debug)]
 pub struct StatusRequest<'head> {
+    /// The host that it names, with or without a port; empty where there is none.
+    pub authority: &'head [u8],
     /// The method.
     pub method: &'head [u8],
     /// What stands behind the path's question mark; empty where there is none.
@@ -58,14 +62,38 @@ pub fn query<'head>(status_path: &str, path: &'head [u8]) -> Option<&'head [u8]>
     (parts.next()? == status_path.as_bytes()).then(|| parts.next().unwrap_or_default())
 }
 
-/// Answers a request for the status. Of the clocks `now` is the one that counts, and `date` the one
+/// Whether the status may be shown under this host: an address, `localhost`, or one of `hosts`, which
+/// are in lower case.
+///
+/// A page from anywhere can have its own name lead to an address of the operator's network and then read
+/// what is there (DNS rebinding). It is its own name that the browser sends then.
+fn is_known(authority: &[u8], hosts: &[String]) -> bool {
+    let authority = std::str::from_utf8(authority).unwrap_or_default();
+    match split_authority(authority) {
+        Some((Host::V6(_), _)) => true,
+        Some((Host::Name(name), _)) => {
+            name.parse::<Ipv4Addr>().is_ok()
+                || name.eq_ignore_ascii_case("localhost")
+                || hosts.iter().any(|host| host.eq_ignore_ascii_case(name))
+        }
+        None => false,
+    }
+}
+
+/// Answers a request for the status, which is shown under the names `hosts` too. Of the clocks `now` is the one that counts, and `date` the one
 /// on the wall.
 pub fn respond(
     shared: &impl SharedData,
     request: &StatusRequest<'_>,
+    hosts: &[String],
     now: Timestamp,
     date: SystemTime,
 ) -> Response {
+    if !is_known(request.authority, hosts) {
+        const UNKNOWN: &str = "the status is not shown under this name: ask by an IP address, or list \
+            the name in the option status.hosts\n";
+        return text(421, &[], UNKNOWN);
+    }
     if ![b"GET".as_slice(), b"HEAD"].contains(&request.method) {
         return text(405, &[("allow", "GET, HEAD")], "only GET and HEAD\n");
     }
@@ -143,6 +171,7 @@ mod tests {
     }
 
     const GET: StatusRequest<'static> = StatusRequest {
+        authority: b"10.0.0.9:9902",
         method: b"GET",
         query: b"",
         accept: b"",
@@ -150,7 +179,8 @@ mod tests {
 
     fn ask(request: StatusRequest<'_>) -> Response {
         let date = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-        respond(&host(), &request, NOW, date)
+        let hosts = ["status.example".to_owned()];
+        respond(&host(), &request, &hosts, NOW, date)
     }
 
     fn content_type(request: StatusRequest<'_>) -> String {
@@ -229,6 +259,36 @@ mod tests {
             assert_eq!(response.status, 405, "{method}");
             assert_eq!(response.headers[0], ("allow", "GET, HEAD".into()));
         }
+    }
+
+    #[test]
+    fn a_name_that_is_not_listed_is_not_answered() {
+        for (authority, status) in [
+            ("10.0.0.9", 200),
+            ("10.0.0.9:9902", 200),
+            ("[::1]:9902", 200),
+            ("localhost", 200),
+            ("LocalHost:9902", 200),
+            ("status.example:80", 200),
+            ("Status.Example", 200),
+            ("evil.example:9902", 421),
+            ("localhost.evil.example", 421),
+            ("x.status.example", 421),
+            ("10.0.0.9.evil.example", 421),
+            ("status.example@evil.example", 421),
+            ("", 421),
+        ] {
+            let request = StatusRequest {
+                authority: authority.as_bytes(),
+                ..GET
+            };
+            assert_eq!(ask(request).status, status, "{authority}");
+        }
+        let bytes = StatusRequest {
+            authority: b"\xff\xfe",
+            ..GET
+        };
+        assert_eq!(ask(bytes).status, 421);
     }
 
     #[test]

@@ -68,7 +68,14 @@ impl Request for FakeRequest {
     }
 
     fn attribute(&self, path: &[&str]) -> Option<Vec<u8>> {
-        self.attributes.borrow().get(&path.join(".")).cloned()
+        let set = match path {
+            // As Envoy: what was kept under a name is an attribute, too …
+            [name] => self.filter_state(name).map(String::into_bytes),
+            // … and so is a header.
+            ["request", "headers", name] => self.header(Head::Request, name),
+            _ => None,
+        };
+        set.or_else(|| self.attributes.borrow().get(&path.join(".")).cloned())
     }
 
     fn set_filter_state(&self, name: &str, value: &str) {

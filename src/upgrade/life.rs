@@ -150,6 +150,21 @@ impl<S: Shell> Upgrade<S> {
         }
     }
 
+    /// The pod's answer, or Envoy's own, is another than 101: no WebSocket comes of it, however long
+    /// the client stays. Envoy keeps a stream open whose answer has an `upgrade` header, as a 426
+    /// should. `details` is as in [`end`](Self::end).
+    pub fn decline(
+        &mut self,
+        upstream: Upstream,
+        details: impl FnOnce() -> String,
+        now: Timestamp,
+    ) {
+        if self.state == State::OnItsWay {
+            self.state = State::Ended;
+            self.give_up(upstream, details, now);
+        }
+    }
+
     /// The request has ended, opened or not. `upstream`, `details`, which is why it ended in Envoy's
     /// words, and the time are asked for only where they are needed: each question costs a call.
     pub fn end(
@@ -161,19 +176,7 @@ impl<S: Shell> Upgrade<S> {
         let state = std::mem::replace(&mut self.state, State::Ended);
         let (service, cluster) = (&self.service, &self.service.config.cluster);
         match state {
-            State::OnItsWay => {
-                let upstream = upstream();
-                service.record(&self.arrive(upstream, now()));
-                if log::log_enabled!(log::Level::Debug) {
-                    let Explanation { pod, reason } = self.explain();
-                    log::debug!(
-                        "cluster {cluster}: opened no WebSocket on {pod} ({reason}), \
-                         {} attempts: {}",
-                        upstream.attempts,
-                        printable(&details())
-                    );
-                }
-            }
+            State::OnItsWay => self.give_up(upstream(), details, now()),
             State::Open {
                 pod: Some(pod),
                 since,
@@ -192,6 +195,21 @@ impl<S: Shell> Upgrade<S> {
                 }
             }
             State::Open { pod: None, .. } | State::Ended => {}
+        }
+    }
+
+    /// No WebSocket has come of it.
+    fn give_up(&self, upstream: Upstream, details: impl FnOnce() -> String, now: Timestamp) {
+        let service = &self.service;
+        service.record(&self.arrive(upstream, now));
+        if log::log_enabled!(log::Level::Debug) {
+            let Explanation { pod, reason } = self.explain();
+            log::debug!(
+                "cluster {}: opened no WebSocket on {pod} ({reason}), {} attempts: {}",
+                service.config.cluster,
+                upstream.attempts,
+                printable(&details())
+            );
         }
     }
 
@@ -353,6 +371,19 @@ mod tests {
         end(&mut upgrade, served(2, 1));
         assert_eq!(estimates(&balancer), [5.0, 1.0, 3.0]);
         assert_eq!(states(&balancer), [PodState::Usable; 3]);
+    }
+
+    #[test]
+    fn an_answer_that_opens_nothing_settles_the_upgrade_before_it_ends() {
+        let balancer = balancer([5, 1, 3], "fallback");
+        let (_, mut upgrade) = proceed(&balancer);
+        assert_eq!(estimates(&balancer), [5.0, 2.0, 3.0]);
+        upgrade.decline(served(3, 2), String::new, NOW);
+        assert_eq!(estimates(&balancer), [5.0, 1.0, 3.0]);
+        assert_eq!(states(&balancer)[1], PodState::Refusing);
+        end(&mut upgrade, served(3, 2));
+        assert_eq!(estimates(&balancer), [5.0, 1.0, 3.0]);
+        assert_eq!(statistic(&balancer, "upgrades_retried"), 1, "once");
     }
 
     #[test]

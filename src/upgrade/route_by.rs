@@ -26,42 +26,63 @@ use crate::table::{Event, Table};
 /// time another worker's choice has taken effect.
 const MOST_CHOICES: usize = 8;
 
-/// Removes the override header that a client sent, for no client chooses a pod. What it was, where
-/// that still matters.
-pub fn take_override<S: Shell>(balancer: &Balancer<S>, request: &impl Request) -> Option<Vec<u8>> {
-    let header = &balancer.settings.override_header;
-    let sent = match balancer.settings.route_by {
-        RouteBy::Endpoint => None,
-        RouteBy::Cluster => request.header(Head::Request, header),
-    };
-    request.set_header(Head::Request, header, None);
-    if sent.is_some() {
-        // Envoy has looked for the route already, and may have found the cluster in it.
-        request.clear_route_cache();
-    }
-    sent
+/// The value of the override header that came with a request; none where there is none.
+pub fn override_sent<S: Shell>(balancer: &Balancer<S>, request: &impl Request) -> Option<Vec<u8>> {
+    request.header(Head::Request, &balancer.settings.override_header)
 }
 
-/// Chooses the pods of an upgrade on a route to `cluster`; none where that is no service's. `sent`
-/// is what [`take_override`] found.
-pub fn choose<S: Shell>(
-    balancer: &Balancer<S>,
+/// Removes the override header that a client sent with a request on a route to `cluster`, for no
+/// client chooses a pod. On a route to a cluster of no service it is another's, such as an endpoint
+/// picker's; where there is no route yet, there may be one to a service later. A header that names a
+/// cluster is nobody else's: whatever is behind this filter might take it for a route.
+pub fn remove_override<S: Shell>(balancer: &Balancer<S>, cluster: &[u8], request: &impl Request) {
+    let header = &balancer.settings.override_header;
+    match balancer.settings.route_by {
+        RouteBy::Endpoint => {
+            if cluster.is_empty() || balancer.service_of(cluster).is_some() {
+                request.set_header(Head::Request, header, None);
+            }
+        }
+        RouteBy::Cluster => {
+            request.set_header(Head::Request, header, None);
+            // Envoy has looked for the route already, and may have found the cluster in it.
+            request.clear_route_cache();
+        }
+    }
+}
+
+/// The service whose options hold for an upgrade on a route to `cluster`; none where that is no
+/// service's. Among clusters there is one for all: they have the same. `sent` is what
+/// [`override_sent`] found.
+pub fn service_of<'a, S: Shell>(
+    balancer: &'a Balancer<S>,
     cluster: &[u8],
     sent: Option<&[u8]>,
+) -> Option<&'a Rc<Service<S>>> {
+    match balancer.settings.route_by {
+        RouteBy::Endpoint => balancer.service_of(cluster),
+        RouteBy::Cluster if is_from_header(cluster, sent) => balancer.services.first(),
+        RouteBy::Cluster => None,
+    }
+}
+
+/// Chooses the pods of an upgrade of `service`, which is what [`service_of`] found.
+pub fn choose<S: Shell>(
+    balancer: &Balancer<S>,
+    service: &Rc<Service<S>>,
     now: Timestamp,
 ) -> Option<Choice<S>> {
     match balancer.settings.route_by {
-        RouteBy::Endpoint => {
-            let service = balancer.service_of(cluster)?;
-            Some(Choice::among_endpoints(balancer, service, now))
-        }
-        RouteBy::Cluster if is_from_header(cluster, sent) => among_clusters(balancer, now),
-        RouteBy::Cluster => None,
+        RouteBy::Endpoint => Some(Choice::among_endpoints(balancer, service, now)),
+        RouteBy::Cluster => among_clusters(balancer, now),
     }
 }
 
 /// Whether the route takes its cluster from the override header: then it has none yet, or the one
 /// that the client sent.
+///
+/// It may also be a route to the very cluster that a client named, and nothing tells these apart before
+/// the answer: see [`went_by_choice`].
 fn is_from_header(cluster: &[u8], sent: Option<&[u8]>) -> bool {
     let first = sent.and_then(|sent| sent.split(|byte| *byte == b',').next());
     cluster.is_empty() || first.is_some_and(|first| first.trim_ascii() == cluster)
@@ -83,6 +104,21 @@ pub fn steer<S: Shell>(balancer: &Balancer<S>, value: &str, request: &impl Reque
     if balancer.settings.route_by == RouteBy::Cluster {
         request.clear_route_cache();
     }
+}
+
+/// Whether a request that was sent to `service` went to its cluster, as far as that is to be asked:
+/// where the cluster is the pod, a route that has a cluster of its own does not obey.
+pub fn went_by_choice<S: Shell>(service: &Service<S>, request: &impl Request) -> bool {
+    match service.config.pods {
+        PodSource::Cluster => cluster_of(request) == service.config.cluster.as_bytes(),
+        PodSource::Endpoints(_) | PodSource::Discovery(_) => true,
+    }
+}
+
+/// The cluster that a request's route leads to; empty where there is none.
+pub fn cluster_of(request: &impl Request) -> Vec<u8> {
+    let cluster = request.attribute(&["xds", "cluster_name"]);
+    cluster.unwrap_or_default()
 }
 
 /// The pod that Envoy knows under the address that it wrote into an attribute: where the cluster
@@ -192,7 +228,8 @@ mod tests {
     }
 
     fn chosen(balancer: &Balancer<FakeHost>, now: Timestamp) -> Choice<FakeHost> {
-        choose(balancer, b"", None, now).unwrap()
+        let service = service_of(balancer, b"", None).unwrap();
+        choose(balancer, service, now).unwrap()
     }
 
     fn begin(choice: Choice<FakeHost>, on_no_pods: OnNoPods) -> Result<Upgrade<FakeHost>, Refusal> {
@@ -280,8 +317,8 @@ mod tests {
             ("all-pods", Some("c"), false),
         ] {
             let sent = sent.map(str::as_bytes);
-            let choice = choose(&balancer, cluster.as_bytes(), sent, NOW);
-            assert_eq!(choice.is_some(), is_ours, "{cluster:?} {sent:?}");
+            let service = service_of(&balancer, cluster.as_bytes(), sent);
+            assert_eq!(service.is_some(), is_ours, "{cluster:?} {sent:?}");
         }
     }
 
@@ -289,17 +326,16 @@ mod tests {
     fn what_a_client_sent_is_gone_and_so_is_the_route_that_came_of_it() {
         let balancer = clusters([5, 1, 3]);
         let header = "x-gateway-destination-endpoint";
-        let request = FakeRequest::with(&[(header, b"c")]);
-        assert_eq!(
-            take_override(&balancer, &request).as_deref(),
-            Some(&b"c"[..])
-        );
-        assert_eq!(request.text(Head::Request, header), None);
-        assert_eq!(request.routes_cleared(), 1);
-        assert_eq!(take_override(&balancer, &request), None);
-        assert_eq!(request.routes_cleared(), 1, "there is nothing to look for");
-        steer(&balancer, "b", &request);
-        assert_eq!(request.text(Head::Request, header).as_deref(), Some("b"));
-        assert_eq!(request.routes_cleared(), 2);
+        // From the header, from a header that names no cluster, and routes with clusters of their own.
+        for cluster in [b"other".as_slice(), b"", b"b", b"all-pods"] {
+            let request = FakeRequest::with(&[(header, b"other")]);
+            assert!(override_sent(&balancer, &request).is_some());
+            remove_override(&balancer, cluster, &request);
+            assert_eq!(request.text(Head::Request, header), None);
+            assert_eq!(request.routes_cleared(), 1);
+            steer(&balancer, "b", &request);
+            assert_eq!(request.text(Head::Request, header).as_deref(), Some("b"));
+            assert_eq!(request.routes_cleared(), 2);
+        }
     }
 }

@@ -8,7 +8,7 @@ use http::Request;
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 use wsbalancer_backend::{FleetConfig, Pod, RequestSeen};
-use wsbalancer_e2e::ask::ask;
+use wsbalancer_e2e::ask::{ask, get_json};
 use wsbalancer_e2e::{
     Stage, addresses, assert_all_well, assert_skewed_pods_even_out, every, markdown, preloaded,
 };
@@ -114,6 +114,34 @@ async fn a_client_chooses_no_cluster() -> Result<()> {
 
     let seen = stage.pods()[0].last_handshake().context("a handshake")?;
     assert_eq!(seen[HEADER], ["pod-1"]);
+    Ok(())
+}
+
+/// The client names the very cluster that the route has: nothing tells it from a route by header before
+/// the answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_route_of_its_own_a_named_cluster_makes_no_phantoms() -> Result<()> {
+    let stage = stage(preloaded(3, &[100, 100, 0]), |mut sample| {
+        let virtual_host = &mut sample.connection_manager()["route_config"]["virtual_hosts"][0];
+        let mut fixed = virtual_host["routes"][0].clone();
+        fixed["match"]["prefix"] = "/chat".into();
+        fixed["route"] = json!({ "cluster": "all-pods", "timeout": "30s", "idle_timeout": "0s" });
+        let routes = virtual_host["routes"].as_array_mut().expect("routes");
+        routes.insert(0, fixed);
+        sample
+    })
+    .await?;
+    let mut load = stage.load(30, 0)?;
+    load.headers = vec![(HEADER.parse()?, "all-pods".parse()?)];
+    let held = load.open().await;
+    assert_all_well(&held.report());
+    let status = get_json(&(stage.status_url()? + "?format=json"))?;
+    for service in status["services"].as_array().context("services")? {
+        assert_eq!(service["ownConnections"], 0, "{service}");
+    }
+    for pod in status["podMetrics"].as_object().context("pods")?.values() {
+        assert_eq!(pod[0]["inFlight"], 0, "{pod}");
+    }
     Ok(())
 }
 

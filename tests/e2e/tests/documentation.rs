@@ -6,12 +6,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use http::HeaderValue;
-use http::header::ORIGIN;
+use http::header::{AUTHORIZATION, ORIGIN};
+use http::{HeaderValue, Request};
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 use wsbalancer_backend::Fleet;
-use wsbalancer_e2e::ask::{get, get_json};
+use wsbalancer_e2e::ask::{ask, get, get_json};
 use wsbalancer_e2e::{
     PATIENCE, ROOT, Stage, addresses, assert_all_well, istio, markdown, preloaded, seldom,
 };
@@ -119,21 +119,59 @@ async fn the_access_log_shows_the_chosen_pod() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_of_another_origin_are_refused() -> Result<()> {
     let stage = documented_stage(&[0], |mut sample| {
-        let check = snippet("Among the HTTP filters, before wsbalancer", 0)?;
-        let check: Vec<Value> = serde_saphyr::from_str(&check)?;
-        let filters = sample.connection_manager()["http_filters"].as_array_mut();
-        filters.context("HTTP filters")?.splice(..0, check);
+        let options = snippet("In the filter's configuration, for browsers", 0)?;
+        let options: Value = serde_saphyr::from_str(&options)?;
+        sample.plugin_configuration()["services"] = options["services"].clone();
         Ok(sample)
     })
     .await?;
     for (origin, opened) in [
         (None, 1),
         (Some("https://chat.example.com"), 1),
-        (Some("https://evil.example.com"), 0),
+        (Some("HTTPS://Chat.Example.com:443"), 1),
+        (Some("https://a.b.example.com"), 1),
+        (Some("https://example.com"), 0),
+        (Some("http://chat.example.com"), 0),
+        (Some("https://evil.example"), 0),
         (Some("https://chat.example.com.evil.example"), 0),
         (Some("null"), 0),
     ] {
         assert_eq!(opened_by(&stage, origin).await?, opened, "{origin:?}");
+    }
+    assert_eq!(stage.stat("upgrades_forbidden")?, 5);
+    assert_eq!(stage.stat("upgrades_balanced")?, 4);
+    let line = "cluster chat: refused a WebSocket of the origin \"https://example.com\"";
+    block_in_place(|| stage.envoy.wait_for_log(line, PATIENCE))?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_can_ask_for_a_password() -> Result<()> {
+    let check = snippet("Among the HTTP filters of the status, before wsbalancer", 0)?;
+    let check: Vec<Value> = serde_saphyr::from_str(&check)?;
+    let stage = Stage::start(preloaded(1, &[0]), |sample| {
+        sample.edit(|configuration| {
+            let listener = &mut configuration["static_resources"]["listeners"][1];
+            let manager = &mut listener["filter_chains"][0]["filters"][0]["typed_config"];
+            let filters = manager["http_filters"].as_array_mut();
+            filters.expect("HTTP filters").splice(..0, check);
+        })
+    })
+    .await?;
+    // "operator:secret" and "operator:wrong".
+    for (credentials, status) in [
+        (None, 401),
+        (Some("Basic b3BlcmF0b3I6d3Jvbmc="), 401),
+        (Some("Basic b3BlcmF0b3I6c2VjcmV0"), 200),
+    ] {
+        let request = Request::get(stage.status_url()?);
+        let request = credentials
+            .into_iter()
+            .fold(request, |request, credentials| {
+                request.header(AUTHORIZATION, credentials)
+            });
+        let answer = ask(request.body(())?)?;
+        assert_eq!(answer.status(), status, "{credentials:?}");
     }
     Ok(())
 }

@@ -210,14 +210,17 @@ fn every_sample_removes_the_override_header_of_clients() -> Result<()> {
 
 /// The configurations of the filter in a file.
 fn configurations(file: &str) -> Result<Vec<Value>> {
-    let documents = documents(file)?;
-    let candidates = objects(&documents).into_iter().filter_map(|object| {
+    Ok(configurations_in(&documents(file)?))
+}
+
+fn configurations_in(documents: &[Value]) -> Vec<Value> {
+    let candidates = objects(documents).into_iter().filter_map(|object| {
         let plugin = ["pluginConfig", "config"].map(|field| &object[field]);
         let of_envoy = &object["configuration"]["value"];
         let mut all = plugin.into_iter().chain([of_envoy]);
         all.find(|plugin| !plugin["services"].is_null() || !plugin["status"].is_null())
     });
-    Ok(candidates.cloned().collect())
+    candidates.cloned().collect()
 }
 
 /// What shows the names and addresses of pods has a listener of its own, which only the Envoy's own
@@ -253,6 +256,30 @@ fn every_configuration_of_the_filter_is_accepted() -> Result<()> {
             assert_eq!(Envoy::validate(&sample), Ok(()), "{file}");
         }
     }
+    Ok(())
+}
+
+/// In a comment, since nobody else knows your pages.
+#[test]
+fn every_sample_can_check_the_origin() -> Result<()> {
+    let mut checked = 0;
+    for file in MANIFESTS.into_iter().chain(CONFIGURATIONS) {
+        let text = fs::read_to_string(Path::new(ROOT).join(file))?;
+        let with_it = text.replace("# allowedOrigins: ", "allowedOrigins: ");
+        let documents: Vec<Value> = serde_saphyr::from_multiple(&with_it)?;
+        for configuration in configurations_in(&documents) {
+            if configuration["services"].is_null() {
+                continue;
+            }
+            let origins = &configuration["allowedOrigins"];
+            assert_eq!(origins[1], "https://*.example.com", "{file}");
+            let mut sample = Sample::standard()?;
+            *sample.plugin_configuration() = configuration;
+            assert_eq!(Envoy::validate(&sample), Ok(()), "{file}");
+            checked += 1;
+        }
+    }
+    assert_eq!(checked, 8);
     Ok(())
 }
 

@@ -20,7 +20,7 @@ const SERVICE: &str = "service";
 const POD: &str = "service, pod";
 
 /// Every series that there is, and its labels.
-const SERIES: [(&str, &str); 35] = [
+const SERIES: [(&str, &str); 36] = [
     // From the filter's status.
     ("wsbalancer_connections", SERVICE),
     ("wsbalancer_estimate", SERVICE),
@@ -56,6 +56,7 @@ const SERIES: [(&str, &str); 35] = [
     ("wsbalancer_polls_ok", SERVICE),
     ("wsbalancer_upgrades_balanced", SERVICE),
     ("wsbalancer_upgrades_fallback", SERVICE),
+    ("wsbalancer_upgrades_forbidden", SERVICE),
     ("wsbalancer_upgrades_full", SERVICE),
     ("wsbalancer_upgrades_mismatched", SERVICE),
     ("wsbalancer_upgrades_rejected", SERVICE),

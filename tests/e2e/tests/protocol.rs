@@ -9,6 +9,7 @@ use h2::client::SendRequest;
 use h2::ext::Protocol;
 use h2::{RecvStream, SendStream};
 use http::{Method, Request, StatusCode};
+use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -16,7 +17,8 @@ use tokio::task::block_in_place;
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use wsbalancer_backend::{FleetConfig, Pod, RequestSeen};
-use wsbalancer_e2e::{PATIENCE, Stage, every, preloaded, seldom};
+use wsbalancer_e2e::ask::get_json;
+use wsbalancer_e2e::{PATIENCE, Stage, assert_all_well, every, preloaded, seldom};
 use wsbalancer_harness::{Envoy, Http, Sample, wait_until};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -153,6 +155,65 @@ async fn handshakes_and_frames_pass_unchanged() -> Result<()> {
     Ok(())
 }
 
+/// As where a mesh and a team both configure it.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_filters_in_one_chain_count_a_websocket_once() -> Result<()> {
+    let stage = Stage::start(FleetConfig::local(2), |sample| {
+        let mut sample = seldom(sample);
+        let filters = sample.connection_manager()["http_filters"].as_array_mut();
+        let filters = filters.expect("HTTP filters");
+        let mut second = filters[0].clone();
+        second["name"] = "second".into();
+        filters.insert(1, second);
+        sample
+    })
+    .await?;
+    stage.until_usable(2)?;
+    let mut held = stage.load(20, 0)?.open().await;
+    assert_all_well(&held.report());
+    assert_eq!(stage.counts(), [10, 10]);
+    assert_eq!(stage.stat("upgrades_balanced")?, 20);
+    let url = stage.status_url()? + "?format=json";
+    let own = |status: &Value| status["services"][0]["ownConnections"].clone();
+    assert_eq!(own(&get_json(&url)?), 20);
+    let told = "cluster chat: another filter of this kind comes before this one, and has chosen";
+    let lines = stage.envoy.log().matches(told).count();
+    assert!((1..=2).contains(&lines), "once for each worker: {lines}");
+    assert_eq!(held.exchange(1).await.verified, 20);
+    drop(held);
+    block_in_place(|| {
+        wait_until("no WebSocket", PATIENCE, || {
+            (own(&get_json(&url).ok()?) == 0).then_some(())
+        })
+    })
+}
+
+/// Envoy keeps the stream open for as long as the client stays, or the route's timeout lets it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_keeps_the_upgrade_header_settles_the_handshake() -> Result<()> {
+    let mut pod = RecordingPod::answering("426 Upgrade Required").await?;
+    let sample = every(200)(Sample::standard()?.pods(&[pod.address]));
+    let envoy = block_in_place(|| Envoy::start(&sample))?;
+    block_in_place(|| envoy.wait_for_filter_stat("pods_usable", |usable| usable == 1, PATIENCE))?;
+    let mut client = BufReader::new(TcpStream::connect(envoy.address()).await?);
+    let request = "GET /chat HTTP/1.1\r\nhost: chat\r\nupgrade: websocket\r\n\
+        connection: upgrade\r\nsec-websocket-version: 12\r\n\
+        sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    client.write_all(request.as_bytes()).await?;
+    let answer = read_head(&mut client).await?;
+    assert!(answer.starts_with("HTTP/1.1 426 "), "{answer}");
+    assert!(answer.contains("\r\nupgrade: websocket\r\n"), "{answer}");
+    pod.handshakes.recv().await.context("a handshake")?;
+    let status = envoy.listener("status").context("a listener")?;
+    let url = format!("http://{status}/balancer-metrics?format=json");
+    let pods = get_json(&url)?["podMetrics"]["chat"].clone();
+    assert_eq!(pods[0]["inFlight"], 0, "{pods}");
+    assert_eq!(pods[0]["ownConnections"], 0, "{pods}");
+    // Envoy has not ended it meanwhile.
+    assert_eq!(envoy.counter("http.websockets.downstream_rq_active")?, 1);
+    Ok(())
+}
+
 /// Frames that only their ends may judge (RFC 6455, section 5.2), as clients mask them.
 fn odd_frames() -> Vec<u8> {
     const MASK: [u8; 4] = [1, 2, 3, 4];
@@ -194,12 +255,17 @@ impl RecordingPod {
     ];
 
     async fn start() -> Result<Self> {
+        Self::answering("101 Switching Protocols").await
+    }
+
+    /// One that says this to a handshake, with all that belongs to a 101.
+    async fn answering(status: &'static str) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let (heads, handshakes) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(Self::serve(stream, heads.clone()));
+                tokio::spawn(Self::serve(stream, heads.clone(), status));
             }
         });
         Ok(Self {
@@ -208,7 +274,11 @@ impl RecordingPod {
         })
     }
 
-    async fn serve(stream: TcpStream, heads: mpsc::UnboundedSender<String>) -> Result<()> {
+    async fn serve(
+        stream: TcpStream,
+        heads: mpsc::UnboundedSender<String>,
+        status: &str,
+    ) -> Result<()> {
         let mut stream = BufReader::new(stream);
         loop {
             let head = read_head(&mut stream).await?;
@@ -222,8 +292,7 @@ impl RecordingPod {
             }
             heads.send(head)?;
             let answer = format!(
-                "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
-                 {}\r\n\r\n",
+                "HTTP/1.1 {status}\r\nupgrade: websocket\r\nconnection: upgrade\r\n{}\r\n\r\n",
                 Self::ANSWER.join("\r\n")
             );
             stream.write_all(answer.as_bytes()).await?;

@@ -264,7 +264,7 @@ fn raw(address: SocketAddr, method: &str) -> Result<String> {
     stream.set_read_timeout(Some(PATIENCE))?;
     write!(
         stream,
-        "{method} {PATH} HTTP/1.1\r\nhost: status\r\nconnection: close\r\n\r\n"
+        "{method} {PATH} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
     )?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
@@ -337,6 +337,32 @@ async fn no_question_for_the_status_reaches_a_pod() -> Result<()> {
         let answer = ask_at(address, "GET", path, "*/*")?;
         let seen: RequestSeen = serde_json::from_str(answer.body())?;
         assert_eq!(seen.path, path);
+    }
+    Ok(())
+}
+
+/// A page whose own name leads to the gateway's address.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_is_not_shown_under_a_name_that_is_not_listed() -> Result<()> {
+    let stage = open_stage(|mut sample| {
+        sample.plugin_configuration()["status"] =
+            json!({ "path": PATH, "hosts": ["gateway.internal"] });
+        sample
+    })
+    .await?;
+    for (host, status) in [
+        ("localhost:9902", 200),
+        ("gateway.internal:9902", 200),
+        ("Gateway.Internal", 200),
+        ("evil.example:9902", 421),
+        ("gateway.internal.evil.example", 421),
+    ] {
+        let request = Request::get(format!(
+            "http://{}{PATH}?format=json",
+            stage.envoy.address()
+        ));
+        let answer = ask(request.header("host", host).body(())?)?;
+        assert_eq!(answer.status(), status, "{host}");
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result, ensure};
 use http::StatusCode;
+use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::task::block_in_place;
@@ -111,6 +112,79 @@ async fn a_plain_request_loses_the_header() -> Result<()> {
     }
     for pod in others {
         assert!(reached.iter().any(|name| name == pod.name()), "{reached:?}");
+    }
+    assert_no_trap(&stage.envoy.log());
+    Ok(())
+}
+
+/// As behind an endpoint picker, whose clusters are no service's.
+#[tokio::test(flavor = "multi_thread")]
+async fn on_routes_to_other_clusters_the_header_is_anothers() -> Result<()> {
+    let stage = Stage::start(preloaded(4, &FIRST_IS_FULL), |sample| {
+        let mut sample = unguarded(sample);
+        let virtual_host = &mut sample.connection_manager()["route_config"]["virtual_hosts"][0];
+        let mut picked = virtual_host["routes"][0].clone();
+        picked["match"] = json!({ "prefix": "/plain" });
+        picked["route"]["cluster"] = "picked".into();
+        let routes = virtual_host["routes"].as_array_mut().expect("routes");
+        routes.insert(0, picked);
+        let mut cluster = sample.cluster().clone();
+        cluster["name"] = "picked".into();
+        sample.edit(|configuration| {
+            let clusters = configuration["static_resources"]["clusters"].as_array_mut();
+            clusters.expect("clusters").push(cluster);
+        })
+    })
+    .await?;
+    stage.until_usable(4)?;
+    let named = &stage.pods()[0];
+    let header = format!("{OVERRIDE_HEADER}: {}\r\n", named.address());
+    for _ in 0..10 {
+        let seen = ask(stage.envoy.address(), header.as_bytes()).await?;
+        assert_eq!(seen.pod_name, named.name());
+        assert_eq!(
+            override_values(&seen.headers),
+            [named.address().to_string()]
+        );
+    }
+    // A handshake, too.
+    let request = String::from_utf8(upgrade(header.as_bytes()))?;
+    let request = request.replace("GET /chat ", "GET /plain ");
+    let (_socket, head) = send(stage.envoy.address(), request.as_bytes()).await?;
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    assert_eq!(named.open(), 1);
+    assert_eq!(stage.stat("upgrades_balanced")?, 0);
+    Ok(())
+}
+
+/// Of several headers a getter for one would show the first.
+#[tokio::test(flavor = "multi_thread")]
+async fn several_origins_and_bytes_that_are_none_are_refused() -> Result<()> {
+    let stage = Stage::start(FleetConfig::local(2), |sample| {
+        unguarded(sample).option("allowedOrigins", json!(["https://app.example", "null"]))
+    })
+    .await?;
+    stage.until_usable(2)?;
+    let refused: [&[u8]; 6] = [
+        b"origin: https://app.example\r\norigin: https://evil.example\r\n",
+        b"origin: https://app.example\r\nOrigin: https://app.example\r\n",
+        b"origin: https://app.example, https://app.example\r\n",
+        b"origin: null\r\norigin: null\r\n",
+        b"origin: \r\n",
+        b"origin: \xff\xfe\r\n",
+    ];
+    for lines in refused {
+        let (mut stream, head) = send(stage.envoy.address(), &upgrade(lines)).await?;
+        let lines = lines.escape_ascii();
+        assert!(head.starts_with("HTTP/1.1 403 "), "{lines}: {head}");
+        let mut body = String::new();
+        stream.read_line(&mut body).await?;
+        assert_eq!(body, "pages of this origin may not open a WebSocket here\n");
+    }
+    assert_eq!(stage.stat("upgrades_forbidden")?, 6);
+    for lines in [b"origin: https://App.example:443\r\n".as_slice(), b""] {
+        let (_, head) = send(stage.envoy.address(), &upgrade(lines)).await?;
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
     }
     assert_no_trap(&stage.envoy.log());
     Ok(())
