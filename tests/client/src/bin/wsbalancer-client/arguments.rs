@@ -35,7 +35,7 @@ Examples:
     … --max-imbalance 1.02 --json | jq .imbalance
 
   The state of the balancer, live:
-    wsbalancer-client watch http://gateway:9902/balancer-metrics
+    wsbalancer-client watch http://10.0.0.1:9902/balancer-metrics
 
 Exit code:
   0 if all went well; 1 if a handshake, a message or a pod failed, a connection
