@@ -8,7 +8,10 @@ use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::task::block_in_place;
-use wsbalancer_backend::{Fleet, FleetConfig, HeaderLists, MetricBehavior, Pod, RequestSeen};
+use wsbalancer_backend::{
+    Fleet, FleetConfig, HandshakeBehavior, HeaderLists, MetricBehavior, Pod, RequestSeen,
+};
+use wsbalancer_e2e::ask::get_json;
 use wsbalancer_e2e::{PATIENCE, Stage, addresses, assert_all_well, every, preloaded};
 use wsbalancer_harness::{Envoy, Sample};
 
@@ -154,6 +157,31 @@ async fn on_routes_to_other_clusters_the_header_is_anothers() -> Result<()> {
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
     assert_eq!(named.open(), 1);
     assert_eq!(stage.stat("upgrades_balanced")?, 0);
+    Ok(())
+}
+
+/// Envoy takes its own headers only from whom it knows to be within, and by itself it knows nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_client_has_envoy_retry_until_pods_look_as_if_they_refused() -> Result<()> {
+    let stage = Stage::start(FleetConfig::local(3), unguarded).await?;
+    stage.until_usable(3)?;
+    for pod in stage.pods() {
+        pod.answer_handshake(HandshakeBehavior::Status(StatusCode::NOT_FOUND));
+    }
+    let lines =
+        b"x-forwarded-for: 10.0.0.1\r\nx-envoy-internal: true\r\nx-envoy-max-retries: 3\r\n\
+        x-envoy-retry-on: retriable-status-codes,retriable-4xx,gateway-error\r\n\
+        x-envoy-retriable-status-codes: 404\r\nx-envoy-upstream-rq-per-try-timeout-ms: 1\r\n";
+    for _ in 0..10 {
+        let (_, head) = send(stage.envoy.address(), &upgrade(lines)).await?;
+        assert!(head.starts_with("HTTP/1.1 404 "), "{head}");
+    }
+    assert_eq!(stage.stat("upgrades_balanced")?, 10);
+    assert_eq!(stage.stat("upgrades_retried")?, 0);
+    let refused = get_json(&(stage.status_url()? + "?format=json"))?;
+    for pod in refused["podMetrics"]["chat"].as_array().context("pods")? {
+        assert_eq!(pod["refused"], 0, "{pod}");
+    }
     Ok(())
 }
 
