@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use fastrand::Rng;
 
@@ -20,6 +21,8 @@ pub struct Balancer<S: Shell> {
     seed: Cell<u64>,
     /// Whether requests have begun since the last tick.
     has_requests: Cell<bool>,
+    /// Whether the next tick is to come at once.
+    hurries: Cell<bool>,
     /// Whether another filter of this kind has been seen before this one.
     is_second: Cell<bool>,
 }
@@ -33,6 +36,7 @@ impl<S: Shell> Balancer<S> {
             settings: config.settings,
             seed: Cell::new(seed),
             has_requests: Cell::new(false),
+            hurries: Cell::new(false),
             is_second: Cell::new(false),
             shell,
         }
@@ -58,6 +62,20 @@ impl<S: Shell> Balancer<S> {
     /// Notes that another filter of this kind comes before this one; whether that is news.
     pub fn note_second(&self) -> bool {
         !self.is_second.replace(true)
+    }
+
+    /// Has the worker tick after `period`: a tick can ask pods, a request can't.
+    pub fn hurry(&self, period: Duration) {
+        if !self.hurries.replace(true) {
+            self.shell.set_tick_period(period);
+        }
+    }
+
+    /// Has the worker tick each `period` again, where it [hurried](Self::hurry).
+    pub fn calm_down(&self, period: Duration) {
+        if self.hurries.take() {
+            self.shell.set_tick_period(period);
+        }
     }
 
     /// Random numbers that no earlier call has given out.

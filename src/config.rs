@@ -14,6 +14,6 @@ mod settings;
 mod values;
 
 pub use error::ConfigError;
-pub use rules::{Rebalance, Rules, SlowStart};
+pub use rules::{BurstPolls, Rebalance, Rules, SlowStart};
 pub use service::{Discovery, PodSource, ServiceConfig};
 pub use settings::{Config, OnNoPods, RouteBy, Settings, StatusConfig};

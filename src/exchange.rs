@@ -12,6 +12,7 @@ use crate::balancer::Balancer;
 use crate::clock::Timestamp;
 use crate::host::{Head, Request, Response};
 use crate::pod::PodAddress;
+use crate::poll::{self, SHORTEST_TICK};
 use crate::service::Service;
 use crate::shell::Shell;
 use crate::status::{self, StatusRequest};
@@ -124,6 +125,9 @@ impl<S: Shell> Exchange<S> {
         };
         if let Some(header) = header {
             route_by::steer(balancer, &header, request);
+        }
+        if poll::look_early(upgrade.service(), now) {
+            balancer.hurry(SHORTEST_TICK);
         }
         self.key_added = complete_handshake(balancer, request);
         let Explanation { pod, reason } = upgrade.explain();

@@ -21,6 +21,12 @@ pub trait Clock {
     fn date(&self) -> SystemTime;
 }
 
+/// The worker's timer.
+pub trait Timer {
+    /// Has the worker tick after `period`, and again and again.
+    fn set_tick_period(&self, period: Duration);
+}
+
 /// Values that all workers share.
 pub trait SharedData {
     /// The value of `key` and its version; none where there is no value.

@@ -12,4 +12,5 @@ pub use membership::{
     MembershipChange, Priority,
 };
 pub use poll_state::PollState;
+pub(crate) use record::{Answer, Turnover};
 pub use record::{Interval, PackedAddress, PodRecord, Reported};

@@ -6,9 +6,15 @@
 //! the whole process. The others watch: when a question is overdue by half an interval, its poller
 //! is dead or stalled, and the worker that notices takes the role over. Only workers of the service's
 //! [current](crate::table::Current) configuration ask.
+//!
+//! Within a burst the pods are asked before their time, by whoever sees that it is needed.
 
+mod burst;
 mod calls;
 mod schedule;
 
+pub use burst::{EARLY_LOOK, claim as claim_early, is_due as is_early_due, look_early};
 pub use calls::Polls;
-pub use schedule::{Asker, Question, claim, first_interval, is_abandoned, is_due, tick_period};
+pub use schedule::{
+    Asker, Question, SHORTEST_TICK, claim, first_interval, is_abandoned, is_due, tick_period,
+};

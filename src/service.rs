@@ -44,6 +44,8 @@ pub struct Service<S: Shell> {
     table: S::Table,
     /// Whether this worker's polls reach pods behind internal listeners.
     pub reach: Cell<Reach>,
+    /// When this worker last looked whether counts are needed before their time.
+    pub looked_at: Cell<Timestamp>,
 }
 
 /// Whether a worker's polls reach pods behind internal listeners.
@@ -92,6 +94,7 @@ impl<S: Shell> Service<S> {
             forbidden_line: RareLine::default(),
             table: shell.open_table(&config),
             reach: Cell::default(),
+            looked_at: Cell::default(),
             fingerprint: config.fingerprint(),
             config,
             shell,

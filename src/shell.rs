@@ -4,11 +4,11 @@
 //! and use the same decisions.
 
 use crate::config::ServiceConfig;
-use crate::host::{Calls, Clock, Hosts, SharedData, Statistics};
+use crate::host::{Calls, Clock, Hosts, SharedData, Statistics, Timer};
 use crate::table::SharedTable;
 
 /// What a shell brings. Clones are the same shell.
-pub trait Shell: Calls + Clock + Hosts + SharedData + Statistics + Clone {
+pub trait Shell: Calls + Clock + Hosts + SharedData + Statistics + Timer + Clone {
     /// How a worker reaches a service's table.
     type Table: SharedTable;
 

@@ -56,6 +56,7 @@ impl<S: Shell> Worker<S> {
     /// closed already.
     pub fn tick(&mut self) -> Vec<u32> {
         let (balancer, now) = (Rc::clone(&self.balancer), self.balancer.shell.now());
+        balancer.calm_down(self.tick_period());
         let has_requests = balancer.take_requests();
         for service in &balancer.services {
             self.look(service, has_requests, now);
@@ -367,6 +368,46 @@ mod tests {
         process.advance(1);
         assert_eq!(process.tick(1).len(), 3);
         assert_eq!(process.tick(0), [], "the role has moved");
+    }
+
+    /// On the one pod that has none of anybody else's.
+    fn burst(process: &Process) {
+        let pod = address(1);
+        for _ in 0..20 {
+            process.service().record(&[Event::Opened { pod }]);
+        }
+    }
+
+    #[test]
+    fn within_a_burst_whoever_sees_it_asks_early() {
+        let mut process = Process::silent(2);
+        let calls = process.tick(0);
+        for (call, held) in calls.iter().zip([0, 200, 200]) {
+            process.answer(0, call, 200, &count(held));
+        }
+        process.advance(300);
+        assert_eq!(process.tick(1), [], "nothing has happened");
+        burst(&process);
+        let now = process.now;
+        let service = |worker: usize| Rc::clone(&process.workers[worker].balancer.services[0]);
+        let [first, second] = [service(0), service(1)];
+        assert!(poll::look_early(&second, now));
+        assert!(!poll::look_early(&second, now), "it has just looked");
+        assert_eq!(process.tick(1).len(), 3);
+        assert!(!poll::look_early(&first, now), "they are being asked");
+        assert_eq!(process.tick(0), []);
+        process.advance(325);
+        assert_eq!(process.tick(1), [], "no pod is asked twice at once");
+    }
+
+    #[test]
+    fn a_tick_that_hurried_is_followed_by_calm_ones() {
+        let mut process = Process::new(1);
+        let balancer = Rc::clone(&process.workers[0].balancer);
+        balancer.hurry(poll::SHORTEST_TICK);
+        assert_eq!(process.host.tick_period(), poll::SHORTEST_TICK);
+        process.tick(0);
+        assert_eq!(process.host.tick_period(), process.workers[0].tick_period());
     }
 
     #[test]

@@ -7,12 +7,15 @@ use std::time::Duration;
 use super::defaults;
 use super::error::ConfigError;
 use super::fields::{Fields, ServiceFields, StatusFields};
-use super::rules::{Rebalance, Rules, SlowStart};
+use super::rules::{BurstPolls, Rebalance, Rules, SlowStart};
 use super::service::{Discovery, PodSource, ServiceConfig};
 use super::settings::{Config, RouteBy, Settings, StatusConfig};
-use super::values::{AllowedOrigin, Authority, HeaderName, HostName, HttpPath, LogLevel, Span};
+use super::values::{
+    AllowedOrigin, Authority, HeaderName, HostName, HttpPath, LogLevel, Span, SpanOrNever,
+};
 use crate::clock::part;
 use crate::metric::Metric;
+use crate::num::approximate;
 use crate::origin::AllowedOrigins;
 use crate::pod::PodAddress;
 
@@ -53,6 +56,7 @@ pub(super) fn config(fields: &Fields) -> Result<Config, ConfigError> {
         let service = Service {
             own,
             common: fields,
+            services: written.len(),
             path,
         };
         services.push(service.check()?);
@@ -99,6 +103,8 @@ fn status(fields: Option<&StatusFields>) -> Result<Option<StatusConfig>, ConfigE
 struct Service<'fields> {
     own: &'fields ServiceFields,
     common: &'fields Fields,
+    /// How many there are.
+    services: usize,
     /// Where the own ones stand.
     path: String,
 }
@@ -122,6 +128,7 @@ impl Service<'_> {
             metric: metric.map_or(Metric::Report, Metric::from),
             metric_timeout: self.metric_timeout(rules.refresh_interval)?,
             rules,
+            burst_polls: self.burst_polls()?,
             rebalance: self.rebalance()?,
             origins: self.origins()?,
         })
@@ -148,6 +155,26 @@ impl Service<'_> {
             unhealthy_threshold,
             slow_start: self.slow_start()?,
         })
+    }
+
+    /// All services share what is spent on bursts.
+    fn burst_polls(&self) -> Result<Option<BurstPolls>, ConfigError> {
+        let written = self.own.burst_interval.or(self.common.burst_interval);
+        let default = SpanOrNever(Some(defaults::BURST_INTERVAL));
+        let SpanOrNever(Some(interval)) = written.unwrap_or(default) else {
+            return Ok(None);
+        };
+        if interval < defaults::SHORTEST_BURST_INTERVAL {
+            let shortest = defaults::SHORTEST_BURST_INTERVAL;
+            let reason = format!("{interval:?} is neither 0 nor at least {shortest:?}");
+            return Err(self.error("burstInterval", reason));
+        }
+        let services = approximate(u64::try_from(self.services).unwrap_or(u64::MAX));
+        Ok(Some(BurstPolls {
+            interval,
+            per_second: defaults::BURST_POLLS_PER_SECOND / services,
+            bytes_per_second: defaults::BURST_BYTES_PER_SECOND / services,
+        }))
     }
 
     fn metric_timeout(&self, refresh_interval: Duration) -> Result<Duration, ConfigError> {

@@ -8,6 +8,14 @@ pub(super) const METRIC_PATH: &str = "/metric";
 pub(super) const CACHE_TTL: Duration = Duration::from_secs(30);
 /// `refreshInterval` is `cacheTTL` divided by this: five polls may fail before a count is stale.
 pub(super) const REFRESHES_PER_TTL: u32 = 6;
+/// How soon counts are asked for again within a burst.
+pub(super) const BURST_INTERVAL: Duration = Duration::from_millis(250);
+/// A shorter `burstInterval` would ask before the answers are in.
+pub(super) const SHORTEST_BURST_INTERVAL: Duration = Duration::from_millis(50);
+/// Polls of bursts in a second, of all services together.
+pub(super) const BURST_POLLS_PER_SECOND: f64 = 200.0;
+/// Bytes of their bodies in a second.
+pub(super) const BURST_BYTES_PER_SECOND: f64 = 2e6;
 /// `metricTimeout` is the refresh interval, but no longer than this.
 pub(super) const METRIC_TIMEOUT_LIMIT: Duration = Duration::from_secs(2);
 /// Polls failed in a row until a pod gets no new WebSockets.

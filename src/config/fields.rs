@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::settings::{OnNoPods, RouteBy};
 use super::values::{
-    AllowedOrigin, Authority, HeaderName, HostName, HttpPath, LogLevel, Span, parsed,
+    AllowedOrigin, Authority, HeaderName, HostName, HttpPath, LogLevel, Span, SpanOrNever, parsed,
 };
 use crate::metric::{Metric, Pointer, Selector};
 use crate::pod::PodAddress;
@@ -30,6 +30,7 @@ pub(super) struct Fields {
     #[serde(rename = "cacheTTL")]
     pub(super) cache_ttl: Option<Span>,
     pub(super) refresh_interval: Option<Span>,
+    pub(super) burst_interval: Option<SpanOrNever>,
     pub(super) metric_timeout: Option<Span>,
     pub(super) unhealthy_threshold: Option<u32>,
     pub(super) slow_start: Option<SlowStartFields>,
@@ -50,6 +51,7 @@ pub(super) struct ServiceFields {
     #[serde(rename = "cacheTTL")]
     pub(super) cache_ttl: Option<Span>,
     pub(super) refresh_interval: Option<Span>,
+    pub(super) burst_interval: Option<SpanOrNever>,
     pub(super) metric_timeout: Option<Span>,
     pub(super) unhealthy_threshold: Option<u32>,
     pub(super) slow_start: Option<SlowStartFields>,

@@ -35,8 +35,8 @@ mod tests {
 
     use super::*;
     use crate::config::{
-        Discovery, OnNoPods, PodSource, Rebalance, RouteBy, Rules, ServiceConfig, Settings,
-        SlowStart, StatusConfig,
+        BurstPolls, Discovery, OnNoPods, PodSource, Rebalance, RouteBy, Rules, ServiceConfig,
+        Settings, SlowStart, StatusConfig,
     };
     use crate::metric::Metric;
     use crate::pod::PodAddress;
@@ -76,6 +76,11 @@ mod tests {
                         unhealthy_threshold: 3,
                         slow_start: None,
                     },
+                    burst_polls: Some(BurstPolls {
+                        interval: Duration::from_millis(250),
+                        per_second: 200.0,
+                        bytes_per_second: 2e6,
+                    }),
                     rebalance: None,
                     origins: None,
                 }],

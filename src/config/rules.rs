@@ -17,6 +17,17 @@ pub struct Rules {
     pub slow_start: Option<SlowStart>,
 }
 
+/// How often the pods of a service may be asked for their counts before their time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BurstPolls {
+    /// From one time to the next, where no other gateway asks as often.
+    pub interval: Duration,
+    /// Polls in a second; greater than 0.
+    pub per_second: f64,
+    /// Bytes of their bodies in a second; greater than 0.
+    pub bytes_per_second: f64,
+}
+
 /// How new pods are started.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SlowStart {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::rules::{Rebalance, Rules};
+use super::rules::{BurstPolls, Rebalance, Rules};
 use crate::metric::Metric;
 use crate::origin::AllowedOrigins;
 use crate::pod::PodAddress;
@@ -28,6 +28,8 @@ pub struct ServiceConfig {
     pub metric_timeout: Duration,
     /// By which rules the pods are judged.
     pub rules: Rules,
+    /// How often the pods are asked within a burst; none asks them at their time only.
+    pub burst_polls: Option<BurstPolls>,
     /// Which WebSockets are closed on pods that hold too many; none leaves them alone.
     pub rebalance: Option<Rebalance>,
     /// Which pages may open WebSockets; none lets all of them.
@@ -101,11 +103,13 @@ impl ServiceConfig {
                     // What is done with the counts makes them no others.
                     slow_start: _,
                 },
+            burst_polls,
             rebalance: _,
             origins: _,
         } = self;
         let source = (cluster, pods, metric_path, metric_host, metric);
-        let times = (cache_ttl, refresh_interval, metric_timeout);
+        let burst_interval = burst_polls.map(|polls| polls.interval);
+        let times = (cache_ttl, refresh_interval, metric_timeout, burst_interval);
         // Its keys are fixed: the number is the same in every worker.
         let mut hasher = DefaultHasher::new();
         (source, times, unhealthy_threshold).hash(&mut hasher);

@@ -35,39 +35,63 @@ impl Span {
 
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Seconds(seconds) = Seconds::deserialize(deserializer)?;
+        Self::from_seconds(seconds)
+    }
+}
+
+/// A duration, or none where it is zero.
+#[derive(Clone, Copy)]
+pub(super) struct SpanOrNever(pub(super) Option<Duration>);
+
+impl<'de> Deserialize<'de> for SpanOrNever {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Seconds(seconds) = Seconds::deserialize(deserializer)?;
+        if seconds == 0.0 {
+            return Ok(Self(None));
+        }
+        Span::from_seconds(seconds).map(|Span(span)| Self(Some(span)))
+    }
+}
+
+/// A duration as it is written, in seconds.
+struct Seconds(f64);
+
+impl<'de> Deserialize<'de> for Seconds {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Visitor;
 
         impl de::Visitor<'_> for Visitor {
-            type Value = Span;
+            type Value = Seconds;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a duration such as \"30s\", \"500ms\", \"1m\" or a number of seconds")
             }
 
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Span, E> {
-                let seconds = seconds_in(text)
-                    .ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))?;
-                Span::from_seconds(seconds)
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Seconds, E> {
+                seconds_in(text)
+                    .map(Seconds)
+                    .ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
             }
 
-            fn visit_f64<E: de::Error>(self, seconds: f64) -> Result<Span, E> {
-                Span::from_seconds(seconds)
+            fn visit_f64<E: de::Error>(self, seconds: f64) -> Result<Seconds, E> {
+                Ok(Seconds(seconds))
             }
 
             #[expect(
                 clippy::cast_precision_loss,
                 reason = "past a year it is refused anyway"
             )]
-            fn visit_u64<E: de::Error>(self, seconds: u64) -> Result<Span, E> {
-                Span::from_seconds(seconds as f64)
+            fn visit_u64<E: de::Error>(self, seconds: u64) -> Result<Seconds, E> {
+                Ok(Seconds(seconds as f64))
             }
 
             #[expect(
                 clippy::cast_precision_loss,
                 reason = "a negative number is refused anyway"
             )]
-            fn visit_i64<E: de::Error>(self, seconds: i64) -> Result<Span, E> {
-                Span::from_seconds(seconds as f64)
+            fn visit_i64<E: de::Error>(self, seconds: i64) -> Result<Seconds, E> {
+                Ok(Seconds(seconds as f64))
             }
         }
 

@@ -1,5 +1,5 @@
-//! How much of the fleet's traffic is this gateway's: what a change of its own says about the
-//! pods, when other gateways send them WebSockets too and tell nobody but the pods.
+//! How much of what happens is this gateway's: what a change of its own says about the pods, when
+//! other gateways send them WebSockets too and tell nobody but the pods.
 //!
 //! # The rule
 //! Between two reports a gateway knows its own opens and closes at once, and nothing of the
@@ -19,137 +19,263 @@
 //! alone (ratio 0) all rush to the same pod (Mitzenmacher, "How useful is old information?",
 //! 2000); with their own changes unscaled (ratio 1) they correct each deviation once per gateway.
 //!
-//! # The ratio
-//! The opens of the fleet can't be seen, but they can be reckoned: what the reports grew by, and
-//! what was closed meanwhile. Of the closes this gateway sees those of its own connections, and
-//! takes the others' to end as soon as its own:
+//! # The ratio is of now
+//! A burst of this gateway's may be its own, or the fleet's. The pods know, so what counts is what
+//! the last round of reports showed: `own` opens, and `others`, which is what the counts grew by
+//! beyond them, and what others must have closed meanwhile. Of the fleet's opens each is this
+//! gateway's with a probability that is the same for all of them. Before the round it was thought
+//! to be 1 / (1 + m); a Beta distribution of that mean that is worth [`PRIOR`] own opens becomes
+//! by the round one whose odds are
 //!
-//! > ratio = (growth of the reports + own closes × all connections / own connections) / own opens
+//! > m' = (others + `PRIOR` × m) / (own + `PRIOR`),  ratio = 1 + m'
 //!
-//! - Steady state: no growth, as many closes as opens; the ratio is that of the connections, the
-//!   fleet's to the gateway's. Each gateway's part is its share, and the parts add up to one,
-//!   however uneven the shares.
-//! - A gateway that has just started has hardly any connections, and the ratio of connections
-//!   would be absurd. But it sees growth: with few closes the ratio is that of the opens.
-//! - A single gateway sees the reports grow by what it opened less what it closed, and by nothing
-//!   else. So it knows that it is alone, and that connections of which it knows nothing do not end:
-//!   its ratio is 1, and its estimates are exact. What happens while a report is on its way may be
-//!   in it or not: growth that the gateway may have made itself is taken for its own.
-//!   A single WebSocket of somebody else's is enough to end that.
+//! Each round is the next one's prior, and none is worth more than `PRIOR`. So the ratio follows
+//! within one round of some dozen opens whatever happens: a fleet that bursts together, a gateway
+//! that bursts alone, one that wakes among others. And where little happens, it is the average of
+//! many rounds: the ratio of a sidecar that opens two in a round, while others open a thousand.
+//!
+//! - Of the closes this gateway sees those of its own connections, and takes the others' to end as
+//!   soon as its own. So in the steady state m is the ratio of the connections.
+//! - A gateway that opened [`ALONE`] WebSockets, while no count showed anything that it had not
+//!   done itself, is alone: its ratio is 1, and its estimates are exact. With a true ratio of 2 that
+//!   would be one chance in thousands. It ends with the first WebSocket of somebody else's.
+//! - What happens while a report is on its way may be in it or not: growth that this gateway may
+//!   have made itself is taken for its own.
+//! - What others do while this gateway does nothing says nothing of what they will do when it does.
+//!   Such a round makes m no larger than it was, or than a [guess](LARGEST_GUESS); one in which
+//!   nobody did anything makes it no larger than that.
 //! - Too large a ratio makes the correction slower, never unstable. Too small a ratio overshoots,
 //!   and up to half the true one the overshoot shrinks from report to report.
 //!
-//! The sums fade over [`WINDOW`] intervals. They are compared as sums, so that the ratio is right
-//! from the first interval on. A pod counts from one good report to its next, so that pods that
-//! come and go are neither growth nor loss.
+//! # What it can't know
+//! - The first opens of a burst come before any report of it. How soon there is one is the matter
+//!   of [`poll::burst`](crate::poll), which asks where [`Fleet::uncertainty`] says that counts are
+//!   needed.
+//! - A count that is late shows neither the fleet's opens nor this gateway's. Growth that lacks most
+//!   of what this gateway opened gives it away ([`Interval::is_late`]): such a count is passed over,
+//!   and the ratio stays as it was.
+//! - Nobody is refused for what the others may have done: whether a pod is full goes by what they
+//!   were [seen](PodRecord::others_rate) to do.
 //!
 //! Reports that are of one moment serve best: when a gateway restarts, or load rises quickly,
 //! reports of different ages would differ by what happened between them. [`poll`](crate::poll)
-//! asks all pods of a service together.
+//! asks all pods of a service together: that is a round.
 
-use zerocopy::native_endian::F64;
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use std::time::Duration;
 
+use zerocopy::native_endian::{F64, U32, U64};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::clock::Timestamp;
 use crate::num::approximate;
-use crate::pod::Interval;
+use crate::pod::{Interval, PodRecord, Turnover};
 
-/// Over how many intervals what was observed fades.
-pub const WINDOW: u32 = 16;
-/// A gateway is alone while others have done less than this, faded, to what the pods hold: not a
-/// single WebSocket of late.
-const ALONE: f64 = 0.5;
+/// What was known before a round counts for as much as so many own opens in it.
+const PRIOR: f64 = 6.0;
+/// So many others open for each own open at most, while nothing was seen of them. Where counts are
+/// prompt it does not matter, for the first round of a burst tells. Where they are late, more would
+/// keep a gateway that is alone from the emptiest pod, and less would send a fleet there together.
+const LARGEST_GUESS: f64 = 2.0;
+/// After so many own opens, and nothing of others, a gateway is alone.
+const ALONE: f64 = 8.0;
+/// A gateway that holds fewer does not know its part of the connections yet.
+const FEW: f64 = 8.0;
+/// Less than this is nothing: counts are whole.
+const NOTHING: f64 = 0.5;
+/// In a round that took longer than this the beginning of a burst is lost.
+const LONG_ROUND: Duration = Duration::from_secs(2);
 
-/// What the count grew by.
-fn growth(interval: &Interval) -> f64 {
-    approximate(interval.after) - approximate(interval.before)
-}
-
-/// What this gateway did to it.
-fn own_growth(interval: &Interval) -> f64 {
-    f64::from(interval.opened) - f64::from(interval.closed)
-}
-
-/// What of the growth this gateway can't have done.
-fn foreign_growth(interval: &Interval) -> f64 {
-    let doubtful = f64::from(interval.doubtful_opens) + f64::from(interval.doubtful_closes);
-    let foreign = growth(interval) - own_growth(interval);
-    foreign - foreign.clamp(-doubtful, doubtful)
-}
-
-/// Fading sums over the intervals of all pods of a service.
+/// What happened until a round of reports, on the pods that have answered.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-pub struct Fleet {
+struct Round {
+    answers: U32,
+    /// WebSockets that this gateway opened.
     opened: F64,
-    closed: F64,
-    growth: F64,
-    /// What of the growth, or of the shrinking, others must have done.
+    /// WebSockets that others must have opened; less than none where more of theirs have ended.
+    others: F64,
+    /// WebSockets of others that should have ended.
+    closed_by_others: F64,
+    /// Changes, either way, that were not this gateway's.
     foreign: F64,
     connections: F64,
     own: F64,
+    /// Seconds since the report before, of the pod for which they are the most.
+    span: F64,
+}
+
+/// What is known of the fleet; part of a service's table.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct Fleet {
+    /// When the round was asked that is being answered, or was answered last.
+    asked_at: U64,
+    /// What its answers say until all are in; nothing then.
+    round: Round,
+    /// The last round that is over.
+    last: Round,
+    /// Opens of others for each own open, by the rounds that are over.
+    others: F64,
+    /// Own opens that rounds have shown since one showed anything of others.
+    undisturbed: F64,
+}
+
+/// Connections of others for each own; less for a gateway that has few.
+fn share(connections: f64, own: f64) -> f64 {
+    ((connections - own) / (own + FEW)).max(0.0)
+}
+
+/// [`share`], by the last reports.
+fn share_of(pods: &[PodRecord]) -> f64 {
+    let (mut connections, mut own) = (0.0, 0.0);
+    for pod in pods {
+        connections += approximate(pod.connections());
+        own += f64::from(pod.own_connections());
+    }
+    share(connections, own)
+}
+
+impl Round {
+    fn add(&mut self, interval: &Interval, foreign: f64, closed_by_others: f64) {
+        let add = |sum: &mut F64, value: f64| sum.set(sum.get() + value);
+        self.answers.set(self.answers.get().saturating_add(1));
+        add(&mut self.opened, interval.opened.into());
+        add(&mut self.others, foreign + closed_by_others);
+        add(&mut self.closed_by_others, closed_by_others);
+        add(&mut self.foreign, foreign.abs());
+        add(&mut self.connections, approximate(interval.after));
+        add(&mut self.own, interval.own.into());
+        let span = self.span.get().max(interval.span.as_secs_f64());
+        self.span.set(span);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.answers.get() == 0
+    }
+
+    /// Whether nothing was seen but what this gateway did.
+    fn is_undisturbed(&self) -> bool {
+        self.foreign.get() < NOTHING
+    }
+
+    fn share(&self) -> f64 {
+        share(self.connections.get(), self.own.get())
+    }
+
+    /// Opens of others for each own open, by this round and by what was known before.
+    fn others_after(&self, before: f64) -> f64 {
+        (self.others.get().max(0.0) + PRIOR * before) / (self.opened.get() + PRIOR)
+    }
 }
 
 impl Fleet {
-    /// Takes in what happened on one of `pods` pods.
-    pub fn observe(&mut self, interval: &Interval, pods: usize) {
-        let (opened, closed) = (f64::from(interval.opened), f64::from(interval.closed));
-        let connections = f64::midpoint(approximate(interval.before), approximate(interval.after));
-        let own_before = f64::from(interval.own) - opened + closed;
-        let reports = approximate(pods as u64) * f64::from(WINDOW);
-        let fading = 1.0 - 1.0 / reports.max(1.0);
-        let add = |sum: &mut F64, value: f64| sum.set(sum.get() * fading + value);
-        add(&mut self.opened, opened);
-        add(&mut self.closed, closed);
-        let foreign = foreign_growth(interval);
-        // Where this gateway may have done all of it, it has.
-        let growth = if foreign == 0.0 {
-            own_growth(interval)
+    /// Takes in what happened on one of `pods` pods until it was asked at `asked_at`.
+    pub fn observe(&mut self, interval: &Interval, asked_at: Timestamp, pods: usize) {
+        if Timestamp::from(self.asked_at) != asked_at {
+            self.end_round();
+            self.asked_at = asked_at.into();
+        }
+        let foreign = interval.foreign_growth();
+        let closed_by_others = if foreign == 0.0 && self.is_alone() {
+            0.0
         } else {
-            growth(interval)
+            f64::from(interval.closed) * self.last.share()
         };
-        add(&mut self.growth, growth);
-        add(&mut self.foreign, foreign.abs());
-        add(&mut self.connections, connections);
-        add(
-            &mut self.own,
-            f64::midpoint(own_before.max(0.0), interval.own.into()),
-        );
+        self.round.add(interval, foreign, closed_by_others);
+        if usize::try_from(self.round.answers.get()).is_ok_and(|answers| answers >= pods) {
+            self.end_round();
+        }
     }
 
-    /// Opens of the fleet for each open of this gateway; at least 1, and 1 before anything was
-    /// observed.
+    fn end_round(&mut self) {
+        let round = self.round;
+        if round.is_empty() {
+            return;
+        }
+        self.learn(&round);
+        let undisturbed = if round.is_undisturbed() {
+            self.undisturbed.get() + round.opened.get()
+        } else {
+            0.0
+        };
+        self.undisturbed.set(undisturbed);
+        self.last = round;
+        self.round = Round::new_zeroed();
+    }
+
+    fn learn(&mut self, round: &Round) {
+        let guess = round.share().min(LARGEST_GUESS);
+        let before = self.others.get();
+        let (opened, others) = (round.opened.get(), round.others.get());
+        if opened == 0.0 && others == 0.0 {
+            self.others.set(before.min(guess));
+            return;
+        }
+        let most = if opened > 0.0 { round.share() } else { before };
+        let after = round.others_after(before);
+        self.others.set(after.min(most.max(LARGEST_GUESS)));
+    }
+
+    fn is_alone(&self) -> bool {
+        self.undisturbed.get() >= ALONE && self.round.is_undisturbed()
+    }
+
+    /// Opens of others for each open of this gateway; at least 0.
+    fn others(&self) -> f64 {
+        if self.is_alone() {
+            return 0.0;
+        }
+        self.round.others_after(self.others.get())
+    }
+
+    /// Opens of the fleet for each open of this gateway; at least 1, and 1 before anything was seen.
     #[must_use]
     pub fn ratio(&self) -> f64 {
-        let (opened, closed) = (self.opened.get(), self.closed.get());
-        let (own, connections) = (self.own.get(), self.connections.get());
-        let is_alone = self.foreign.get() < ALONE;
-        let all_closed = if is_alone || own <= 0.0 {
-            closed
-        } else {
-            closed * connections / own
-        };
-        // One more on either side: nothing is divided by zero, and a gateway that has opened
-        // next to nothing does not take that for the share it will have.
-        let ratio = (self.growth.get() + all_closed + 1.0) / (opened + 1.0);
-        // No number is smaller than 1 either.
-        ratio.max(1.0)
+        1.0 + self.others()
+    }
+
+    /// What others may open for each open of this gateway, as far as the reports have told: at
+    /// least [`ratio`](Self::ratio) − 1, and never 0, for somebody may come at any time.
+    #[must_use]
+    pub fn uncertainty(&self, pods: &[PodRecord]) -> f64 {
+        let guess = share_of(pods).clamp(1.0, LARGEST_GUESS);
+        let unseen = PRIOR * guess / (self.last.opened.get() + PRIOR);
+        self.others().max(unseen)
+    }
+
+    /// How many gateways do what this one does, as far as the last round has told; at least 1.
+    #[must_use]
+    pub fn companions(&self) -> f64 {
+        let last = &self.last;
+        if last.span.get() <= LONG_ROUND.as_secs_f64() {
+            return 1.0 + last.others.get().max(0.0) / (last.opened.get() + 1.0);
+        }
+        let own_before = last.own.get() - last.opened.get();
+        if own_before < FEW {
+            return 1.0;
+        }
+        (last.connections.get() / own_before).max(1.0)
+    }
+
+    /// How others change a pod's count, by the last round.
+    pub(crate) fn turnover(&self) -> Turnover {
+        let last = &self.last;
+        let answers = f64::from(last.answers.get().max(1));
+        let span = last.span.get().max(f64::EPSILON);
+        Turnover {
+            usual_change: last.foreign.get() / answers,
+            closed_per_second: last.closed_by_others.get() / answers / span,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use zerocopy::FromZeros;
 
     use super::*;
 
-    fn after(intervals: &[Interval]) -> f64 {
-        let mut fleet = Fleet::new_zeroed();
-        for interval in intervals {
-            fleet.observe(interval, 1);
-        }
-        fleet.ratio()
-    }
+    const SECOND: Duration = Duration::from_secs(1);
 
     const QUIET: Interval = Interval {
         before: 1_000,
@@ -159,12 +285,37 @@ mod tests {
         doubtful_opens: 0,
         doubtful_closes: 0,
         own: 0,
+        span: SECOND,
     };
+
+    /// Rounds of one pod.
+    fn after(rounds: &[Interval]) -> Fleet {
+        let mut fleet = Fleet::new_zeroed();
+        for (round, interval) in (1..).zip(rounds) {
+            let asked_at = Timestamp::NEVER.plus(SECOND * round);
+            fleet.observe(interval, asked_at, 1);
+        }
+        fleet
+    }
+
+    fn ratio(rounds: &[Interval]) -> f64 {
+        after(rounds).ratio()
+    }
+
+    /// This gateway opens so many, and others so many.
+    fn opening(own: u32, others: u64) -> Interval {
+        Interval {
+            after: QUIET.before + u64::from(own) + others,
+            opened: own,
+            own: 100,
+            ..QUIET
+        }
+    }
 
     #[test]
     fn before_anything_happened_a_gateway_is_alone() {
-        assert_eq!(after(&[]), 1.0);
-        assert_eq!(after(&[QUIET; 5]), 1.0);
+        assert_eq!(ratio(&[]), 1.0);
+        assert_eq!(ratio(&[QUIET; 5]), 1.0);
     }
 
     #[test]
@@ -177,8 +328,7 @@ mod tests {
                 own: u32::try_from(after_all).unwrap(),
                 ..QUIET
             };
-            let ratio = after(&[interval; 20]);
-            assert!((ratio - 1.0).abs() < 1e-9, "{ratio} {interval:?}");
+            assert_eq!(ratio(&[interval]), 1.0, "{interval:?}");
         }
     }
 
@@ -194,27 +344,52 @@ mod tests {
             ..QUIET
         };
         for after_all in [1_025, 1_070, 1_115] {
-            let ratio = after(&[growing(after_all)]);
-            assert!((ratio - 1.0).abs() < 0.01, "{ratio} {after_all}");
+            assert_eq!(ratio(&[growing(after_all)]), 1.0, "{after_all}");
         }
-        assert!(after(&[growing(1_116)]) > 1.4, "somebody else was there");
+        assert!(ratio(&[growing(1_116)]) > 1.0, "somebody else was there");
     }
 
-    /// Among connections that were there before any gateway.
+    /// Twelve own opens and nothing of the others, who were busy before.
     #[test]
-    fn a_gateway_that_has_just_started_goes_by_growth() {
-        let alone = Interval {
-            after: 1_100,
-            opened: 100,
-            own: 100,
-            ..QUIET
-        };
-        assert_eq!(after(&[alone]), 1.0);
-        let one_of_four = Interval {
-            after: 1_400,
-            ..alone
-        };
-        assert!((after(&[one_of_four]) - 4.0).abs() < 0.05);
+    fn others_that_are_quiet_are_so_within_one_round() {
+        assert!(ratio(&[opening(100, 900)]) > 9.0);
+        assert_eq!(ratio(&[opening(100, 900), opening(12, 0)]), 1.0);
+    }
+
+    #[test]
+    fn a_fleet_that_bursts_together_is_known_within_one_round() {
+        let alone = [opening(12, 0); 9];
+        assert_eq!(ratio(&alone), 1.0);
+        let ratio = ratio(&[&alone[..], &[opening(100, 900)]].concat());
+        assert!((ratio - 10.0).abs() < 0.6, "{ratio}");
+    }
+
+    /// It is idle while the others open a thousand, and then opens more than they do.
+    #[test]
+    fn a_gateway_that_wakes_does_not_take_the_past_for_the_present() {
+        let idle = [opening(0, 1_000); 9];
+        assert_eq!(ratio(&idle), 1.0 + LARGEST_GUESS);
+        let ratio = ratio(&[&idle[..], &[opening(100, 40)]].concat());
+        assert!((ratio - 1.45).abs() < 0.1, "{ratio}");
+    }
+
+    /// A sidecar opens one or two in a round, or none.
+    #[test]
+    fn where_little_happens_many_rounds_count() {
+        let rounds: Vec<Interval> = [0, 2, 1, 3, 0, 4, 2, 1, 3, 4]
+            .map(|own| opening(own, 1_000))
+            .repeat(9);
+        let rounds: Vec<Interval> = rounds
+            .into_iter()
+            .map(|round| Interval {
+                before: 6_000,
+                after: round.after + 5_000,
+                own: 4,
+                ..round
+            })
+            .collect();
+        let ratio = ratio(&rounds);
+        assert!((200.0..600.0).contains(&ratio), "{ratio}");
     }
 
     #[test]
@@ -228,14 +403,14 @@ mod tests {
         };
         let up_and_down = [
             steady(2),
-            steady(0),
             Interval {
                 before: 1_002,
                 ..steady(0)
             },
         ];
-        let ratio = after(&up_and_down.repeat(20));
-        assert!((ratio - 10.0).abs() < 0.1, "{ratio}");
+        let ratio = ratio(&up_and_down.repeat(20));
+        // 900 of others for each 108.
+        assert!((ratio - 1.0 - 900.0 / 108.0).abs() < 0.2, "{ratio}");
     }
 
     /// Of the connections that it did not open none ends.
@@ -249,47 +424,75 @@ mod tests {
             own: 1_000,
             ..QUIET
         };
-        let ratio = after(&[alone; 30]);
-        assert!((ratio - 1.0).abs() < 1e-9, "{ratio}");
+        assert_eq!(ratio(&[alone; 30]), 1.0);
         let not_alone = Interval {
             after: 5_012,
             ..alone
         };
-        assert!(after(&[not_alone; 30]) > 4.0);
+        assert!(ratio(&[not_alone; 30]) > 4.0);
+        assert!(ratio(&[not_alone, alone]) < 2.0);
     }
 
     #[test]
-    fn what_is_long_past_is_forgotten() {
-        let steady = |own, growth: u64| Interval {
-            after: 1_000 + growth,
-            opened: 50,
-            closed: 50,
-            own,
-            ..QUIET
+    fn somebody_may_always_come() {
+        let alone = after(&[opening(12, 0)]);
+        let uncertainty = alone.uncertainty(&[]);
+        assert!(uncertainty > 0.0 && uncertainty < 0.5, "{uncertainty}");
+        let busy = after(&[opening(2_000, 0)]);
+        assert!(busy.uncertainty(&[]) < 0.01);
+        let fleet = after(&[opening(100, 900)]);
+        assert!(fleet.uncertainty(&[]) >= fleet.ratio() - 1.0);
+    }
+
+    #[test]
+    fn companions_are_those_of_the_burst() {
+        assert_eq!(after(&[]).companions(), 1.0);
+        assert_eq!(after(&[opening(99, 900)]).companions(), 10.0);
+        // What happened before it began hides who takes part.
+        let long = |interval: Interval| Interval {
+            span: 5 * SECOND,
+            ..interval
         };
-        let mut intervals = [steady(100, 1); 200];
-        for later in &mut intervals[100..] {
-            *later = steady(500, 1);
-        }
-        let ratio = after(&intervals);
-        assert!((ratio - 2.0).abs() < 0.1, "{ratio}");
+        assert_eq!(after(&[long(opening(99, 900))]).companions(), 1.0);
+        let one_of_many = Interval {
+            before: 9_900,
+            after: 10_000,
+            own: 100,
+            ..long(opening(0, 0))
+        };
+        assert_eq!(after(&[one_of_many]).companions(), 100.0);
     }
 
     proptest! {
+        /// What one round says can be put right by the next, whatever it was.
+        #[test]
+        fn others_that_are_quiet_leave_it_exact(
+            rounds in prop::collection::vec((0_u32..1_000, 0_u64..10_000), 0..30),
+        ) {
+            let mut rounds: Vec<Interval> =
+                rounds.into_iter().map(|(own, others)| opening(own, others)).collect();
+            rounds.push(opening(8, 0));
+            prop_assert_eq!(ratio(&rounds), 1.0);
+        }
+
         #[test]
         fn no_counts_make_it_anything_but_a_number_of_at_least_one(
             intervals in prop::collection::vec(
-                (any::<u64>(), any::<u64>(), any::<[u32; 5]>()), 0..50),
+                (any::<u64>(), any::<u64>(), any::<[u32; 5]>(), any::<u16>(), 0_u8..3), 0..50),
             pods in any::<usize>(),
         ) {
             let mut fleet = Fleet::new_zeroed();
-            for (before, after, numbers) in intervals {
+            for (before, after, numbers, span, round) in intervals {
                 let [opened, closed, doubtful_opens, doubtful_closes, own] = numbers;
                 let interval = Interval {
                     before, after, opened, closed, doubtful_opens, doubtful_closes, own,
+                    span: Duration::from_millis(span.into()),
                 };
-                fleet.observe(&interval, pods);
+                let asked_at = Timestamp::NEVER.plus(SECOND * round.into());
+                fleet.observe(&interval, asked_at, pods);
                 prop_assert!(fleet.ratio() >= 1.0 && fleet.ratio().is_finite());
+                prop_assert!(fleet.uncertainty(&[]) > 0.0 && fleet.uncertainty(&[]).is_finite());
+                prop_assert!(fleet.companions() >= 1.0);
             }
         }
     }

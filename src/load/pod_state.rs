@@ -58,7 +58,7 @@ impl View {
         if let Some(trouble) = self.trouble(pod) {
             return trouble;
         }
-        let is_full = |limit| self.estimate(pod) >= approximate(limit);
+        let is_full = |limit| self.occupancy(pod) >= approximate(limit);
         if pod.draining() == Some(true) {
             PodState::Draining
         } else if pod.limit().is_some_and(is_full) {

@@ -18,7 +18,7 @@ pub struct View {
 }
 
 impl View {
-    /// The view at `now` of a gateway that is this part of its fleet.
+    /// The view at `now`, by what is known of the fleet.
     #[must_use]
     pub fn new(rules: Rules, fleet: &Fleet, now: Timestamp) -> Self {
         Self {
@@ -47,6 +47,16 @@ impl View {
     pub fn estimate_at_least(&self, pod: &PodRecord) -> f64 {
         let doubtful = f64::from(pod.doubtful_changes());
         (self.estimate(pod) - self.ratio * doubtful).max(0.0)
+    }
+
+    /// WebSockets that are on the pod by its last report, by what this gateway did since and has on
+    /// its way, and at the rate at which others were lately seen to add to it; at least 0. Whether a
+    /// pod is full goes by this: nobody is refused for what others may have done.
+    #[must_use]
+    pub fn occupancy(&self, pod: &PodRecord) -> f64 {
+        let known = approximate(pod.connections()) + approximate_signed(pod.change());
+        let elapsed = self.now.since(pod.poll().succeeded_at());
+        (known + pod.others_rate() * elapsed.as_secs_f64()).max(0.0)
     }
 
     /// The estimate with one more WebSocket of this gateway's, for each unit of weight: the pod

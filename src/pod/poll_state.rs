@@ -39,6 +39,18 @@ impl PollState {
         self.succeeded_at.into()
     }
 
+    /// Whether an answer may come.
+    #[must_use]
+    pub fn is_under_way(&self) -> bool {
+        Timestamp::from(self.asked_at).happened()
+    }
+
+    /// When the question was asked that is under way, or else the last whose answer was good.
+    #[must_use]
+    pub fn last_asked_at(&self) -> Timestamp {
+        self.succeeded_at().max(self.asked_at.into())
+    }
+
     /// The code of why the last answer was bad; zero where it was good, or where there is none.
     #[must_use]
     pub fn failure(&self) -> u16 {

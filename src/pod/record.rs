@@ -1,6 +1,7 @@
 //! A pod's record in the table, of a fixed layout.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use zerocopy::native_endian::{F64, U16, U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -10,6 +11,7 @@ use super::membership::{Exclusion, Member, Priority};
 use super::poll_state::PollState;
 use crate::clock::Timestamp;
 use crate::metric::{PodReport, PollFailure, Weight};
+use crate::num::approximate;
 
 /// What of a pod's report is kept in its record.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -22,6 +24,8 @@ pub struct Reported {
     pub limit: Option<u64>,
     /// See [`PodReport::draining`].
     pub draining: Option<bool>,
+    /// Bytes of the answer's body.
+    pub body_size: u32,
 }
 
 impl Reported {
@@ -42,6 +46,7 @@ impl From<&PodReport> for Reported {
             weight: report.weight,
             limit: report.limit,
             draining: report.draining,
+            body_size: 0,
         }
     }
 }
@@ -64,6 +69,55 @@ pub struct Interval {
     pub doubtful_closes: u32,
     /// WebSockets of this gateway that are open at its end.
     pub own: u32,
+    /// From the one question to the other.
+    pub span: Duration,
+}
+
+/// How others change a pod's count.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Turnover {
+    /// WebSockets from one report to the next, either way.
+    pub usual_change: f64,
+    /// WebSockets that they close in a second.
+    pub closed_per_second: f64,
+}
+
+/// What an answer with a count came to, where there was a count before.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Answer {
+    /// This happened meanwhile.
+    After(Interval),
+    /// The count [is late](Interval::is_late): that before it stays.
+    Late,
+}
+
+/// In a pod's count so many WebSockets more or less say nothing.
+const FEW: f64 = 4.0;
+/// … and so many times what others usually change.
+const NOISE: f64 = 3.0;
+
+impl Interval {
+    /// Whether the count at the end is of an earlier moment: it lacks most of what this gateway
+    /// opened before that, and others can't have closed so many.
+    pub(crate) fn is_late(&self, others: &Turnover) -> bool {
+        let own_closed = f64::from(self.closed);
+        let others_closed = others.closed_per_second * self.span.as_secs_f64();
+        let grown = approximate(self.after) - approximate(self.before);
+        let came = grown + own_closed + others_closed;
+        let opened = f64::from(self.opened);
+        let noise = FEW + NOISE * others.usual_change;
+        opened >= 2.0 * noise && came > -noise && came < opened / 2.0
+    }
+
+    /// By how much the count grew that this gateway can't have done; less than 0 where it shrank.
+    #[must_use]
+    pub fn foreign_growth(&self) -> f64 {
+        let growth = approximate(self.after) - approximate(self.before);
+        let own = f64::from(self.opened) - f64::from(self.closed);
+        let doubtful = f64::from(self.doubtful_opens) + f64::from(self.doubtful_closes);
+        let foreign = growth - own;
+        foreign - foreign.clamp(-doubtful, doubtful)
+    }
 }
 
 /// A pod's record. Only the table changes it.
@@ -122,7 +176,19 @@ pub struct PodRecord {
     polls_failed: U32,
     /// Whether the last report came of another question than is asked now: 1 or 0.
     reported_otherwise: u8,
+    /// WebSockets that others opened on the pod, less those of theirs that ended: a sum that fades
+    /// within [`LATELY`].
+    others: F64,
+    /// Whether the pod was asked before its time: 1 or 0.
+    is_early: u8,
+    /// Whether the last count was passed over that was not asked for before its time: 1 or 0.
+    was_late: u8,
+    /// Bytes of the last body that had a count.
+    body_size: U32,
 }
+
+/// What others did so long ago counts for a third of what they do now.
+const LATELY: Duration = Duration::from_secs(2);
 
 /// No pod holds so many.
 const NO_LIMIT: u64 = u64::MAX;
@@ -174,12 +240,30 @@ impl PodRecord {
             .saturating_sub(i64::from(closed))
     }
 
+    /// WebSockets that this gateway opened on the pod since the last report.
+    #[must_use]
+    pub fn opened_since_report(&self) -> u32 {
+        self.opened.get().wrapping_sub(self.opened_at_report.get())
+    }
+
     /// Opens and closes of which nobody knows whether the last report counts them: it was on its
     /// way when they happened.
     #[must_use]
     pub fn doubtful_changes(&self) -> u32 {
         let opens = self.doubtful_opens.get();
         opens.saturating_add(self.doubtful_closes.get())
+    }
+
+    /// Bytes of the last body that had a count.
+    #[must_use]
+    pub fn body_size(&self) -> u32 {
+        self.body_size.get()
+    }
+
+    /// WebSockets that others were lately seen to add to the pod in a second; at least 0.
+    #[must_use]
+    pub fn others_rate(&self) -> f64 {
+        (self.others.get() / LATELY.as_secs_f64()).max(0.0)
     }
 
     /// WebSockets on the pod that are open through this Envoy.
@@ -294,6 +378,7 @@ impl PodRecord {
 
     /// Notes that the pod is asked at `now`, and when it will be again.
     pub(crate) fn ask(&mut self, now: Timestamp, next: Timestamp) {
+        self.is_early = u8::from(next == self.poll.due_at());
         self.poll.ask(now, next);
         self.opened_when_asked = self.opened;
         self.closed_when_asked = self.closed;
@@ -370,12 +455,14 @@ impl PodRecord {
         &mut self,
         asked_at: Timestamp,
         outcome: Result<Reported, PollFailure>,
-    ) -> Option<Interval> {
+        others: &Turnover,
+    ) -> Option<Answer> {
         if !self.poll.awaits(asked_at) {
             return None;
         }
         // What was counted in another way can't be compared.
         let counted_before = self.poll.succeeded_at().happened() && self.reported_otherwise == 0;
+        let counted_at = self.poll.succeeded_at();
         self.poll
             .settle(asked_at, outcome.err().map(PollFailure::code));
         let Ok(reported) = outcome else {
@@ -394,13 +481,39 @@ impl PodRecord {
             doubtful_opens: self.doubtful_opens.get().saturating_add(doubtful_opens),
             doubtful_closes: self.doubtful_closes.get().saturating_add(doubtful_closes),
             own: self.own_connections(),
+            span: asked_at.since(counted_at),
         };
+        self.take_words(asked_at, &reported);
+        if counted_before && self.was_late == 0 && interval.is_late(others) {
+            // Once, for it may be that the pod does not count them at all.
+            self.was_late = u8::from(self.is_early == 0);
+            return Some(Answer::Late);
+        }
+        self.was_late = 0;
+        if counted_before {
+            self.note_others(&interval);
+        }
         self.doubtful_opens.set(doubtful_opens);
         self.doubtful_closes.set(doubtful_closes);
         self.connections.set(reported.connections);
         self.reported_otherwise = 0;
         self.opened_at_report = self.opened_when_asked;
         self.closed_at_report = self.closed;
+        counted_before.then_some(Answer::After(interval))
+    }
+
+    /// Notes what others did.
+    fn note_others(&mut self, interval: &Interval) {
+        let spans = interval.span.as_secs_f64() / LATELY.as_secs_f64();
+        let faded = self.others.get() * (-spans).exp();
+        // As if it had come evenly.
+        let part = -(-spans).exp_m1() / spans.max(f64::EPSILON);
+        self.others.set(faded + interval.foreign_growth() * part);
+    }
+
+    /// Takes what the pod says beside its count when it was asked at `asked_at`.
+    fn take_words(&mut self, asked_at: Timestamp, reported: &Reported) {
+        self.body_size.set(reported.body_size);
         self.own_weight
             .set(reported.weight.map_or(0.0, Weight::get));
         self.limit.set(reported.limit.unwrap_or(NO_LIMIT));
@@ -412,7 +525,6 @@ impl PodRecord {
         if asked_at.as_nanos() >= self.refused_at.get() {
             self.refused_at = Timestamp::NEVER.into();
         }
-        counted_before.then_some(interval)
     }
 
     /// What Envoy says of the pod now.

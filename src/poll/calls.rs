@@ -135,9 +135,9 @@ fn take_count<S: Shell>(
     asked_at: Timestamp,
     answer: Answer<'_>,
 ) {
-    let report = match answer {
-        Answer::Nothing => Err(PollFailure::NoAnswer),
-        Answer::Response { status, body } => service.config.metric.read(status, body),
+    let (report, body_size) = match answer {
+        Answer::Nothing => (Err(PollFailure::NoAnswer), 0),
+        Answer::Response { status, body } => (service.config.metric.read(status, body), body.len()),
     };
     if pod.is_internal() && is_unreached(service, asked_at, report.as_ref().err()) {
         service.record(&[Event::Unreached { pod, asked_at }]);
@@ -151,7 +151,10 @@ fn take_count<S: Shell>(
         asked_at,
         outcome: report
             .as_ref()
-            .map(Reported::from)
+            .map(|report| Reported {
+                body_size: u32::try_from(body_size).unwrap_or(u32::MAX),
+                ..Reported::from(report)
+            })
             .map_err(|&failure| failure),
     }]);
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::burst;
 use crate::clock::{Timestamp, part};
 use crate::config::ServiceConfig;
 use crate::pod::{PodAddress, PodRecord, PollState};
@@ -12,7 +13,7 @@ const TICKS_PER_INTERVAL: u32 = 10;
 /// Rarer ticks would make the first counts late after a start.
 const LONGEST_TICK: Duration = Duration::from_millis(250);
 /// The host's timer counts milliseconds.
-const SHORTEST_TICK: Duration = Duration::from_millis(1);
+pub const SHORTEST_TICK: Duration = Duration::from_millis(1);
 
 /// The first interval of a service is this part of the others: with its second count a gateway
 /// knows what part of the fleet's traffic is its own.
@@ -79,6 +80,13 @@ pub fn is_due(table: &Table, service: &ServiceConfig, asker: Asker, now: Timesta
             .pods()
             .iter()
             .any(|pod| is_due(pod.poll(), Pace::of_counts(service)))
+        || is_early(table, service, asker, now)
+}
+
+/// Whether counts are to be asked for before their time. Whoever sees it asks: the poller may be
+/// one that no request comes to.
+fn is_early(table: &Table, service: &ServiceConfig, asker: Asker, now: Timestamp) -> bool {
+    !asker.steps_back && burst::is_due(table, service, now)
 }
 
 /// Whether nobody has polled for two intervals what is to be polled.
@@ -109,7 +117,10 @@ pub fn claim(
     }
     table.appoint(asker.worker);
     let hosts = claim_hosts(table, service, now).then_some(Question::Hosts);
-    let counts = claim_counts(table, Pace::of_counts(service), now);
+    let mut counts = claim_counts(table, Pace::of_counts(service), now);
+    if counts.is_empty() && is_early(table, service, asker, now) {
+        counts = burst::claim(table, service, now);
+    }
     let counts = counts.into_iter().map(Question::Count);
     hosts.into_iter().chain(counts).collect()
 }

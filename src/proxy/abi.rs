@@ -25,6 +25,7 @@ unsafe extern "C" {
     fn proxy_log(level: u32, message: *const u8, size: usize) -> u32;
     fn proxy_set_effective_context(context_id: u32) -> u32;
     fn proxy_close_stream(kind: u32) -> u32;
+    fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
     fn proxy_set_property(
         path: *const u8,
         path_size: usize,
@@ -50,6 +51,14 @@ fn nanos(clock: u32) -> u64 {
     // SAFETY: the host writes eight bytes to a place that outlives the call.
     unsafe { clock_time_get(clock, 1, &raw mut nanos) };
     nanos
+}
+
+/// Has the root context of the current one tick after `period`, and again and again; in whole
+/// milliseconds.
+pub(super) fn set_tick_period(period: Duration) {
+    let millis = u32::try_from(period.as_millis()).unwrap_or(u32::MAX);
+    // SAFETY: it takes a number.
+    unsafe { proxy_set_tick_period_milliseconds(millis) };
 }
 
 /// Writes a line to Envoy's log.

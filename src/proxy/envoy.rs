@@ -12,7 +12,7 @@ use crate::config::ServiceConfig;
 use crate::discovery;
 use crate::host::{
     Answer, CallToken, Calls, Clock, Get, Hosts, NotSent, Outdated, SharedData, StatisticId,
-    Statistics, Version,
+    Statistics, Timer, Version,
 };
 use crate::pod::{DiscoveryFailure, HostList};
 use crate::shell::Shell;
@@ -48,6 +48,12 @@ impl Clock for Envoy {
 
     fn date(&self) -> SystemTime {
         abi::date()
+    }
+}
+
+impl Timer for Envoy {
+    fn set_tick_period(&self, period: Duration) {
+        abi::set_tick_period(period);
     }
 }
 

@@ -90,7 +90,7 @@ impl RootContext for Root {
         let shell = Envoy::new(&config.settings.override_header);
         status::register(&shell, &config, shell.now());
         let worker = Worker::new(shell, config, random(), random());
-        self.set_tick_period(worker.tick_period());
+        abi::set_tick_period(worker.tick_period());
         self.worker = Some(worker);
         true
     }

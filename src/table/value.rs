@@ -20,13 +20,13 @@ use crate::load::fleet::Fleet;
 use crate::load::{PodState, View};
 use crate::metric::PollFailure;
 use crate::pod::{
-    DiscoveryFailure, HostList, LONGEST_LISTENER, Member, MembershipChange, PackedAddress,
+    Answer, DiscoveryFailure, HostList, LONGEST_LISTENER, Member, MembershipChange, PackedAddress,
     PodAddress, PodRecord, PollState, Reported,
 };
 
 /// First bytes of every table; another number for another layout, because modules of two
 /// versions can share a `vm_id` while one replaces the other.
-pub(super) const LAYOUT: u32 = 0x7773_6205;
+pub(super) const LAYOUT: u32 = 0x7773_6206;
 
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
@@ -40,6 +40,8 @@ struct Header {
     began_at: U64,
     /// This gateway's part of the fleet.
     fleet: Fleet,
+    /// When a pod was asked whose count lacked what this gateway had opened before.
+    late_at: U64,
     /// How far rebalancing has got.
     progress: Progress,
     /// Which configuration is current.
@@ -129,13 +131,34 @@ impl Table {
         self.pods().iter().find(|pod| pod.is_at(address))
     }
 
+    fn fleet(&self) -> Fleet {
+        self.header()
+            .map_or_else(Fleet::new_zeroed, |header| header.fleet)
+    }
+
+    /// See [`Fleet::uncertainty`].
+    #[must_use]
+    pub fn uncertainty(&self) -> f64 {
+        self.fleet().uncertainty(self.pods())
+    }
+
+    /// See [`Fleet::companions`].
+    #[must_use]
+    pub fn companions(&self) -> f64 {
+        self.fleet().companions()
+    }
+
+    /// When a pod was last asked whose count lacked what this gateway had opened before.
+    #[must_use]
+    pub fn late_at(&self) -> Timestamp {
+        self.header()
+            .map_or(Timestamp::NEVER, |header| header.late_at.into())
+    }
+
     /// The pods as they look at `now`, by these rules.
     #[must_use]
     pub fn view(&self, rules: &Rules, now: Timestamp) -> View {
-        let fleet = self
-            .header()
-            .map_or_else(Fleet::new_zeroed, |header| header.fleet);
-        View::new(*rules, &fleet, now)
+        View::new(*rules, &self.fleet(), now)
     }
 
     /// The worker that asks; zero while there is none.
@@ -253,8 +276,10 @@ impl Table {
         };
         let (last_failure, expected) = (pod.last_failure(), view.estimate(pod));
         let comes_up = outcome.is_ok() && header.comes_up(&view, pod);
-        if let Some(interval) = pod.answer(asked_at, outcome) {
-            header.fleet.observe(&interval, count);
+        match pod.answer(asked_at, outcome, &header.fleet.turnover()) {
+            Some(Answer::After(interval)) => header.fleet.observe(&interval, asked_at, count),
+            Some(Answer::Late) => header.late_at = asked_at.into(),
+            None => {}
         }
         if comes_up {
             pod.start(asked_at);
@@ -828,6 +853,50 @@ mod tests {
             },
         );
         assert_eq!(one.state(at(2)), PodState::Full, "it takes none at all");
+    }
+
+    /// A count of before the opens that it should have.
+    #[test]
+    fn a_late_count_is_passed_over_once() {
+        let mut one = One::new();
+        one.poll(at(1), Ok(10));
+        for _ in 0..20 {
+            one.happen(OPENED);
+        }
+        one.poll(at(6), Ok(10));
+        assert_eq!((one.pod().connections(), one.pod().change()), (10, 20));
+        assert_eq!(one.0.late_at(), at(6));
+        one.poll(at(11), Ok(30));
+        assert_eq!((one.pod().connections(), one.pod().change()), (30, 0));
+        for _ in 0..20 {
+            one.happen(OPENED);
+        }
+        one.poll(at(16), Ok(30));
+        one.poll(at(21), Ok(30));
+        assert_eq!(one.estimate(), 30.0, "it does not count them at all");
+    }
+
+    #[test]
+    fn what_others_may_have_done_makes_no_pod_full() {
+        let limited = |count| Reported {
+            limit: Some(100),
+            ..Reported::of(count)
+        };
+        let mut one = One::new();
+        one.report(at(1), limited(10));
+        for _ in 0..10 {
+            one.happen(OPENED);
+        }
+        one.report(at(2), limited(80));
+        for _ in 0..6 {
+            one.happen(CHOSEN);
+        }
+        let view = one.view(at(2));
+        assert!(view.estimate(one.pod()) > 100.0);
+        assert_eq!(view.occupancy(one.pod()), 86.0);
+        assert_eq!(one.state(at(2)), PodState::Usable);
+        // They added 60 in a second.
+        assert_eq!(one.state(at(3)), PodState::Full);
     }
 
     /// Another gateway does three times as much.

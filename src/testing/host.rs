@@ -10,7 +10,7 @@ use crate::config::ServiceConfig;
 use crate::discovery;
 use crate::host::{
     Answer, CallToken, Calls, Clock, Get, Hosts, NotSent, Outdated, SharedData, StatisticId,
-    Statistics, Version,
+    Statistics, Timer, Version,
 };
 use crate::pod::{DiscoveryFailure, HostList};
 use crate::shell::Shell;
@@ -49,6 +49,7 @@ struct State {
     calls: RefCell<Vec<Call>>,
     tokens: Cell<u32>,
     unreachable: Cell<bool>,
+    tick_period: Cell<Duration>,
 }
 
 impl FakeHost {
@@ -87,6 +88,11 @@ impl FakeHost {
         self.0.outdated.set(n);
     }
 
+    /// The tick period that was set last; zero where none was.
+    pub(crate) fn tick_period(&self) -> Duration {
+        self.0.tick_period.get()
+    }
+
     /// Whether Envoy takes no calls from now on.
     pub(crate) fn set_unreachable(&self, unreachable: bool) {
         self.0.unreachable.set(unreachable);
@@ -100,6 +106,12 @@ impl FakeHost {
             names.len() - 1
         });
         StatisticId(u32::try_from(index).unwrap())
+    }
+}
+
+impl Timer for FakeHost {
+    fn set_tick_period(&self, period: Duration) {
+        self.0.tick_period.set(period);
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod balance;
 mod browser;
+mod bursts;
 mod capacity;
 mod clusters;
 mod configuration;

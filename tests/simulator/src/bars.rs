@@ -6,6 +6,7 @@ use std::time::Duration;
 use wsbalancer::clock::Timestamp;
 use wsbalancer::config::{Rebalance, SlowStart};
 
+use crate::bursts::Played;
 use crate::policy::Kind;
 use crate::record::{Bin, EVEN, LARGEST, Outcome, Shares};
 use crate::scenario::{Scenario, Start};
@@ -159,6 +160,60 @@ pub fn exact(tried: &[Tried], start: Start) -> Verdict {
         values,
         allowed,
         0,
+    )
+}
+
+/// At the end of a burst the pods are as even as they can be, as far as the case demands.
+#[must_use]
+pub fn bursts(played: &[Played], counts_are_prompt: bool) -> Verdict {
+    let cases = played
+        .iter()
+        .filter(|played| played.case.counts_are_prompt == counts_are_prompt);
+    let values = cases.map(|played| {
+        let beside = |outcome: &Outcome| outcome.noted.first().copied();
+        let best = beside(&played.omniscient).unwrap_or(f64::NAN);
+        let value = beside(&played.filter).map(|filter| filter / best / played.case.bar);
+        (played.case.name.clone(), value)
+    });
+    let counts = if counts_are_prompt { "prompt" } else { "late" };
+    at_most(
+        format!("at the end of a burst, with {counts} counts, as even as its bar says"),
+        values,
+        1.0,
+        3,
+    )
+}
+
+/// Where pods have limits, nobody is refused within a burst: there is room.
+#[must_use]
+pub fn refused(played: &[Played]) -> Verdict {
+    let limited = played
+        .iter()
+        .filter(|played| played.case.scenario.limit_of_all.is_some());
+    let values =
+        limited.map(|played| (played.case.name.clone(), Some(played.filter.refused.into())));
+    at_most("… and nobody is refused".to_owned(), values, 0.0, 0)
+}
+
+/// Early polls of a pod in a second, in a fleet of one …
+const EARLY_POLLS: u32 = 4;
+/// … and of each gateway beside: a first one at once, and one that tells who else is there.
+const FIRST_EARLY_POLLS: u32 = 2;
+
+/// A pod is not asked before its time more often than it may be.
+#[must_use]
+pub fn early_polls(played: &[Played]) -> Verdict {
+    let values = played.iter().map(|played| {
+        let gateways = u32::from(played.case.scenario.gateways);
+        let most = EARLY_POLLS.max(FIRST_EARLY_POLLS * gateways);
+        let peak = f64::from(played.filter.polls.early_peak);
+        (played.case.name.clone(), Some(peak / f64::from(most)))
+    });
+    at_most(
+        "… and pods are not asked too often".to_owned(),
+        values,
+        1.0,
+        2,
     )
 }
 

@@ -8,12 +8,13 @@
 //! # How it fits together
 //! A [`scenario`] says who comes, and what happens to the fleet. [`simulation`] plays it with one
 //! policy, and [`record`] keeps what is measured. [`trials`] are the scenarios of the standard
-//! table, [`bars`] is what they must reach, [`report`] prints them, and [`plot`] draws one.
+//! table, [`bursts`](mod@bursts) those of the next, [`bars`] is what they must reach, [`report`] prints them, and [`plot`] draws one.
 //!
 //! Every random number comes from the scenario's seed. Whoever comes, when, to which gateway and
 //! for how long is drawn apart from everything else, so that all policies have the same clients.
 
 pub mod bars;
+pub mod bursts;
 pub mod lifetime;
 pub mod plot;
 pub mod pods;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Parser;
 use wsbalancer_simulator::bars::{self, Verdict};
+use wsbalancer_simulator::bursts;
 use wsbalancer_simulator::policy::Kind;
 use wsbalancer_simulator::scenario::Start;
 use wsbalancer_simulator::simulation::play;
@@ -83,6 +84,15 @@ fn tabulate(size: Size, seed: u64) -> Vec<Verdict> {
         with_hops.extend(trials::run(trials::alone(start, trials::HOP, seed)));
     }
     println!("{}\n", report::alone(&at_once, &with_hops));
+
+    let bursts = bursts::run(bursts::all(seed));
+    println!("{}\n", report::bursts(&bursts));
+    verdicts.extend([
+        bars::bursts(&bursts, true),
+        bars::bursts(&bursts, false),
+        bars::refused(&bursts),
+        bars::early_polls(&bursts),
+    ]);
 
     let rebalancing = trials::play_rebalancing(seed);
     println!("{}\n", report::rebalancing(&rebalancing));

@@ -1,8 +1,13 @@
 //! The pods as they are, which no gateway sees but the omniscient one.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
+use wsbalancer::clock::Timestamp;
 use wsbalancer::pod::PodAddress;
+
+use crate::scenario::Counting;
 
 /// The n-th pod of a simulation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,11 +46,15 @@ impl PodId {
 }
 
 /// A pod.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Pod {
     is_up: bool,
     open: u32,
     load: u32,
+    /// What it held since when, where its counts are late.
+    history: VecDeque<(Timestamp, u32)>,
+    /// The last count, and when it was made.
+    counted: Option<(Timestamp, u32)>,
 }
 
 impl Pod {
@@ -60,6 +69,31 @@ impl Pod {
     #[must_use]
     pub const fn load(&self) -> u32 {
         self.load
+    }
+
+    /// What it reports at `now`.
+    pub fn count(&mut self, now: Timestamp, counting: Counting) -> u32 {
+        if let Some((at, count)) = self.counted
+            && now.since(at) < counting.period
+        {
+            return count;
+        }
+        let count = self.held_before(now, counting.delay);
+        self.counted = Some((now, count));
+        count
+    }
+
+    /// What it held so long ago.
+    fn held_before(&mut self, now: Timestamp, delay: Duration) -> u32 {
+        while let Some((since, _)) = self.history.get(1)
+            && now.since(*since) >= delay
+        {
+            self.history.pop_front();
+        }
+        match self.history.front() {
+            Some((_, held)) if !delay.is_zero() => *held,
+            _ => self.open,
+        }
     }
 
     /// Whether it has not been lost.
@@ -123,6 +157,20 @@ impl Pods {
     #[must_use]
     pub fn get(&self, pod: PodId) -> &Pod {
         &self.0[pod.index()]
+    }
+
+    /// The pod, to be asked.
+    pub(crate) fn get_mut(&mut self, pod: PodId) -> &mut Pod {
+        &mut self.0[pod.index()]
+    }
+
+    /// The pods keep what they held, for those that report late.
+    pub(crate) fn remember(&mut self, now: Timestamp) {
+        for pod in &mut self.0 {
+            if pod.history.back().map(|(_, held)| *held) != Some(pod.open) {
+                pod.history.push_back((now, pod.open));
+            }
+        }
     }
 
     /// Those that are up.

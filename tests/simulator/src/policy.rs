@@ -42,6 +42,16 @@ pub trait Policy {
     /// The pod is asked for its count.
     fn ask(&mut self, _pod: PodId, _now: Timestamp) {}
 
+    /// Whether it needs counts before their time.
+    fn wants_counts(&self, _now: Timestamp) -> bool {
+        false
+    }
+
+    /// The pods that it asks for their counts before their time.
+    fn ask_early(&mut self, _now: Timestamp) -> Vec<PodId> {
+        Vec::new()
+    }
+
     /// The WebSocket that goes by `id` is open.
     fn open(&mut self, pod: PodId, _id: u32, _now: Timestamp) {
         self.apply(&Event::Opened { pod: pod.address() });
@@ -71,6 +81,8 @@ pub struct Sight<'a> {
 pub struct Settings {
     /// How often it asks for the counts.
     pub interval: Duration,
+    /// Whether it asks before their time too.
+    pub asks_early: bool,
     /// How it starts new pods.
     pub slow_start: Option<SlowStart>,
     /// Which WebSockets it ends on pods that hold too many.

@@ -1,5 +1,6 @@
 //! What is measured while a scenario is played.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use wsbalancer::clock::Timestamp;
@@ -49,6 +50,23 @@ pub struct Outcome {
     pub failures: u32,
     /// When gateways ended WebSockets to rebalance.
     pub rebalanced: Vec<Timestamp>,
+    /// Handshakes of the steady state for which a gateway knew no pod.
+    pub refused: u32,
+    /// The largest count to the mean at each of [`Scenario::looks`].
+    pub noted: Vec<f64>,
+    /// How often pods were asked for their counts.
+    pub polls: Polls,
+}
+
+/// How often a pod was asked for its count in a second.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Polls {
+    /// At most.
+    pub peak: u32,
+    /// At most, before its time.
+    pub early_peak: u32,
+    /// On average.
+    pub average: f64,
 }
 
 impl Outcome {
@@ -139,7 +157,14 @@ pub(crate) struct Record {
     newcomer: Newcomer,
     failures: u32,
     rebalanced: Vec<Timestamp>,
+    refused: u32,
+    noted: Vec<f64>,
+    asked: Asked,
+    asked_early: Asked,
 }
+
+/// Polls by second and pod.
+type Asked = BTreeMap<(u64, PodId), u32>;
 
 impl Record {
     pub(crate) fn new(scenario: &Scenario, pods: &Pods) -> Self {
@@ -158,6 +183,10 @@ impl Record {
             newcomer: Newcomer::default(),
             failures: 0,
             rebalanced: Vec::new(),
+            refused: 0,
+            noted: Vec::new(),
+            asked: Asked::new(),
+            asked_early: Asked::new(),
         }
     }
 
@@ -193,6 +222,25 @@ impl Record {
         }
     }
 
+    /// A gateway knows no pod for a handshake.
+    pub(crate) fn refuse(&mut self, now: Timestamp) {
+        self.refused += u32::from(now >= self.steady_from);
+    }
+
+    /// How even the pods are is noted.
+    pub(crate) fn note(&mut self) {
+        self.noted.push(self.balance.largest);
+    }
+
+    /// A pod is asked for its count, perhaps before its time.
+    pub(crate) fn ask(&mut self, now: Timestamp, pod: PodId, is_early: bool) {
+        let second = now.since(BEGINNING).as_secs();
+        *self.asked.entry((second, pod)).or_default() += 1;
+        if is_early {
+            *self.asked_early.entry((second, pod)).or_default() += 1;
+        }
+    }
+
     /// A gateway ends a WebSocket to rebalance.
     pub(crate) fn rebalance(&mut self, now: Timestamp) {
         self.rebalanced.push(now);
@@ -211,6 +259,7 @@ impl Record {
         self.advance(now);
         self.returns.push(self.watch.finish(now));
         let steady = now.since(self.steady_from).as_secs_f64();
+        let polls = self.polls(now);
         Outcome {
             imbalance: self.area / steady,
             worst: self.worst,
@@ -221,6 +270,20 @@ impl Record {
             newcomer: self.newcomer.finish(),
             failures: self.failures,
             rebalanced: self.rebalanced,
+            refused: self.refused,
+            noted: self.noted,
+            polls,
+        }
+    }
+
+    fn polls(&self, now: Timestamp) -> Polls {
+        let pods: BTreeSet<PodId> = self.asked.keys().map(|(_, pod)| *pod).collect();
+        let pods = u32::try_from(pods.len()).map_or(f64::INFINITY, f64::from);
+        let all: u32 = self.asked.values().sum();
+        Polls {
+            peak: peak(&self.asked),
+            early_peak: peak(&self.asked_early),
+            average: f64::from(all) / pods.max(1.0) / now.since(BEGINNING).as_secs_f64(),
         }
     }
 
@@ -237,6 +300,10 @@ impl Record {
         self.trace.advance(since, now.since(BEGINNING), imbalance);
         self.looked_at = now;
     }
+}
+
+fn peak(asked: &Asked) -> u32 {
+    asked.values().copied().max().unwrap_or(0)
 }
 
 #[cfg(test)]

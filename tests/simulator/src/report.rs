@@ -8,6 +8,7 @@ use comfy_table::{CellAlignment, Table};
 use wsbalancer::config::SlowStart;
 
 use crate::bars;
+use crate::bursts::Played;
 use crate::lifetime::Spread;
 use crate::policy::Kind;
 use crate::record::{Outcome, Return};
@@ -28,6 +29,8 @@ impl fmt::Display for Shares {
         f.write_str(match self {
             Self::Equal => "equal parts",
             Self::Rising => "parts of 1:2:3…",
+            Self::First(_) => "some idle",
+            Self::Only(_) => "one gateway",
         })
     }
 }
@@ -50,6 +53,8 @@ impl fmt::Display for Start {
             Self::Skewed => f.write_str("all on half of the pods"),
             Self::Foreign(count) => write!(f, "{count} foreign on half of the pods"),
             Self::ForeignBeside(count) => write!(f, "{count} foreign beside the gateways' own"),
+            Self::ButOne => f.write_str("all but on one pod"),
+            Self::ForeignButOne(count) => write!(f, "{count} foreign on all pods but one"),
         }
     }
 }
@@ -72,6 +77,10 @@ impl fmt::Display for Incident {
             Self::Restart => f.write_str("a gateway restarts"),
             Self::Storm => f.write_str("half of the pods drop all"),
             Self::Foreign(count) => write!(f, "{count} foreign on half of the pods"),
+            Self::ForeignOnOne(count) => write!(f, "{count} foreign on one pod"),
+            Self::Switch => f.write_str("all clients switch to the last gateway"),
+            Self::Outage(_) => f.write_str("all end and come back"),
+            Self::Burst(burst) => write!(f, "{} clients come", burst.clients),
         }
     }
 }
@@ -183,6 +192,40 @@ pub fn alone(at_once: &[Tried], with_hops: &[Tried]) -> String {
          from the first one on. Foreign: {FOREIGN} on each pod of one half that no gateway opened \
          and that never end.\n{table}"
     )
+}
+
+/// Bursts: one row each.
+#[must_use]
+pub fn bursts(played: &[Played]) -> String {
+    let columns = [
+        "at its end",
+        "1 s later",
+        "an interval later",
+        "refused",
+        "polls of a pod, at most",
+        "… early",
+        "on average",
+    ];
+    let mut table = table(&["gateways: burst"], columns);
+    for played in played {
+        let Played {
+            case,
+            filter,
+            omniscient,
+        } = played;
+        let noted = (0..3).map(|place| {
+            let of = |outcome: &Outcome| number(outcome.noted.get(place).copied(), 3);
+            format!("{} ({})", of(filter), of(omniscient))
+        });
+        let more = [
+            filter.refused.to_string(),
+            format!("{} /s", filter.polls.peak),
+            format!("{} /s", filter.polls.early_peak),
+            format!("{:.2} /s", filter.polls.average),
+        ];
+        table.add_row([case.name.clone()].into_iter().chain(noted).chain(more));
+    }
+    format!("Bursts: largest count to mean, in brackets that of the omniscient.\n{table}")
 }
 
 /// Rebalancing: one row a fleet.

@@ -18,10 +18,14 @@ pub enum Shares {
     Equal,
     /// To the n-th n times as many as to the first.
     Rising,
+    /// As many to each of the first, and none to those after them.
+    First(u16),
+    /// All to this one.
+    Only(u16),
 }
 
 impl Shares {
-    /// Both of them.
+    /// Those that a fleet can have in the long run.
     pub const ALL: [Self; 2] = [Self::Equal, Self::Rising];
 
     /// The part of the gateway at `index`, in parts of the first one's.
@@ -30,6 +34,8 @@ impl Shares {
         match self {
             Self::Equal => 1.0,
             Self::Rising => f64::from(index) + 1.0,
+            Self::First(count) => f64::from(u8::from(index < count)),
+            Self::Only(only) => f64::from(u8::from(index == only)),
         }
     }
 }
@@ -47,6 +53,10 @@ pub enum Start {
     /// So many on each pod of one half that no gateway opened and that never end, and the same
     /// number of the gateways' on each pod.
     ForeignBeside(u32),
+    /// The same on each pod but the last, which is empty.
+    ButOne,
+    /// So many on each pod but the last that no gateway opened and that never end.
+    ForeignButOne(u32),
 }
 
 /// Something that changes the balance.
@@ -63,6 +73,36 @@ pub enum Incident {
     /// On each pod of one half so many WebSockets are opened that no gateway knows of, and that
     /// never end.
     Foreign(u32),
+    /// On one pod so many WebSockets are opened that no gateway knows of, and that never end.
+    ForeignOnOne(u32),
+    /// From now on all clients come to the last gateway.
+    Switch,
+    /// All WebSockets end at once, and their clients come back in the same order.
+    Outage(Burst),
+    /// Clients come beside the others.
+    Burst(Burst),
+}
+
+/// Clients that come at the same distance from each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Burst {
+    /// How many.
+    pub clients: u32,
+    /// From the first to the last.
+    pub within: Duration,
+    /// To which gateways.
+    pub shares: Shares,
+    /// How long they stay; none for as long as the others.
+    pub stay: Option<Duration>,
+}
+
+/// What the pods' reports are of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counting {
+    /// How old the count is that a pod reports.
+    pub delay: Duration,
+    /// How long a pod keeps reporting the same count; zero where it counts each time.
+    pub period: Duration,
 }
 
 impl Incident {
@@ -95,6 +135,14 @@ pub struct Scenario {
     pub rebalance: Option<Rebalance>,
     /// At how many each pod of the second half is full, by its own word.
     pub limit: Option<u32>,
+    /// At how many each pod is full that has no limit by that.
+    pub limit_of_all: Option<u32>,
+    /// How pods count.
+    pub counting: Counting,
+    /// Whether gateways ask before their time too.
+    pub asks_early: bool,
+    /// Moments after the beginning at which it is noted how even the pods are.
+    pub looks: Vec<Duration>,
     /// What happens, and how long after the beginning.
     pub incidents: Vec<(Duration, Incident)>,
     /// When the steady state begins.
@@ -111,6 +159,7 @@ impl Scenario {
     pub const fn settings(&self) -> Settings {
         Settings {
             interval: self.interval,
+            asks_early: self.asks_early,
             slow_start: self.slow_start,
             rebalance: self.rebalance,
         }

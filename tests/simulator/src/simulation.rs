@@ -15,7 +15,7 @@ use crate::pods::{PodId, Pods};
 use crate::policy::{ATTEMPTS, Kind, Policy};
 use crate::queue::Queue;
 use crate::record::{Outcome, Record};
-use crate::scenario::{BEGINNING, Scenario, Start};
+use crate::scenario::{BEGINNING, Scenario, Shares, Start};
 
 mod handshakes;
 mod incidents;
@@ -37,6 +37,12 @@ enum Happening {
     Arrival,
     /// A client whose WebSocket was ended comes back.
     Redial,
+    /// The next client of the n-th incident, a burst, comes; so many come after it.
+    Surge(usize, u32),
+    /// A gateway asks for counts before their time.
+    Wake(GatewayId),
+    /// It is noted how even the pods are.
+    Note,
     /// A handshake gets to its pod.
     Reach(ConnectionId),
     /// The pod's answer to a handshake gets to the gateway.
@@ -77,6 +83,8 @@ struct Gateway {
     pods: Vec<PodId>,
     life: u32,
     is_up: bool,
+    /// When it last looked whether counts are needed before their time.
+    looked_at: Timestamp,
     /// How long to wait after each of the first polls.
     first_intervals: std::vec::IntoIter<Duration>,
 }
@@ -181,12 +189,7 @@ impl<'a> Simulation<'a> {
             record: Record::new(scenario, &pods),
             pods,
             gateways: Vec::new(),
-            shares: (0..scenario.gateways)
-                .scan(0.0, |sum, index| {
-                    *sum += scenario.shares.of(index);
-                    Some(*sum)
-                })
-                .collect(),
+            shares: added_up(scenario.shares, scenario.gateways),
             connections: Vec::new(),
         };
         for index in 0..usize::from(scenario.gateways) {
@@ -205,7 +208,13 @@ impl<'a> Simulation<'a> {
             let happening = Happening::Incident(index);
             simulation.queue.push(Scenario::at(*elapsed), happening);
         }
-        simulation.await_arrival();
+        for look in &scenario.looks {
+            let at = Scenario::at(*look);
+            simulation.queue.push(at, Happening::Note);
+        }
+        if scenario.rate > 0.0 {
+            simulation.await_arrival();
+        }
         simulation
     }
 
@@ -213,14 +222,17 @@ impl<'a> Simulation<'a> {
     fn populate(&mut self) {
         let all = self.scenario.pods;
         let half = (all / 2).max(1);
-        let (own, foreign) = match self.scenario.start {
-            Start::Even => (all, 0),
-            Start::Skewed => (half, 0),
-            Start::Foreign(count) => (0, count),
-            Start::ForeignBeside(count) => (all, count),
+        let but_one = (all - 1).max(1);
+        let (own, foreign, on) = match self.scenario.start {
+            Start::Even => (all, 0, half),
+            Start::Skewed => (half, 0, half),
+            Start::Foreign(count) => (0, count, half),
+            Start::ForeignBeside(count) => (all, count, half),
+            Start::ButOne => (but_one, 0, half),
+            Start::ForeignButOne(count) => (0, count, but_one),
         };
-        let first_half: Vec<PodId> = (0..half).map(PodId).collect();
-        self.hold_foreign(&first_half, foreign);
+        let on: Vec<PodId> = (0..on).map(PodId).collect();
+        self.hold_foreign(&on, foreign);
         if own == 0 {
             return;
         }
@@ -250,6 +262,9 @@ impl<'a> Simulation<'a> {
         match happening {
             Happening::Arrival => self.arrive(),
             Happening::Redial => self.redial(),
+            Happening::Surge(incident, more) => self.surge(incident, more),
+            Happening::Wake(gateway) => self.wake(gateway),
+            Happening::Note => self.record.note(),
             Happening::Reach(id) => self.reach(id),
             Happening::Return(id) => self.answer_handshake(id),
             Happening::Leave(id) => self.leave(id),
@@ -280,6 +295,7 @@ impl<'a> Simulation<'a> {
             pods,
             life: 0,
             is_up: true,
+            looked_at: Timestamp::NEVER,
             first_intervals: vec![first_interval(self.scenario.interval), third].into_iter(),
         }
     }
@@ -313,8 +329,20 @@ impl<'a> Simulation<'a> {
     }
 
     fn look(&mut self) {
+        if !self.scenario.counting.delay.is_zero() {
+            self.pods.remember(self.now);
+        }
         self.record.look(self.now, &self.pods);
     }
+}
+
+/// The gateways' parts of the clients, added up.
+fn added_up(shares: Shares, gateways: u16) -> Vec<f64> {
+    let parts = (0..gateways).scan(0.0, |sum, index| {
+        *sum += shares.of(index);
+        Some(*sum)
+    });
+    parts.collect()
 }
 
 /// The gateway that a client comes to, by their parts added up.

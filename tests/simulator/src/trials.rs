@@ -13,7 +13,7 @@ use crate::lifetime::{Lifetime, Spread};
 use crate::parallel;
 use crate::policy::Kind;
 use crate::record::Outcome;
-use crate::scenario::{Incident, Scenario, Shares, Start};
+use crate::scenario::{Counting, Incident, Scenario, Shares, Start};
 use crate::simulation::play;
 
 /// WebSockets on each pod of one half that no gateway opened.
@@ -351,6 +351,10 @@ impl Fleet {
             slow_start: None,
             rebalance: None,
             limit: None,
+            limit_of_all: None,
+            counting: Counting::default(),
+            asks_early: true,
+            looks: Vec::new(),
             incidents: Vec::new(),
             warm_up: Duration::ZERO,
             duration: Duration::ZERO,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use wsbalancer_simulator::bars::{self, Verdict};
+use wsbalancer_simulator::bursts;
 use wsbalancer_simulator::policy::Kind;
 use wsbalancer_simulator::scenario::Start;
 use wsbalancer_simulator::simulation::play;
@@ -46,6 +47,15 @@ fn a_single_gateway_is_exact_among_foreign_websockets() {
     for start in AMONG_FOREIGN {
         assert_met(&bars::exact(&trials::run(alone(start)), start));
     }
+}
+
+#[test]
+fn bursts_are_even_and_refuse_nobody() {
+    let played = bursts::run(bursts::all(SEED));
+    assert_met(&bars::bursts(&played, true));
+    assert_met(&bars::bursts(&played, false));
+    assert_met(&bars::refused(&played));
+    assert_met(&bars::early_polls(&played));
 }
 
 #[test]

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use wsbalancer::table::Event;
 
-use super::{Connection, ConnectionId, Happening, Simulation, Stage, gateway_of};
+use super::{Connection, ConnectionId, Happening, Simulation, Stage, added_up, gateway_of};
 use crate::lifetime::{Lifetime, Spread};
 use crate::pods::PodId;
 use crate::policy::{ATTEMPTS, Sight};
+use crate::scenario::Incident;
 
 impl Simulation<'_> {
     /// Has the next client come.
@@ -33,6 +34,26 @@ impl Simulation<'_> {
         let gateway = gateway_of(&self.shares, random);
         let lifetime = self.scenario.lifetime.draw(random);
         self.dial(gateway, lifetime);
+    }
+
+    /// A client of a burst comes, and after it the next.
+    pub(super) fn surge(&mut self, incident: usize, more: u32) {
+        let (_, Incident::Burst(burst) | Incident::Outage(burst)) =
+            self.scenario.incidents[incident]
+        else {
+            return;
+        };
+        let shares = added_up(burst.shares, self.scenario.gateways);
+        let random = &mut self.chances.incidents;
+        let gateway = gateway_of(&shares, random);
+        let drawn = self.scenario.lifetime.draw(random);
+        self.dial(gateway, burst.stay.unwrap_or(drawn));
+        if let Some(more) = more.checked_sub(1)
+            && more > 0
+        {
+            let at = self.now.plus(burst.within / burst.clients.max(1));
+            self.queue.push(at, Happening::Surge(incident, more));
+        }
     }
 
     /// A handshake comes to the gateway and goes on to the pod that its policy chooses, or to any
@@ -61,6 +82,9 @@ impl Simulation<'_> {
         if is_chosen {
             let pod = first.address();
             self.tell(gateway, &Event::Chosen { pod });
+            self.look_early(index);
+        } else {
+            self.record.refuse(self.now);
         }
         self.send(Happening::Reach(id));
     }

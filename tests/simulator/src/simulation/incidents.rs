@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use wsbalancer::clock::Timestamp;
 
-use super::{ConnectionId, Gateway, GatewayId, Happening, Simulation, Stage};
+use super::{ConnectionId, Gateway, GatewayId, Happening, Simulation, Stage, added_up};
 use crate::pods::PodId;
-use crate::scenario::Incident;
+use crate::scenario::{Incident, Shares};
 
 /// How long it takes at most until a gateway learns that the list of pods has changed, and until a
 /// client comes back whose WebSocket was ended.
@@ -29,6 +29,17 @@ impl Simulation<'_> {
                 let half = self.half();
                 self.hold_foreign(&half, count);
             }
+            Incident::ForeignOnOne(count) => self.hold_foreign(&[PodId(0)], count),
+            Incident::Switch => {
+                let all = self.scenario.gateways;
+                self.shares = added_up(Shares::Only(all - 1), all);
+            }
+            Incident::Outage(burst) => {
+                let up: Vec<PodId> = self.pods.up().map(|(pod, _)| pod).collect();
+                self.end_all(&up);
+                self.surge(index, burst.clients);
+            }
+            Incident::Burst(burst) => self.surge(index, burst.clients),
         }
         self.look();
     }
@@ -69,8 +80,16 @@ impl Simulation<'_> {
         }
     }
 
-    /// The pods end all WebSockets that they have.
+    /// The pods end all WebSockets that they have. Each client comes back.
     fn sever(&mut self, pods: &[PodId]) {
+        for _ in 0..self.end_all(pods) {
+            self.redial_soon();
+        }
+    }
+
+    /// The pods end all WebSockets that they have; how many that are.
+    fn end_all(&mut self, pods: &[PodId]) -> u32 {
+        let mut ended = 0;
         for id in (0..self.connections.len()).map(ConnectionId) {
             let connection = &mut self.connections[id.0];
             if connection.stage != Stage::Open || !pods.contains(&connection.pod()) {
@@ -81,8 +100,9 @@ impl Simulation<'_> {
             self.pods.close_one(pod);
             self.pods.expect_one_less(pod);
             self.send(Happening::Notice(id));
-            self.redial_soon();
+            ended += 1;
         }
+        ended
     }
 
     /// Restarts the last gateway, which has the largest part of the clients.

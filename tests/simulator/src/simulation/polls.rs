@@ -2,6 +2,7 @@
 
 use wsbalancer::metric::PollFailure;
 use wsbalancer::pod::Reported;
+use wsbalancer::poll::{EARLY_LOOK, SHORTEST_TICK};
 use wsbalancer::table::Event;
 
 use super::{GatewayId, Happening, Question, Simulation};
@@ -29,17 +30,51 @@ impl Simulation<'_> {
             return;
         };
         gateway.policy.ask(pod, now);
+        self.send_question(id, pod, false);
+    }
+
+    fn send_question(&mut self, gateway: GatewayId, pod: PodId, is_early: bool) {
+        self.record.ask(self.now, pod, is_early);
         self.send(Happening::Count(Question {
-            gateway: id,
+            gateway,
             pod,
-            asked_at: now,
+            asked_at: self.now,
         }));
+    }
+
+    /// The gateway at `index` has sent a handshake to a pod: it looks whether counts are needed, as
+    /// often as the filter does.
+    pub(super) fn look_early(&mut self, index: usize) {
+        let now = self.now;
+        let gateway = &mut self.gateways[index];
+        if now.since(gateway.looked_at) < EARLY_LOOK {
+            return;
+        }
+        gateway.looked_at = now;
+        if gateway.policy.wants_counts(now) {
+            let id = self.gateway_id(index);
+            self.queue
+                .push(now.plus(SHORTEST_TICK), Happening::Wake(id));
+        }
+    }
+
+    /// The gateway asks for the counts that are needed before their time.
+    pub(super) fn wake(&mut self, id: GatewayId) {
+        let now = self.now;
+        let Some(gateway) = self.same_gateway(id) else {
+            return;
+        };
+        for pod in gateway.policy.ask_early(now) {
+            self.send_question(id, pod, true);
+        }
     }
 
     /// The pod counts, if it is there.
     pub(super) fn count(&mut self, question: Question) {
-        let pod = self.pods.get(question.pod);
-        let count = pod.is_up().then(|| pod.open());
+        let counting = self.scenario.counting;
+        let now = self.now;
+        let pod = self.pods.get_mut(question.pod);
+        let count = pod.is_up().then(|| pod.count(now, counting));
         self.send(Happening::Answer(question, count));
     }
 
@@ -67,9 +102,7 @@ impl Simulation<'_> {
 
     fn limit_of(&self, pod: PodId) -> Option<u64> {
         let is_of_second_half = pod.0 >= (self.scenario.pods / 2).max(1);
-        self.scenario
-            .limit
-            .filter(|_| is_of_second_half)
-            .map(u64::from)
+        let limit = self.scenario.limit.filter(|_| is_of_second_half);
+        limit.or(self.scenario.limit_of_all).map(u64::from)
     }
 }
