@@ -24,7 +24,7 @@
 //! the last round of reports showed: `own` opens, and `others`, which is what the counts grew by
 //! beyond them, and what others must have closed meanwhile. Of the fleet's opens each is this
 //! gateway's with a probability that is the same for all of them. Before the round it was thought
-//! to be 1 / (1 + m); a Beta distribution of that mean that is worth [`PRIOR`] own opens becomes
+//! to be 1 / (1 + m); a Beta distribution of that mean that is worth `PRIOR` own opens becomes
 //! by the round one whose odds are
 //!
 //! > m' = (others + `PRIOR` × m) / (own + `PRIOR`),  ratio = 1 + m'
@@ -36,13 +36,13 @@
 //!
 //! - Of the closes this gateway sees those of its own connections, and takes the others' to end as
 //!   soon as its own. So in the steady state m is the ratio of the connections.
-//! - A gateway that opened [`ALONE`] WebSockets, while no count showed anything that it had not
+//! - A gateway that opened `ALONE` WebSockets, while no count showed anything that it had not
 //!   done itself, is alone: its ratio is 1, and its estimates are exact. With a true ratio of 2 that
 //!   would be one chance in thousands. It ends with the first WebSocket of somebody else's.
 //! - What happens while a report is on its way may be in it or not: growth that this gateway may
 //!   have made itself is taken for its own.
 //! - What others do while this gateway does nothing says nothing of what they will do when it does.
-//!   Such a round makes m no larger than it was, or than a [guess](LARGEST_GUESS); one in which
+//!   Such a round makes m no larger than it was, or than a guess (`LARGEST_GUESS`); one in which
 //!   nobody did anything makes it no larger than that.
 //! - Too large a ratio makes the correction slower, never unstable. Too small a ratio overshoots,
 //!   and up to half the true one the overshoot shrinks from report to report.
@@ -52,7 +52,7 @@
 //!   of [`poll::burst`](crate::poll), which asks where [`Fleet::uncertainty`] says that counts are
 //!   needed.
 //! - A count that is late shows neither the fleet's opens nor this gateway's. Growth that lacks most
-//!   of what this gateway opened gives it away ([`Interval::is_late`]): such a count is passed over,
+//!   of what this gateway opened gives it away (`Interval::is_late`): such a count is passed over,
 //!   and the ratio stays as it was.
 //! - Nobody is refused for what the others may have done: whether a pod is full goes by what they
 //!   were [seen](PodRecord::others_rate) to do.
