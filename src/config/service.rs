@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::headers::PollHeaders;
 use super::rules::{Rebalance, Rules};
 use crate::metric::Metric;
 use crate::pod::PodAddress;
@@ -21,14 +22,27 @@ pub struct ServiceConfig {
     pub metric_path: String,
     /// The `host` that polls name; none for the pod's own `ip:port`.
     pub metric_host: Option<String>,
+    /// Header fields of polls beside the filter's own.
+    pub metric_headers: PollHeaders,
     /// Where the count is in what is there.
     pub metric: Metric,
+    /// Through which cluster the pods are polled; none for their own.
+    pub metric_cluster: Option<MetricCluster>,
     /// How long one answer may take; at most the refresh interval.
     pub metric_timeout: Duration,
     /// By which rules the pods are judged.
     pub rules: Rules,
     /// Which WebSockets are closed on pods that hold too many; none leaves them alone.
     pub rebalance: Option<Rebalance>,
+}
+
+/// Another cluster through which pods are polled: its hosts are the same pods.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct MetricCluster {
+    /// Its name.
+    pub name: String,
+    /// The port that its hosts have; none for the same as the pods have.
+    pub port: Option<u16>,
 }
 
 /// Where a service's pods come from.
@@ -88,7 +102,9 @@ impl ServiceConfig {
             pods,
             metric_path,
             metric_host,
+            metric_headers,
             metric,
+            metric_cluster,
             metric_timeout,
             rules:
                 Rules {
@@ -101,10 +117,11 @@ impl ServiceConfig {
             rebalance: _,
         } = self;
         let source = (cluster, pods, metric_path, metric_host, metric);
+        let polls = (metric_headers, metric_cluster);
         let times = (cache_ttl, refresh_interval, metric_timeout);
         // Its keys are fixed: the number is the same in every worker.
         let mut hasher = DefaultHasher::new();
-        (source, times, unhealthy_threshold).hash(&mut hasher);
+        (source, polls, times, unhealthy_threshold).hash(&mut hasher);
         hasher.finish().max(1)
     }
 }

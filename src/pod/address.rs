@@ -71,6 +71,22 @@ impl PodAddress {
         }
     }
 
+    /// The same pod on another port; the same address where the cluster is the pod.
+    #[must_use]
+    pub const fn on_port(self, port: u16) -> Self {
+        match self.0 {
+            Kind::Endpoint(mut address) => {
+                address.set_port(port);
+                Self(Kind::Endpoint(address))
+            }
+            Kind::Internal(mut address) => {
+                address.set_port(port);
+                Self(Kind::Internal(address))
+            }
+            Kind::Cluster => self,
+        }
+    }
+
     /// Whether it is behind an internal listener.
     #[must_use]
     pub const fn is_internal(self) -> bool {
