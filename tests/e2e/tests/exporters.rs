@@ -1,10 +1,16 @@
 //! Counts from what services export already, without an endpoint of their own for the filter.
 
-use anyhow::Result;
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
-use wsbalancer_e2e::{PATIENCE, Stage, assert_all_well, preloaded, seldom};
-use wsbalancer_harness::Sample;
+use wsbalancer_backend::{FleetConfig, MetricBehavior};
+use wsbalancer_e2e::ask::get_json;
+use wsbalancer_e2e::exporter::Exporter;
+use wsbalancer_e2e::python::PythonPod;
+use wsbalancer_e2e::{PATIENCE, Stage, assert_all_well, every, load, markdown, preloaded, seldom};
+use wsbalancer_harness::{Envoy, Sample};
 
 /// A filter that finds the count by `metric` at `path`.
 fn exported(path: &'static str, metric: Value) -> impl FnOnce(Sample) -> Sample {
@@ -53,6 +59,11 @@ async fn what_is_not_there_fails_the_poll() -> Result<()> {
             json!({ "json": "/server" }),
             "the body is not JSON",
         ),
+        (
+            "/stats",
+            json!({ "prometheus": "server", "absent": 0 }),
+            "the body is not in Prometheus' text format",
+        ),
     ] {
         let stage = Stage::start(preloaded(1, &[1]), exported(path, metric)).await?;
         let line = format!(
@@ -60,6 +71,398 @@ async fn what_is_not_there_fails_the_poll() -> Result<()> {
             stage.pods()[0].address()
         );
         block_in_place(|| stage.envoy.wait_for_log(&line, PATIENCE))?;
+    }
+    Ok(())
+}
+
+/// An exporter of whose metric there is no series yet: its pod gets its first WebSocket.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_without_a_sample_gets_its_first_websocket() -> Result<()> {
+    let series = "websocket_connections{state=\"open\"}";
+    for (path, metric, body) in [
+        (
+            "/metrics",
+            json!({ "prometheus": series }),
+            "# HELP websocket_connections WebSockets by their state\n\
+             # TYPE websocket_connections gauge\n",
+        ),
+        ("/metrics", json!({ "prometheus": series, "absent": 0 }), ""),
+        (
+            "/metrics",
+            json!({ "prometheus": series, "absent": 0 }),
+            "up 1\n",
+        ),
+        (
+            "/stats",
+            json!({ "json": "/server/sockets", "absent": 0 }),
+            "{\"server\": {}}",
+        ),
+    ] {
+        let mut fleet = FleetConfig::local(1);
+        fleet.pods[0].switches.metric = MetricBehavior::Body(body.to_owned());
+        let stage = Stage::start(fleet, exported(path, metric)).await?;
+        stage.until_usable(1)?;
+        let held = stage.load(1, 0)?.open().await;
+        assert_all_well(&held.report());
+        assert_eq!(stage.stat("upgrades_balanced")?, 1, "{body:?}");
+    }
+    Ok(())
+}
+
+/// As large as those of services with many routes and clients.
+fn large_exposition(size: usize) -> String {
+    let mut text = "# TYPE requests_total counter\n".to_owned();
+    let mut route = 0;
+    while text.len() < size / 2 {
+        route += 1;
+        text += &format!("requests_total{{route=\"/{route}\",path=\"C:\\temp\"}} {route}\n");
+    }
+    text += "websocket_connections{state=\"open\"} 42.0\n";
+    while text.len() < size {
+        route += 1;
+        text += &format!("requests_total{{route=\"/{route}\",path=\"C:\\temp\"}} {route}\n");
+    }
+    text
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_exporters_are_read_and_larger_ones_are_refused() -> Result<()> {
+    let metric = json!({ "prometheus": "websocket_connections" });
+    let stage = Stage::start(FleetConfig::local(1), |sample| {
+        every(1_000)(sample)
+            .option("metricPath", "/metrics")
+            .option("metric", metric)
+    })
+    .await?;
+    let pod = &stage.pods()[0];
+    for size in [600_000, 2_000_000, 4_000_000] {
+        pod.answer_metric(MetricBehavior::Status(http::StatusCode::IM_A_TEAPOT));
+        until_pod(&stage.envoy, |pod| !pod["lastError"].is_null())?;
+        pod.answer_metric(MetricBehavior::Body(large_exposition(size)));
+        let told = until_pod(&stage.envoy, |pod| pod["lastError"].is_null())?;
+        assert_eq!(told["agentsConnections"], 42, "{size}");
+    }
+    pod.answer_metric(MetricBehavior::Body(large_exposition(4_300_000)));
+    let line = "failed: the body is over 4194304 bytes";
+    block_in_place(|| stage.envoy.wait_for_log(line, PATIENCE))?;
+    Ok(())
+}
+
+/// What the status says of the first pod, once `condition` holds.
+fn until_pod(envoy: &Envoy, condition: impl Fn(&Value) -> bool) -> Result<Value> {
+    let address = envoy.listener("status").context("the status")?;
+    let url = format!("http://{address}/balancer-metrics?format=json");
+    block_in_place(|| {
+        envoy.wait_until("the status of the pod", PATIENCE, || {
+            let status = get_json(&url).ok()?;
+            let pod = status["podMetrics"]["chat"].get(0)?.clone();
+            condition(&pod).then_some(pod)
+        })
+    })
+}
+
+const FREE: &str = "127.0.0.1:0";
+
+/// An Envoy that polls `exporter`, about five times a second.
+fn polling(exporter: &Exporter, change: impl FnOnce(Sample) -> Sample) -> Result<Envoy> {
+    let sample = every(200)(Sample::standard()?.pods(&[exporter.address()]));
+    block_in_place(|| Envoy::start(&change(sample)))
+}
+
+fn has_field(head: &str, name: &str, value: impl Fn(&str) -> bool) -> bool {
+    let mut fields = head.lines().filter_map(|line| line.split_once(": "));
+    fields.any(|(field, text)| field == name && value(text))
+}
+
+/// Spring's Actuator has one form at each path and answers 406 to those who want another; MicroProfile
+/// has both at the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_that_look_at_accept_answer_in_the_wanted_form() -> Result<()> {
+    let exporter = Exporter::start(FREE.parse()?, |head| {
+        let wants = |form: &str| has_field(head, "accept", |accept| accept.starts_with(form));
+        if wants("text/plain") {
+            (
+                "200 OK".to_owned(),
+                "# TYPE open gauge\nopen 42\n".to_owned(),
+            )
+        } else if wants("application/json") {
+            ("200 OK".to_owned(), r#"{"open": 7.0}"#.to_owned())
+        } else {
+            ("406 Not Acceptable".to_owned(), String::new())
+        }
+    })
+    .await?;
+    for (metric, count) in [
+        (json!({ "prometheus": "open" }), 42),
+        (json!({ "json": "/open" }), 7),
+    ] {
+        let envoy = polling(&exporter, |sample| sample.option("metric", metric))?;
+        until_pod(&envoy, |pod| pod["agentsConnections"] == count)?;
+    }
+    let polls = exporter.heads();
+    let identity = |coding: &str| coding == "identity";
+    assert!(polls.len() >= 2);
+    for head in polls {
+        assert!(has_field(&head, "accept-encoding", identity), "{head}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_name_the_coding_the_status_and_what_to_set() -> Result<()> {
+    for (start, told) in [
+        (
+            "200 OK\r\ncontent-encoding: gzip\r\n",
+            "the body is coded in gzip, though polls ask for identity",
+        ),
+        (
+            "008 X",
+            "status 502 (Envoy's own where the answer was no HTTP)",
+        ),
+        (
+            "301 Moved Permanently\r\nlocation: https://chat/metric\r\n",
+            "status 301 (a redirect: set metricPath to where it leads, or in metricHeaders the",
+        ),
+        (
+            "401 Unauthorized\r\nwww-authenticate: Bearer\r\n",
+            "status 401 (the pod wants credentials: let Envoy's credential_injector add them",
+        ),
+        (
+            "406 Not Acceptable",
+            "status 406 (the pod has no such form: set metric",
+        ),
+        (
+            "421 Misdirected Request",
+            "status 421 (does the pod expect another host? set metricHost)",
+        ),
+    ] {
+        let exporter = Exporter::start(FREE.parse()?, move |_| {
+            (start.to_owned(), r#"{"agentsConnections": 1}"#.to_owned())
+        })
+        .await?;
+        let envoy = polling(&exporter, |sample| sample)?;
+        let line = format!("the poll of pod {} failed: {told}", exporter.address());
+        block_in_place(|| envoy.wait_for_log(&line, PATIENCE))?;
+    }
+    Ok(())
+}
+
+/// A gauge that was counted down too often, and a field that is of no use to anybody.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mistake_beside_the_count_is_told_once_and_costs_no_pod() -> Result<()> {
+    let mut fleet = FleetConfig::local(2);
+    let body = r#"{"agentsConnections": -2, "podName": 5, "maxConnections": -1, "weight": 0}"#;
+    for pod in &mut fleet.pods {
+        pod.switches.metric = MetricBehavior::Body(body.to_owned());
+    }
+    let stage = Stage::start(fleet, every(200)).await?;
+    stage.until_usable(2)?;
+    for pod in stage.pods() {
+        let polls = pod.polls();
+        pod.until(|counters| counters.polls >= polls + 5).await;
+    }
+    let told = until_pod(&stage.envoy, |pod| !pod["complaint"].is_null())?;
+    assert_eq!(told["agentsConnections"], 0);
+    assert_eq!(told["maxConnections"], Value::Null);
+    let complaint = "its count is below zero, which counts as 0; weight is not a number greater than \
+                     0 and is ignored; maxConnections is not a non-negative integer and is ignored; \
+                     podName is not a string and is ignored";
+    assert_eq!(told["complaint"], complaint);
+    assert_eq!(stage.stat("polls_failed")?, 0);
+    let log = stage.envoy.log();
+    for pod in stage.pods() {
+        let text = format!("pod {} has a mistake: {complaint}", pod.address());
+        assert_eq!(log.matches(&text).count(), 1, "{log}");
+    }
+    stage.pods()[0].answer_metric(MetricBehavior::Truth);
+    until_pod(&stage.envoy, |pod| pod["complaint"].is_null())?;
+    Ok(())
+}
+
+/// As web servers have it that know of their proxy's TLS by this header only.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_redirects_without_a_header_gets_it() -> Result<()> {
+    let exporter = Exporter::start(FREE.parse()?, |head| {
+        if has_field(head, "x-forwarded-proto", |scheme| scheme == "https") {
+            (
+                "200 OK".to_owned(),
+                r#"{"agentsConnections": 3}"#.to_owned(),
+            )
+        } else {
+            let redirect = "301 Moved Permanently\r\nlocation: https://chat/\r\n";
+            (redirect.to_owned(), String::new())
+        }
+    })
+    .await?;
+    let snippet = "metricHeaders: { x-forwarded-proto: https }";
+    assert!(
+        markdown::blocks("yaml")?
+            .iter()
+            .any(|block| block.trim() == snippet)
+    );
+    let headers = json!({ "x-forwarded-proto": "https", "x-hint": "s3cr3t" });
+    let envoy = polling(&exporter, |sample| sample.option("metricHeaders", headers))?;
+    let pod = until_pod(&envoy, |pod| pod["agentsConnections"] == 3)?;
+    assert!(!pod.to_string().contains("s3cr3t"));
+    let shown = envoy.log();
+    assert!(!shown.contains("s3cr3t"), "{shown}");
+    Ok(())
+}
+
+/// A copy of the cluster `chat` by another name with another host.
+fn with_cluster(sample: Sample, name: &str, host: SocketAddr, more: &Value) -> Sample {
+    sample.edit(|configuration| {
+        let clusters = &mut configuration["static_resources"]["clusters"];
+        let mut copy = clusters[0].clone();
+        copy["name"] = name.into();
+        copy["load_assignment"] = json!({ "cluster_name": name, "endpoints": [{
+            "lb_endpoints": [{ "endpoint": { "address": { "socket_address": {
+                "address": host.ip(), "port_value": host.port() } } } }] }] });
+        for (field, value) in more.as_object().into_iter().flatten() {
+            copy[field] = value.clone();
+        }
+        if let Some(clusters) = clusters.as_array_mut() {
+            clusters.push(copy);
+        }
+    })
+}
+
+fn counting(count: u64) -> impl Fn(&str) -> (String, String) + Clone {
+    move |_| {
+        let body = format!("{{\"agentsConnections\": {count}}}");
+        ("200 OK".to_owned(), body)
+    }
+}
+
+/// Each pod has its counts on another port of its own address: 127.0.0.1, and 127.0.0.2.
+#[tokio::test(flavor = "multi_thread")]
+async fn counts_come_from_another_port_through_another_cluster() -> Result<()> {
+    let first = Exporter::start(FREE.parse()?, counting(40)).await?;
+    let port = first.address().port();
+    let second = Exporter::start(SocketAddr::from(([127, 0, 0, 2], port)), counting(0)).await?;
+    let mut fleet = FleetConfig::local(2);
+    let listen = fleet.pods[0].listen;
+    // The pods listen on two ports, and their counts are both on a third.
+    fleet.pods[1].listen = SocketAddr::from(([127, 0, 0, 2], listen.port()));
+    let stage = Stage::start(fleet, |sample| {
+        let metric = json!({ "cluster": "chat-polls", "port": port });
+        let sample = with_cluster(
+            seldom(sample).option("metric", metric),
+            "chat-polls",
+            first.address(),
+            &json!({}),
+        );
+        sample.edit(|configuration| {
+            let clusters = configuration["static_resources"]["clusters"].as_array_mut();
+            let polls = clusters.and_then(|clusters| clusters.last_mut());
+            let endpoints =
+                polls.map(|polls| &mut polls["load_assignment"]["endpoints"][0]["lb_endpoints"]);
+            if let Some(endpoints) = endpoints {
+                let mut other = endpoints[0].clone();
+                other["endpoint"]["address"]["socket_address"]["address"] = "127.0.0.2".into();
+                if let Some(endpoints) = endpoints.as_array_mut() {
+                    endpoints.push(other);
+                }
+            }
+        })
+    })
+    .await?;
+    stage.until_usable(2)?;
+    let held = stage.load(60, 0)?.open().await;
+    assert_all_well(&held.report());
+    let opened: Vec<u64> = stage.pods().iter().map(|pod| pod.open()).collect();
+    assert_eq!(opened, [10, 50], "by the counts of the other port");
+    for (exporter, ip) in [(&first, "127.0.0.1"), (&second, "127.0.0.2")] {
+        let heads = exporter.heads();
+        assert!(!heads.is_empty());
+        let host = format!("{ip}:{port}");
+        assert!(
+            heads
+                .iter()
+                .all(|head| has_field(head, "host", |host_| host_ == host))
+        );
+    }
+    assert!(stage.pods().iter().all(|pod| pod.polls() == 0));
+    Ok(())
+}
+
+/// The documented snippets: polls have the token, clients' requests have not, and no dump shows it.
+#[tokio::test(flavor = "multi_thread")]
+async fn polls_get_a_token_that_no_client_and_no_dump_sees() -> Result<()> {
+    const TOKEN: &str = "bearer token";
+    let exporter = Exporter::start(FREE.parse()?, |head| {
+        if has_field(head, "authorization", |token| token == TOKEN) {
+            counting(5)(head)
+        } else {
+            ("401 Unauthorized".to_owned(), String::new())
+        }
+    })
+    .await?;
+    let yaml =
+        |title: &str| -> Result<Value> { Ok(serde_saphyr::from_str(&markdown::snippet(title)?)?) };
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("poll-token.yaml");
+    std::fs::write(&file, markdown::snippet("As the file poll-token.yaml")?)?;
+    let cluster = yaml("In the cluster chat-polls, a copy of the cluster chat")?;
+    let cluster: Value = serde_json::from_str(
+        &cluster
+            .to_string()
+            .replace("/etc/envoy/poll-token.yaml", &file.to_string_lossy()),
+    )?;
+    let filter = yaml("As the configuration of a filter whose polls need a token")?;
+    let mut metric = filter["metric"].clone();
+    metric["port"] = exporter.address().port().into();
+    let stage = Stage::start(FleetConfig::local(1), |sample| {
+        with_cluster(
+            every(200)(sample).option("metric", metric),
+            "chat-polls",
+            exporter.address(),
+            &cluster,
+        )
+        // Without it, Envoy takes no secrets from anywhere else.
+        .edit(|configuration| {
+            configuration["node"] = json!({ "id": "gateway-0", "cluster": "gateway" });
+        })
+    })
+    .await?;
+    stage.until_usable(1)?;
+    until_pod(&stage.envoy, |pod| pod["agentsConnections"] == 5)?;
+    let held = stage.load(1, 0)?.open().await;
+    assert_all_well(&held.report());
+    let handshake = stage.pods()[0].last_handshake().context("a handshake")?;
+    assert!(
+        !format!("{handshake:?}")
+            .to_lowercase()
+            .contains("authorization")
+    );
+    let dump = block_in_place(|| stage.envoy.admin_get("/config_dump?include_eds"))?;
+    assert!(dump.contains("poll-token") && !dump.contains("Bearer TOKEN"));
+    Ok(())
+}
+
+/// A web server and an exporter as services have them, which take the `host` of polls as it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_on_uvicorn_with_the_exporter_of_prometheus_client() -> Result<()> {
+    let pods = [
+        PythonPod::start()?,
+        PythonPod::start()?,
+        PythonPod::start()?,
+    ];
+    let addresses = pods.each_ref().map(PythonPod::address);
+    // WebSockets that no gateway has opened.
+    let earlier = load(addresses[0], 12, 0)?.open().await;
+    assert_all_well(&earlier.report());
+    let metric = json!({ "prometheus": "websocket_connections{state=\"open\"}" });
+    let sample = exported("/metrics", metric)(Sample::standard()?.pods(&addresses));
+    let envoy = block_in_place(|| Envoy::start(&sample))?;
+    let usable = |usable| usable == 3;
+    block_in_place(|| envoy.wait_for_filter_stat("pods_usable", usable, PATIENCE))?;
+    let held = load(envoy.address(), 24, 0)?.open().await;
+    assert_all_well(&held.report());
+    for address in addresses {
+        let text = wsbalancer_e2e::ask::get(&format!("http://{address}/metrics"))?;
+        let open = "websocket_connections{state=\"open\"} 12.0";
+        assert!(text.contains(open), "{address}: {text}");
     }
     Ok(())
 }
