@@ -200,6 +200,10 @@ mod tests {
         assert_eq!(pod.upstream("connect_originate").as_deref(), Some(text));
         assert_eq!(pod.to_string(), "10.0.0.1:8080");
         assert_ne!(pod, "10.0.0.1:8080".parse().unwrap());
+        let other_port = "envoy://connect_originate/10.0.0.1:9601";
+        let upstream = pod.on_port(9601).upstream("connect_originate");
+        assert_eq!(upstream.as_deref(), Some(other_port));
+        assert_eq!(PodAddress::CLUSTER.on_port(9601), PodAddress::CLUSTER);
         for text in [
             "envoy://",
             "envoy://a",

@@ -331,6 +331,22 @@ mod tests {
     }
 
     #[test]
+    fn where_the_cluster_is_the_pod_polls_go_to_that_for_them() {
+        let json = br#"{"routeBy": "cluster",
+            "services": [{"cluster": "pod-1", "metric": {"cluster": "pod-1-polls"}}]}"#;
+        let config = Config::parse(json).unwrap().services.remove(0);
+        let host = FakeHost::at(NOW);
+        let service = Rc::new(Service::open(host.clone(), config));
+        let question = Question::Count(PodAddress::CLUSTER);
+        Polls::default().ask(&service, &service.table(), question, NOW);
+        let call = host.take_calls().remove(0);
+        assert_eq!(
+            (&*call.cluster, call.upstream, &*call.authority),
+            ("pod-1-polls", None, "pod-1-polls")
+        );
+    }
+
+    #[test]
     fn the_count_of_another_port_is_the_pods() {
         let mut scene = Scene::with(json!({ "metric": { "cluster": "polls", "port": 9601 } }));
         scene.body(r#"{"agentsConnections": 7}"#);

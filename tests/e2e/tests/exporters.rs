@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
-use wsbalancer_backend::{FleetConfig, MetricBehavior};
+use wsbalancer_backend::{FleetConfig, MetricBehavior, Pod};
 use wsbalancer_e2e::ask::get_json;
 use wsbalancer_e2e::exporter::Exporter;
 use wsbalancer_e2e::python::PythonPod;
@@ -111,18 +111,11 @@ async fn a_pod_without_a_sample_gets_its_first_websocket() -> Result<()> {
 
 /// As large as those of services with many routes and clients.
 fn large_exposition(size: usize) -> String {
-    let mut text = "# TYPE requests_total counter\n".to_owned();
-    let mut route = 0;
-    while text.len() < size / 2 {
-        route += 1;
-        text += &format!("requests_total{{route=\"/{route}\",path=\"C:\\temp\"}} {route}\n");
-    }
-    text += "websocket_connections{state=\"open\"} 42.0\n";
-    while text.len() < size {
-        route += 1;
-        text += &format!("requests_total{{route=\"/{route}\",path=\"C:\\temp\"}} {route}\n");
-    }
-    text
+    const OTHER: &str = "requests_total{route=\"/rooms/{room}\",path=\"C:\\temp\"} 1.5\n";
+    let others = OTHER.repeat(size / OTHER.len() / 2);
+    format!(
+        "# TYPE requests_total counter\n{others}websocket_connections{{state=\"open\"}} 42.0\n{others}"
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -174,8 +167,8 @@ fn has_field(head: &str, name: &str, value: impl Fn(&str) -> bool) -> bool {
     fields.any(|(field, text)| field == name && value(text))
 }
 
-/// Spring's Actuator has one form at each path and answers 406 to those who want another; MicroProfile
-/// has both at the same.
+/// Spring's Actuator has one form at each path and answers 406 to those who want another; that of
+/// `MicroProfile` has both at the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn servers_that_look_at_accept_answer_in_the_wanted_form() -> Result<()> {
     let exporter = Exporter::start(FREE.parse()?, |head| {
@@ -309,15 +302,19 @@ async fn a_pod_that_redirects_without_a_header_gets_it() -> Result<()> {
     Ok(())
 }
 
-/// A copy of the cluster `chat` by another name with another host.
-fn with_cluster(sample: Sample, name: &str, host: SocketAddr, more: &Value) -> Sample {
+/// With a cluster for polls: a copy of the cluster `chat` with other hosts, and more.
+fn with_polls(sample: Sample, hosts: &[SocketAddr], more: &Value) -> Sample {
     sample.edit(|configuration| {
         let clusters = &mut configuration["static_resources"]["clusters"];
         let mut copy = clusters[0].clone();
-        copy["name"] = name.into();
-        copy["load_assignment"] = json!({ "cluster_name": name, "endpoints": [{
-            "lb_endpoints": [{ "endpoint": { "address": { "socket_address": {
-                "address": host.ip(), "port_value": host.port() } } } }] }] });
+        let endpoint = |host: &SocketAddr| {
+            json!({ "endpoint": { "address": { "socket_address": {
+                "address": host.ip(), "port_value": host.port() } } } })
+        };
+        let endpoints: Vec<Value> = hosts.iter().map(endpoint).collect();
+        copy["name"] = "chat-polls".into();
+        copy["load_assignment"] = json!({
+            "cluster_name": "chat-polls", "endpoints": [{ "lb_endpoints": endpoints }] });
         for (field, value) in more.as_object().into_iter().flatten() {
             copy[field] = value.clone();
         }
@@ -334,53 +331,38 @@ fn counting(count: u64) -> impl Fn(&str) -> (String, String) + Clone {
     }
 }
 
-/// Each pod has its counts on another port of its own address: 127.0.0.1, and 127.0.0.2.
+fn documented(title: &str) -> Result<Value> {
+    Ok(serde_saphyr::from_str(&markdown::snippet(title)?)?)
+}
+
+/// Two pods at 127.0.0.1 and 127.0.0.2, and their counts on one other port of both.
 #[tokio::test(flavor = "multi_thread")]
 async fn counts_come_from_another_port_through_another_cluster() -> Result<()> {
     let first = Exporter::start(FREE.parse()?, counting(40)).await?;
     let port = first.address().port();
     let second = Exporter::start(SocketAddr::from(([127, 0, 0, 2], port)), counting(0)).await?;
     let mut fleet = FleetConfig::local(2);
-    let listen = fleet.pods[0].listen;
-    // The pods listen on two ports, and their counts are both on a third.
-    fleet.pods[1].listen = SocketAddr::from(([127, 0, 0, 2], listen.port()));
+    fleet.pods[1].listen = SocketAddr::from(([127, 0, 0, 2], 0));
+    let filter = documented("As the configuration of a filter whose counts are on port 9601")?;
+    let mut metric = filter["metric"].clone();
+    assert_eq!(metric["port"], 9601);
+    metric["port"] = port.into();
     let stage = Stage::start(fleet, |sample| {
-        let metric = json!({ "cluster": "chat-polls", "port": port });
-        let sample = with_cluster(
-            seldom(sample).option("metric", metric),
-            "chat-polls",
-            first.address(),
-            &json!({}),
-        );
-        sample.edit(|configuration| {
-            let clusters = configuration["static_resources"]["clusters"].as_array_mut();
-            let polls = clusters.and_then(|clusters| clusters.last_mut());
-            let endpoints =
-                polls.map(|polls| &mut polls["load_assignment"]["endpoints"][0]["lb_endpoints"]);
-            if let Some(endpoints) = endpoints {
-                let mut other = endpoints[0].clone();
-                other["endpoint"]["address"]["socket_address"]["address"] = "127.0.0.2".into();
-                if let Some(endpoints) = endpoints.as_array_mut() {
-                    endpoints.push(other);
-                }
-            }
-        })
+        let hosts = [first.address(), second.address()];
+        with_polls(seldom(sample).option("metric", metric), &hosts, &json!({}))
     })
     .await?;
     stage.until_usable(2)?;
     let held = stage.load(60, 0)?.open().await;
     assert_all_well(&held.report());
-    let opened: Vec<u64> = stage.pods().iter().map(|pod| pod.open()).collect();
+    let opened: Vec<u64> = stage.pods().iter().map(Pod::open).collect();
     assert_eq!(opened, [10, 50], "by the counts of the other port");
     for (exporter, ip) in [(&first, "127.0.0.1"), (&second, "127.0.0.2")] {
         let heads = exporter.heads();
         assert!(!heads.is_empty());
-        let host = format!("{ip}:{port}");
-        assert!(
-            heads
-                .iter()
-                .all(|head| has_field(head, "host", |host_| host_ == host))
-        );
+        let own = format!("{ip}:{port}");
+        let is_own = |head: &String| has_field(head, "host", |host| host == own);
+        assert!(heads.iter().all(is_own), "{heads:?}");
     }
     assert!(stage.pods().iter().all(|pod| pod.polls() == 0));
     Ok(())
@@ -398,31 +380,25 @@ async fn polls_get_a_token_that_no_client_and_no_dump_sees() -> Result<()> {
         }
     })
     .await?;
-    let yaml =
-        |title: &str| -> Result<Value> { Ok(serde_saphyr::from_str(&markdown::snippet(title)?)?) };
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("poll-token.yaml");
     std::fs::write(&file, markdown::snippet("As the file poll-token.yaml")?)?;
-    let cluster = yaml("In the cluster chat-polls, a copy of the cluster chat")?;
+    let cluster = documented("In the cluster chat-polls, a copy of the cluster chat")?;
     let cluster: Value = serde_json::from_str(
         &cluster
             .to_string()
             .replace("/etc/envoy/poll-token.yaml", &file.to_string_lossy()),
     )?;
-    let filter = yaml("As the configuration of a filter whose polls need a token")?;
+    let filter = documented("As the configuration of a filter whose polls need a token")?;
     let mut metric = filter["metric"].clone();
     metric["port"] = exporter.address().port().into();
     let stage = Stage::start(FleetConfig::local(1), |sample| {
-        with_cluster(
-            every(200)(sample).option("metric", metric),
-            "chat-polls",
-            exporter.address(),
-            &cluster,
-        )
-        // Without it, Envoy takes no secrets from anywhere else.
-        .edit(|configuration| {
-            configuration["node"] = json!({ "id": "gateway-0", "cluster": "gateway" });
-        })
+        let sample = every(200)(sample).option("metric", metric);
+        with_polls(sample, &[exporter.address()], &cluster)
+            // Without it, Envoy takes no secrets from anywhere else.
+            .edit(|configuration| {
+                configuration["node"] = json!({ "id": "gateway-0", "cluster": "gateway" });
+            })
     })
     .await?;
     stage.until_usable(1)?;
