@@ -134,7 +134,10 @@ impl fmt::Display for PollFailure {
             Self::NotAnObject => "the body is not a JSON object",
             Self::BadCount => "agentsConnections is not a non-negative integer",
             Self::NotJson => "the body is not JSON",
-            Self::NothingThere => "nothing is where the metric of the configuration points to",
+            Self::NothingThere => {
+                "nothing is where the metric of the configuration points to (with absent: 0 that is a \
+                 count of 0)"
+            }
             Self::NotACount => {
                 "what the metric of the configuration points to is not a non-negative integer"
             }

@@ -7,6 +7,7 @@
 //! other names are passed over unread, so that a format's later additions do not matter, and so are
 //! the exemplars that may follow a value in `OpenMetrics`.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -74,12 +75,12 @@ impl Selector {
             let equal = !rest.skip('!');
             if rest.skip('=') {
                 matchers.push(Matcher {
-                    label,
-                    value: rest.quoted(Escapes::Strict)?,
+                    label: label.into_owned(),
+                    value: rest.quoted(Escapes::Strict)?.into_owned(),
                     equal,
                 });
             } else if is_quoted && equal && name.is_none() {
-                name = Some(label);
+                name = Some(label.into_owned());
             } else {
                 return None;
             }
@@ -168,7 +169,7 @@ impl Selector {
         let Some((family, _)) = name.label(Escapes::Lenient) else {
             return false;
         };
-        let suffix = self.name.strip_prefix(&family);
+        let suffix = self.name.strip_prefix(&*family);
         suffix.is_some_and(|suffix| FAMILY_SUFFIXES.contains(&suffix))
     }
 }
@@ -181,17 +182,17 @@ const LONGEST_DESCRIBED: usize = 1024;
 const FAMILY_SUFFIXES: [&str; 5] = ["", "_total", "_count", "_gcount", "_active_count"];
 
 /// A line of the text.
-struct Series {
-    name: String,
-    labels: Vec<(String, String)>,
+struct Series<'line> {
+    name: Cow<'line, str>,
+    labels: Vec<(Cow<'line, str>, Cow<'line, str>)>,
     value: f64,
 }
 
-impl Series {
+impl<'line> Series<'line> {
     /// None where the line is no series.
-    fn parse(line: &[u8]) -> Option<Self> {
+    fn parse(line: &'line [u8]) -> Option<Self> {
         let mut rest = Text(std::str::from_utf8(line).ok()?);
-        let mut name = rest.name().map(str::to_owned);
+        let mut name = rest.name().map(Cow::Borrowed);
         let mut labels = Vec::new();
         let has_braces = rest.skip('{');
         while has_braces && !rest.skip('}') {
@@ -215,11 +216,11 @@ impl Series {
 }
 
 impl Matcher {
-    fn accepts(&self, series: &Series) -> bool {
+    fn accepts(&self, series: &Series<'_>) -> bool {
         let mut labels = series.labels.iter();
         let value = labels.find(|(label, _)| *label == self.label);
         // A label that is not there is an empty one, as in Prometheus.
-        let value = value.map_or("", |(_, value)| value);
+        let value = value.map_or("", |(_, value)| &**value);
         (value == self.value) == self.equal
     }
 }
@@ -260,14 +261,20 @@ impl<'text> Text<'text> {
     }
 
     /// A label's name, and whether it is in quotes.
-    fn label(&mut self, escapes: Escapes) -> Option<(String, bool)> {
+    fn label(&mut self, escapes: Escapes) -> Option<(Cow<'text, str>, bool)> {
         let quoted = self.quoted(escapes).map(|name| (name, true));
-        quoted.or_else(|| Some((self.name()?.to_owned(), false)))
+        quoted.or_else(|| Some((Cow::Borrowed(self.name()?), false)))
     }
 
     /// A text in quotes, in which a backslash escapes itself, quotes and, as `\n`, a line feed.
-    fn quoted(&mut self, escapes: Escapes) -> Option<String> {
+    fn quoted(&mut self, escapes: Escapes) -> Option<Cow<'text, str>> {
         let text = self.0.strip_prefix('"')?;
+        let end = text.find(['"', '\\'])?;
+        // Most have nothing escaped.
+        if let Some(rest) = text.get(end..)?.strip_prefix('"') {
+            self.0 = rest.trim_start();
+            return text.get(..end).map(Cow::Borrowed);
+        }
         let mut value = String::new();
         let mut chars = text.chars();
         loop {
@@ -283,7 +290,7 @@ impl<'text> Text<'text> {
             }
         }
         self.0 = chars.as_str().trim_start();
-        Some(value)
+        Some(Cow::Owned(value))
     }
 }
 

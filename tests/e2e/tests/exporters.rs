@@ -141,6 +141,28 @@ async fn large_exporters_are_read_and_larger_ones_are_refused() -> Result<()> {
     Ok(())
 }
 
+/// Before the filter has a choice: the runtime key that the documentation names is Envoy's limit.
+#[tokio::test(flavor = "multi_thread")]
+async fn envoy_keeps_no_more_of_an_answer_than_its_runtime_allows() -> Result<()> {
+    let mut fleet = FleetConfig::local(1);
+    fleet.pods[0].switches.metric = MetricBehavior::Body(large_exposition(600_000));
+    let metric = json!({ "prometheus": "websocket_connections" });
+    let stage = Stage::start(fleet, |sample| {
+        let sample = every(1_000)(sample).option("metricPath", "/metrics");
+        sample.option("metric", metric).edit(|configuration| {
+            configuration["layered_runtime"] = json!({ "layers": [{ "name": "limit",
+                "static_layer": { "http.async_response_buffer_limit": 500_000 } }] });
+        })
+    })
+    .await?;
+    let pod = &stage.pods()[0];
+    let line = format!("the poll of pod {} failed: ", pod.address());
+    block_in_place(|| stage.envoy.wait_for_log(&line, PATIENCE))?;
+    assert_eq!(stage.stat("pods_usable")?, 0);
+    pod.answer_metric(MetricBehavior::Body(large_exposition(400_000)));
+    stage.until_usable(1)
+}
+
 /// What the status says of the first pod, once `condition` holds.
 fn until_pod(envoy: &Envoy, condition: impl Fn(&Value) -> bool) -> Result<Value> {
     let address = envoy.listener("status").context("the status")?;
