@@ -8,9 +8,10 @@ use tokio::task::block_in_place;
 use wsbalancer_backend::{FleetConfig, MetricBehavior, Pod};
 use wsbalancer_e2e::ask::get_json;
 use wsbalancer_e2e::exporter::Exporter;
+use wsbalancer_e2e::prometheus::Prometheus;
 use wsbalancer_e2e::python::PythonPod;
 use wsbalancer_e2e::{PATIENCE, Stage, assert_all_well, every, load, markdown, preloaded, seldom};
-use wsbalancer_harness::{Envoy, Sample};
+use wsbalancer_harness::{Envoy, Sample, wait_until};
 
 /// A filter that finds the count by `metric` at `path`.
 fn exported(path: &'static str, metric: Value) -> impl FnOnce(Sample) -> Sample {
@@ -187,6 +188,56 @@ fn polling(exporter: &Exporter, change: impl FnOnce(Sample) -> Sample) -> Result
 fn has_field(head: &str, name: &str, value: impl Fn(&str) -> bool) -> bool {
     let mut fields = head.lines().filter_map(|line| line.split_once(": "));
     fields.any(|(field, text)| field == name && value(text))
+}
+
+/// With backslashes that escape something and such that do not, and what else the format allows.
+const AWKWARD: &str = r#"# TYPE open gauge
+# a comment
+open{path="C:\temp",state="a"} 1
+open{path="C:\\temp",state="b"} 2
+open{path="\d+\"x\"\\",state="c"} 4.0
+open{path="line\nfeed",state="d",} 8e0
+open{ path = "{a}, b=\"c\"" , state = "e" } 1.6e+1
+
+open{path="",state="f"}	32
+open{state="é"} +64
+opened 128
+open_ 256
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn awkward_series_are_read_as_prometheus_reads_them() -> Result<()> {
+    let answer = |_: &str| ("200 OK".to_owned(), AWKWARD.to_owned());
+    let exporter = Exporter::start(FREE.parse()?, answer).await?;
+    let configuration = format!(
+        "scrape_configs: [{{ job_name: pod, scrape_interval: 500ms, scrape_timeout: 500ms, \
+         static_configs: [{{ targets: [\"{}\"] }}] }}]",
+        exporter.address()
+    );
+    let prometheus = Prometheus::start(&configuration, "groups: []")?;
+    for (selector, sum) in [
+        ("open", 127),
+        (r#"open{path="C:\\temp"}"#, 3),
+        (r#"open{path="\\d+\"x\"\\"}"#, 4),
+        (r#"open{path="line\nfeed"}"#, 8),
+        (r#"open{path="{a}, b=\"c\""}"#, 16),
+        (r#"open{path=""}"#, 96),
+        (r#"open{path!="",state!="a"}"#, 30),
+        (r#"open{state="é"}"#, 64),
+    ] {
+        let told = block_in_place(|| {
+            wait_until("Prometheus' scrape", PATIENCE, || {
+                let series = prometheus.query(&format!("sum({selector})")).ok()?;
+                Some(series.first()?["value"][1].clone())
+            })
+        })?;
+        assert_eq!(told, sum.to_string(), "{selector}");
+        let metric = json!({ "prometheus": selector });
+        let envoy = polling(&exporter, |sample| sample.option("metric", metric))?;
+        let pod = until_pod(&envoy, |pod| pod["state"] != "unknown")?;
+        assert_eq!(pod["agentsConnections"], sum, "{selector}: {pod}");
+    }
+    Ok(())
 }
 
 /// Spring's Actuator has one form at each path and answers 406 to those who want another; that of
