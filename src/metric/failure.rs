@@ -120,7 +120,7 @@ const fn hint(status: u16) -> &'static str {
 impl fmt::Display for PollFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match *self {
-            Self::NotSent => "Envoy could not send it: is the cluster there?",
+            Self::NotSent => "Envoy could not send it: is the cluster there, and the pod in it?",
             Self::NoAnswer => "no answer",
             Self::Status(status) => return write!(f, "status {status}{}", hint(status)),
             Self::TooLarge => return write!(f, "the body is over {JSON_LIMIT} bytes"),

@@ -420,9 +420,10 @@ async fn counts_come_from_another_port_through_another_cluster() -> Result<()> {
     let mut metric = filter["metric"].clone();
     assert_eq!(metric["port"], 9601);
     metric["port"] = port.into();
+    let policy = documented("In the cluster chat-polls, for its hosts alone")?;
     let stage = Stage::start(fleet, |sample| {
         let hosts = [first.address(), second.address()];
-        with_polls(seldom(sample).option("metric", metric), &hosts, &json!({}))
+        with_polls(seldom(sample).option("metric", metric), &hosts, &policy)
     })
     .await?;
     stage.until_usable(2)?;
@@ -438,6 +439,36 @@ async fn counts_come_from_another_port_through_another_cluster() -> Result<()> {
         assert!(heads.iter().all(is_own), "{heads:?}");
     }
     assert!(stage.pods().iter().all(|pod| pod.polls() == 0));
+    Ok(())
+}
+
+/// With the documented policy a poll fails where its pod is missing in the cluster for polls.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poll_never_brings_the_count_of_another_pod() -> Result<()> {
+    let exporter = Exporter::start(FREE.parse()?, counting(40)).await?;
+    let port = exporter.address().port();
+    let mut fleet = FleetConfig::local(2);
+    fleet.pods[1].listen = SocketAddr::from(([127, 0, 0, 2], 0));
+    let policy = documented("In the cluster chat-polls, for its hosts alone")?;
+    let metric = json!({ "cluster": "chat-polls", "port": port });
+    let stage = Stage::start(fleet, |sample| {
+        let sample = every(200)(sample).option("metric", metric);
+        with_polls(sample, &[exporter.address()], &policy)
+    })
+    .await?;
+    stage.until_usable(1)?;
+    let line = format!(
+        "the poll of pod {} failed: Envoy could not send it",
+        stage.pods()[1].address()
+    );
+    block_in_place(|| stage.envoy.wait_for_log(&line, PATIENCE))?;
+    let own = exporter.address().to_string();
+    let heads = exporter.heads();
+    assert!(
+        heads
+            .iter()
+            .all(|head| has_field(head, "host", |host| host == own))
+    );
     Ok(())
 }
 
