@@ -7,6 +7,7 @@ mod defaults;
 mod document;
 mod error;
 mod fields;
+mod headers;
 mod parse;
 mod rules;
 mod service;
@@ -14,6 +15,7 @@ mod settings;
 mod values;
 
 pub use error::ConfigError;
+pub use headers::PollHeaders;
 pub use rules::{BurstPolls, Rebalance, Rules, SlowStart};
-pub use service::{Discovery, PodSource, ServiceConfig};
+pub use service::{Discovery, MetricCluster, PodSource, ServiceConfig};
 pub use settings::{Config, OnNoPods, RouteBy, Settings, StatusConfig};

@@ -39,6 +39,7 @@ pub fn ask(
         upstream: None,
         authority: authority_of(admin_cluster),
         path: &path(cluster),
+        headers: &[("accept", "application/json")],
         timeout,
     })
 }
@@ -52,6 +53,7 @@ pub fn read(cluster: &str, answer: Answer<'_>) -> Result<HostList, DiscoveryFail
     let (status, body) = match answer {
         Answer::Nothing => return Err(DiscoveryFailure::NoAnswer),
         Answer::Response { status, body } => (status, body),
+        Answer::Encoded { status, .. } => (status, [].as_slice()),
     };
     if status != 200 {
         return Err(DiscoveryFailure::Status(status));

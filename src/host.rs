@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 use crate::clock::Timestamp;
+use crate::metric::Coding;
 use crate::pod::{DiscoveryFailure, HostList};
 use crate::uri::is_host_name;
 
@@ -86,6 +87,8 @@ pub struct Get<'a> {
     pub authority: &'a str,
     /// Its path.
     pub path: &'a str,
+    /// Its other header fields, names in lower case; the proxy's shell adds who asks.
+    pub headers: &'a [(&'a str, &'a str)],
     /// How long the answer may take.
     pub timeout: Duration,
 }
@@ -120,6 +123,13 @@ pub enum Answer<'a> {
         status: u16,
         /// The body.
         body: &'a [u8],
+    },
+    /// A response with a body in a content coding, which is not read.
+    Encoded {
+        /// HTTP status.
+        status: u16,
+        /// The coding.
+        coding: Coding,
     },
 }
 

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use super::defaults;
 use super::error::ConfigError;
-use super::fields::{Fields, ServiceFields, StatusFields};
+use super::fields::{Fields, MetricFields, ServiceFields, StatusFields};
+use super::headers::PollHeaders;
 use super::rules::{BurstPolls, Rebalance, Rules, SlowStart};
-use super::service::{Discovery, PodSource, ServiceConfig};
+use super::service::{Discovery, MetricCluster, PodSource, ServiceConfig};
 use super::settings::{Config, RouteBy, Settings, StatusConfig};
 use super::values::{
     AllowedOrigin, Authority, HeaderName, HostName, HttpPath, LogLevel, Span, SpanOrNever,
@@ -61,14 +62,10 @@ pub(super) fn config(fields: &Fields) -> Result<Config, ConfigError> {
         };
         services.push(service.check()?);
     }
-    let override_header = match &fields.override_header {
-        Some(HeaderName(name)) => name,
-        None => defaults::OVERRIDE_HEADER,
-    };
     Ok(Config {
         services,
         settings: Settings {
-            override_header: override_header.to_owned(),
+            override_header: override_header(fields).to_owned(),
             attempts,
             route_by: fields.route_by.unwrap_or_default(),
             on_no_pods: fields.on_no_pods.unwrap_or_default(),
@@ -77,6 +74,13 @@ pub(super) fn config(fields: &Fields) -> Result<Config, ConfigError> {
         },
         log_level: fields.log_level.map(|LogLevel(level)| level),
     })
+}
+
+fn override_header(fields: &Fields) -> &str {
+    match &fields.override_header {
+        Some(HeaderName(name)) => name,
+        None => defaults::OVERRIDE_HEADER,
+    }
 }
 
 /// A request's path is compared without its query.
@@ -118,20 +122,90 @@ impl Service<'_> {
         let metric_path = own.metric_path.as_ref().or(common.metric_path.as_ref());
         let metric_path = metric_path.map_or(defaults::METRIC_PATH, |HttpPath(path)| path);
         let metric_host = own.metric_host.as_ref().or(common.metric_host.as_ref());
-        let metric = own.metric.clone().or_else(|| common.metric.clone());
+        let (metric, metric_cluster) = self.metric()?;
         let rules = self.rules()?;
         Ok(ServiceConfig {
             cluster: own.cluster.clone(),
             pods: self.pods(rules.refresh_interval)?,
             metric_path: metric_path.to_owned(),
             metric_host: metric_host.map(|Authority(host)| host.clone()),
-            metric: metric.map_or(Metric::Report, Metric::from),
+            metric_headers: self.metric_headers()?,
+            metric,
+            metric_cluster,
             metric_timeout: self.metric_timeout(rules.refresh_interval)?,
             rules,
             burst_polls: self.burst_polls()?,
             rebalance: self.rebalance()?,
             origins: self.origins()?,
         })
+    }
+
+    fn metric_headers(&self) -> Result<PollHeaders, ConfigError> {
+        let (own, common) = (&self.own.metric_headers, &self.common.metric_headers);
+        match self.placed("metricHeaders", own.as_ref(), common.as_ref()) {
+            Some((place, fields)) => fields.check(&place, override_header(self.common)),
+            None => Ok(PollHeaders::default()),
+        }
+    }
+
+    fn metric(&self) -> Result<(Metric, Option<MetricCluster>), ConfigError> {
+        let (own, common) = (&self.own.metric, &self.common.metric);
+        let Some((place, fields)) = self.placed("metric", own.as_ref(), common.as_ref()) else {
+            return Ok((Metric::Report, None));
+        };
+        let error = |field: &str, reason: &str| {
+            let dot = if field.is_empty() { "" } else { "." };
+            ConfigError::new(format!("{place}{dot}{field}"), reason)
+        };
+        let absent = fields.absent;
+        let metric = match (fields.json.clone(), fields.prometheus.clone()) {
+            (Some(_), Some(_)) => return Err(error("", "has json and prometheus: write one")),
+            (Some(at), None) => Metric::Json { at, absent },
+            (None, Some(series)) => Metric::Prometheus { series, absent },
+            (None, None) if absent.is_some() => {
+                return Err(error("absent", "is for json and prometheus only"));
+            }
+            (None, None) => Metric::Report,
+        };
+        let cluster = self.metric_cluster(fields, error)?;
+        if (&metric, &cluster) == (&Metric::Report, &None) {
+            return Err(error("", "is empty: write json, prometheus or cluster"));
+        }
+        Ok((metric, cluster))
+    }
+
+    fn metric_cluster(
+        &self,
+        fields: &MetricFields,
+        error: impl Fn(&str, &str) -> ConfigError,
+    ) -> Result<Option<MetricCluster>, ConfigError> {
+        let port = fields.port;
+        let Some(name) = fields.cluster.clone() else {
+            return match port {
+                Some(_) => Err(error(
+                    "port",
+                    "a port alone can't be steered: name the cluster that has the same pods on it",
+                )),
+                None => Ok(None),
+            };
+        };
+        if name.is_empty() {
+            return Err(error("cluster", "is empty"));
+        }
+        if port == Some(0) {
+            return Err(error("port", "is zero"));
+        }
+        if self.common.route_by == Some(RouteBy::Cluster) {
+            if port.is_some() {
+                let reason = "with routeBy cluster, polls go to whichever host that cluster has";
+                return Err(error("port", reason));
+            }
+            if self.own.metric.is_none() {
+                let reason = "with routeBy cluster, each service needs one of its own";
+                return Err(error("cluster", reason));
+            }
+        }
+        Ok(Some(MetricCluster { name, port }))
     }
 
     fn rules(&self) -> Result<Rules, ConfigError> {

@@ -2,11 +2,13 @@
 
 use serde::Deserialize;
 
+use super::headers::HeaderFields;
 use super::settings::{OnNoPods, RouteBy};
 use super::values::{
-    AllowedOrigin, Authority, HeaderName, HostName, HttpPath, LogLevel, Span, SpanOrNever, parsed,
+    AllowedOrigin, Authority, HeaderName, HostName, HttpPath, LogLevel, Span, SpanOrNever,
+    parsed_option,
 };
-use crate::metric::{Metric, Pointer, Selector};
+use crate::metric::{Pointer, Selector};
 use crate::pod::PodAddress;
 
 /// All of them.
@@ -26,6 +28,7 @@ pub(super) struct Fields {
     // `ServiceFields` because serde can't flatten and deny unknown fields at once.
     pub(super) metric_path: Option<HttpPath>,
     pub(super) metric_host: Option<Authority>,
+    pub(super) metric_headers: Option<HeaderFields>,
     pub(super) metric: Option<MetricFields>,
     #[serde(rename = "cacheTTL")]
     pub(super) cache_ttl: Option<Span>,
@@ -47,6 +50,7 @@ pub(super) struct ServiceFields {
     pub(super) discovery: Option<DiscoveryFields>,
     pub(super) metric_path: Option<HttpPath>,
     pub(super) metric_host: Option<Authority>,
+    pub(super) metric_headers: Option<HeaderFields>,
     pub(super) metric: Option<MetricFields>,
     #[serde(rename = "cacheTTL")]
     pub(super) cache_ttl: Option<Span>,
@@ -67,12 +71,17 @@ pub(super) struct DiscoveryFields {
     pub(super) interval: Option<Span>,
 }
 
-/// Where the count is, in one of the forms that services export.
+/// Where the count is: in one of the forms that services export, and perhaps on another port.
 #[derive(Clone, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) enum MetricFields {
-    Json(#[serde(deserialize_with = "parsed")] Pointer),
-    Prometheus(#[serde(deserialize_with = "parsed")] Selector),
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct MetricFields {
+    #[serde(default, deserialize_with = "parsed_option")]
+    pub(super) json: Option<Pointer>,
+    #[serde(default, deserialize_with = "parsed_option")]
+    pub(super) prometheus: Option<Selector>,
+    pub(super) absent: Option<u64>,
+    pub(super) cluster: Option<String>,
+    pub(super) port: Option<u16>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -96,13 +105,4 @@ pub(super) struct RebalanceFields {
 pub(super) struct StatusFields {
     pub(super) path: HttpPath,
     pub(super) hosts: Option<Vec<HostName>>,
-}
-
-impl From<MetricFields> for Metric {
-    fn from(fields: MetricFields) -> Self {
-        match fields {
-            MetricFields::Json(pointer) => Self::Json(pointer),
-            MetricFields::Prometheus(selector) => Self::Prometheus(selector),
-        }
-    }
 }

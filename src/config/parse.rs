@@ -35,8 +35,8 @@ mod tests {
 
     use super::*;
     use crate::config::{
-        BurstPolls, Discovery, OnNoPods, PodSource, Rebalance, RouteBy, Rules, ServiceConfig,
-        Settings, SlowStart, StatusConfig,
+        BurstPolls, Discovery, MetricCluster, OnNoPods, PodSource, PollHeaders, Rebalance, RouteBy,
+        Rules, ServiceConfig, Settings, SlowStart, StatusConfig,
     };
     use crate::metric::Metric;
     use crate::pod::PodAddress;
@@ -68,7 +68,9 @@ mod tests {
                     ]),
                     metric_path: "/metric".to_owned(),
                     metric_host: None,
+                    metric_headers: PollHeaders::default(),
                     metric: Metric::Report,
+                    metric_cluster: None,
                     metric_timeout: Duration::from_secs(2),
                     rules: Rules {
                         cache_ttl: Duration::from_secs(30),
@@ -241,7 +243,51 @@ mod tests {
                 r#""metric": {"prometheus": "up{a=~\"b\"}"}"#,
                 "metric.prometheus: \"up{a=~\\\"b\\\"}\" does not name series",
             ),
-            (r#""metric": {"xml": "/"}"#, "metric: unknown variant `xml`"),
+            (
+                r#""metric": {"xml": "/"}"#,
+                "metric.xml: unknown field `xml`",
+            ),
+            (
+                r#""metric": {}"#,
+                "metric: is empty: write json, prometheus or cluster",
+            ),
+            (
+                r#""metric": {"json": "/a", "prometheus": "a"}"#,
+                "metric: has json and prometheus: write one",
+            ),
+            (
+                r#""metric": {"cluster": "a", "absent": 0}"#,
+                "metric.absent: is for json and prometheus only",
+            ),
+            (
+                r#""metric": {"json": "/a", "absent": -1}"#,
+                "metric.absent: invalid value: integer `-1`",
+            ),
+            (
+                r#""metric": {"json": "/a", "port": 9601}"#,
+                "metric.port: a port alone can't be steered: name the cluster that has the same",
+            ),
+            (
+                r#""metric": {"cluster": "a", "port": 0}"#,
+                "metric.port: is zero",
+            ),
+            (
+                r#""metric": {"cluster": "a", "port": 65536}"#,
+                "metric.port: invalid value: integer `65536`",
+            ),
+            (r#""metric": {"cluster": ""}"#, "metric.cluster: is empty"),
+            (
+                r#""metricHeaders": {"accept": "*/*"}"#,
+                "metricHeaders.accept: can't be set",
+            ),
+            (
+                r#""metricHeaders": "secret""#,
+                "metricHeaders: is not an object of names and values",
+            ),
+            (
+                r#""overrideHeader": "X-Pod", "metricHeaders": {"x-pod": "secret"}"#,
+                "metricHeaders.x-pod: can't be set: it is the overrideHeader",
+            ),
             (r#""slowStart": {}"#, "slowStart: missing field `window`"),
             (
                 r#""slowStart": {"window": 0}"#,
@@ -543,12 +589,80 @@ mod tests {
         let metric = |json| with(json).unwrap().services[0].metric.clone();
         assert_eq!(
             metric(r#""metric": {"json": "/stats/open"}"#),
-            Metric::Json("/stats/open".parse().unwrap())
+            Metric::Json {
+                at: "/stats/open".parse().unwrap(),
+                absent: None,
+            }
         );
         let selector = r#"websocket_connections{state="open"}"#;
         assert_eq!(
-            metric(&format!(r#""metric": {{"prometheus": {selector:?}}}"#)),
-            Metric::Prometheus(selector.parse().unwrap())
+            metric(&format!(
+                r#""metric": {{"prometheus": {selector:?}, "absent": 0}}"#
+            )),
+            Metric::Prometheus {
+                series: selector.parse().unwrap(),
+                absent: Some(0),
+            }
+        );
+    }
+
+    #[test]
+    fn counts_of_another_port_come_through_another_cluster() {
+        let config = with(r#""metric": {"cluster": "chat-metrics", "port": 9601}"#).unwrap();
+        let service = &config.services[0];
+        assert_eq!(service.metric, Metric::Report);
+        assert_eq!(
+            service.metric_cluster,
+            Some(MetricCluster {
+                name: "chat-metrics".to_owned(),
+                port: Some(9601),
+            })
+        );
+        let by_cluster = |service: &str, common: &str| {
+            parse(&format!(
+                r#"{{"routeBy": "cluster", "services": [{{"cluster": "a"{service}}}]{common}}}"#
+            ))
+        };
+        assert!(by_cluster(r#", "metric": {"cluster": "b"}"#, "").is_ok());
+        for (service, common, error) in [
+            (
+                r#", "metric": {"cluster": "b", "port": 1}"#,
+                "",
+                "services[0].metric.port: with routeBy cluster",
+            ),
+            (
+                "",
+                r#", "metric": {"cluster": "b"}"#,
+                "metric.cluster: with routeBy cluster, each service needs one of its own",
+            ),
+        ] {
+            let refusal = by_cluster(service, common).unwrap_err();
+            assert!(refusal.starts_with(error), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn polls_may_have_headers_that_no_configuration_shows() {
+        let config = parse(
+            r#"{"metricHeaders": {"x-common": "s3cr3t"}, "services": [
+                {"cluster": "a", "endpoints": ["10.0.0.1:80"]},
+                {"cluster": "b", "endpoints": ["10.0.0.1:80"],
+                 "metricHeaders": {"X-Forwarded-Proto": "s3cr3t"}}]}"#,
+        )
+        .unwrap();
+        let headers = |service: usize| config.services[service].metric_headers.iter().next();
+        assert_eq!(headers(0), Some(("x-common", "s3cr3t")));
+        assert_eq!(headers(1), Some(("x-forwarded-proto", "s3cr3t")));
+        let shown = format!("{config:?} {} {}", config.services[0], config.services[1]);
+        assert!(!shown.contains("s3cr3t"), "{shown}");
+        let refused = parse(
+            r#"{"services": [{"cluster": "a", "endpoints": ["10.0.0.1:80"],
+                "metricHeaders": {"x-a": "s3cr3t\n"}}]}"#,
+        )
+        .unwrap_err();
+        assert!(
+            refused.starts_with("services[0].metricHeaders.x-a: has a character"),
+            "{refused}"
         );
     }
 
@@ -570,6 +684,11 @@ mod tests {
             r#""metricPath": "/count""#,
             r#""metricHost": "chat""#,
             r#""metric": {"json": "/count"}"#,
+            r#""metric": {"json": "/count", "absent": 0}"#,
+            r#""metric": {"cluster": "metrics"}"#,
+            r#""metric": {"cluster": "metrics", "port": 9601}"#,
+            r#""metricHeaders": {"x-a": "b"}"#,
+            r#""metricHeaders": {"x-a": "c"}"#,
             r#""refreshInterval": 1"#,
         ] {
             assert_ne!(one, fingerprint(with(other).unwrap()), "{other}");

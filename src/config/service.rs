@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::headers::PollHeaders;
 use super::rules::{BurstPolls, Rebalance, Rules};
 use crate::metric::Metric;
 use crate::origin::AllowedOrigins;
@@ -22,8 +23,12 @@ pub struct ServiceConfig {
     pub metric_path: String,
     /// The `host` that polls name; none for the pod's own `ip:port`.
     pub metric_host: Option<String>,
+    /// Header fields of polls beside the filter's own.
+    pub metric_headers: PollHeaders,
     /// Where the count is in what is there.
     pub metric: Metric,
+    /// Through which cluster the pods are polled; none for their own.
+    pub metric_cluster: Option<MetricCluster>,
     /// How long one answer may take; at most the refresh interval.
     pub metric_timeout: Duration,
     /// By which rules the pods are judged.
@@ -34,6 +39,15 @@ pub struct ServiceConfig {
     pub rebalance: Option<Rebalance>,
     /// Which pages may open WebSockets; none lets all of them.
     pub origins: Option<AllowedOrigins>,
+}
+
+/// Another cluster through which pods are polled: its hosts are the same pods.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct MetricCluster {
+    /// Its name.
+    pub name: String,
+    /// The port that its hosts have; none for the same as the pods have.
+    pub port: Option<u16>,
 }
 
 /// Where a service's pods come from.
@@ -93,7 +107,9 @@ impl ServiceConfig {
             pods,
             metric_path,
             metric_host,
+            metric_headers,
             metric,
+            metric_cluster,
             metric_timeout,
             rules:
                 Rules {
@@ -108,11 +124,12 @@ impl ServiceConfig {
             origins: _,
         } = self;
         let source = (cluster, pods, metric_path, metric_host, metric);
+        let polls = (metric_headers, metric_cluster);
         let burst_interval = burst_polls.map(|polls| polls.interval);
         let times = (cache_ttl, refresh_interval, metric_timeout, burst_interval);
         // Its keys are fixed: the number is the same in every worker.
         let mut hasher = DefaultHasher::new();
-        (source, times, unhealthy_threshold).hash(&mut hasher);
+        (source, polls, times, unhealthy_threshold).hash(&mut hasher);
         hasher.finish().max(1)
     }
 }

@@ -193,9 +193,8 @@ impl TryFrom<String> for HeaderName {
     type Error = String;
 
     fn try_from(name: String) -> Result<Self, String> {
-        let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
         let name = name.to_ascii_lowercase();
-        if name.is_empty() || !name.bytes().all(token) {
+        if !is_header_name(&name) {
             return Err(format!("{name:?} is not the name of a header"));
         }
         // The filter removes this header from every request.
@@ -204,6 +203,12 @@ impl TryFrom<String> for HeaderName {
         }
         Ok(Self(name))
     }
+}
+
+/// Whether a text is a token, as a header's name is (RFC 9110, section 5.6.2).
+pub(super) fn is_header_name(text: &str) -> bool {
+    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    !text.is_empty() && text.bytes().all(token)
 }
 
 const NEEDED_HEADERS: [&str; 6] = [
@@ -229,12 +234,13 @@ impl TryFrom<String> for LogLevel {
     }
 }
 
-/// What a text says, for types that parse themselves.
-pub(super) fn parsed<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+/// What a text says, for types that parse themselves; none for null.
+pub(super) fn parsed_option<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
     T: FromStr<Err: fmt::Display>,
 {
-    let text = String::deserialize(deserializer)?;
-    text.parse().map_err(de::Error::custom)
+    let text = Option::<String>::deserialize(deserializer)?;
+    let parsed = text.map(|text| text.parse().map_err(de::Error::custom));
+    parsed.transpose()
 }

@@ -5,8 +5,7 @@ use std::str::FromStr;
 
 use serde_json::Value;
 
-use super::failure::PollFailure;
-use crate::num::whole;
+use super::count::Count;
 
 /// A JSON pointer: empty for the whole document, or steps that begin with a slash each.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -52,10 +51,12 @@ impl Pointer {
     }
 }
 
-/// The non-negative integer that a value is, also where it is written as `42.0`.
-pub(super) fn count(value: &Value) -> Result<u64, PollFailure> {
-    let count = value.as_u64().or_else(|| whole(value.as_f64()?));
-    count.ok_or(PollFailure::NotACount)
+/// The count that a value is: a whole number, or a text of its digits.
+pub(super) fn count(value: &Value) -> Option<Count> {
+    match value {
+        Value::String(text) => Count::of_digits(text),
+        value => Count::of_json(value),
+    }
 }
 
 #[cfg(test)]
@@ -100,20 +101,23 @@ mod tests {
     }
 
     #[test]
-    fn what_is_a_count() {
+    fn numbers_and_texts_of_digits_are_counts() {
         for (value, expect) in [
-            (json!(7), Ok(7)),
-            (json!(7.0), Ok(7)),
-            (json!(0), Ok(0)),
-            (json!(u64::MAX), Ok(u64::MAX)),
-            (json!(-1), Err(PollFailure::NotACount)),
-            (json!(1.5), Err(PollFailure::NotACount)),
-            (json!(1e300), Err(PollFailure::NotACount)),
-            (json!("7"), Err(PollFailure::NotACount)),
-            (json!(null), Err(PollFailure::NotACount)),
-            (json!([7]), Err(PollFailure::NotACount)),
+            (json!(7), Some(7)),
+            (json!(7.0), Some(7)),
+            (json!("7"), Some(7)),
+            (json!(u64::MAX.to_string()), Some(u64::MAX)),
+            (json!(-1), Some(0)),
+            (json!("-1"), Some(0)),
+            (json!(1.5), None),
+            (json!(1e300), None),
+            (json!("7.0"), None),
+            (json!("seven"), None),
+            (json!(true), None),
+            (json!([7]), None),
         ] {
-            assert_eq!(count(&value), expect, "{value}");
+            let count = count(&value).map(|count| count.value);
+            assert_eq!(count, expect, "{value}");
         }
     }
 }

@@ -71,6 +71,22 @@ impl PodAddress {
         }
     }
 
+    /// The same pod on another port; the same address where the cluster is the pod.
+    #[must_use]
+    pub const fn on_port(self, port: u16) -> Self {
+        match self.0 {
+            Kind::Endpoint(mut address) => {
+                address.set_port(port);
+                Self(Kind::Endpoint(address))
+            }
+            Kind::Internal(mut address) => {
+                address.set_port(port);
+                Self(Kind::Internal(address))
+            }
+            Kind::Cluster => self,
+        }
+    }
+
     /// Whether it is behind an internal listener.
     #[must_use]
     pub const fn is_internal(self) -> bool {
@@ -184,6 +200,10 @@ mod tests {
         assert_eq!(pod.upstream("connect_originate").as_deref(), Some(text));
         assert_eq!(pod.to_string(), "10.0.0.1:8080");
         assert_ne!(pod, "10.0.0.1:8080".parse().unwrap());
+        let other_port = "envoy://connect_originate/10.0.0.1:9601";
+        let upstream = pod.on_port(9601).upstream("connect_originate");
+        assert_eq!(upstream.as_deref(), Some(other_port));
+        assert_eq!(PodAddress::CLUSTER.on_port(9601), PodAddress::CLUSTER);
         for text in [
             "envoy://",
             "envoy://a",

@@ -174,7 +174,10 @@ pub enum DiscoveryFailure {
 }
 
 impl DiscoveryFailure {
-    /// A number for the shared table. HTTP statuses stand for themselves, zero is left for "none".
+    /// Statuses have numbers from here on: an answer may have the status 001.
+    const STATUSES: u16 = 1_000;
+
+    /// A number for the shared table. Zero is left for "none".
     #[must_use]
     pub const fn code(self) -> u16 {
         match self {
@@ -183,7 +186,7 @@ impl DiscoveryFailure {
             Self::TooLarge => 3,
             Self::Malformed => 4,
             Self::NotListed => 5,
-            Self::Status(status) => status,
+            Self::Status(status) => Self::STATUSES.saturating_add(status),
         }
     }
 
@@ -197,7 +200,7 @@ impl DiscoveryFailure {
             3 => Self::TooLarge,
             4 => Self::Malformed,
             5 => Self::NotListed,
-            status => Self::Status(status),
+            code => Self::Status(code.saturating_sub(Self::STATUSES)),
         })
     }
 }
@@ -228,6 +231,22 @@ mod tests {
             assert_eq!(Priority::from_code(priority.code()), priority);
         }
         assert_eq!(priorities.map(Priority::level), [0, 0, 1, u16::MAX / 2]);
+    }
+
+    #[test]
+    fn failures_keep_their_codes() {
+        let statuses = [0, 1, 5, 404, 999].map(DiscoveryFailure::Status);
+        let others = [
+            DiscoveryFailure::NotSent,
+            DiscoveryFailure::NoAnswer,
+            DiscoveryFailure::TooLarge,
+            DiscoveryFailure::Malformed,
+            DiscoveryFailure::NotListed,
+        ];
+        for failure in statuses.into_iter().chain(others) {
+            assert_eq!(DiscoveryFailure::from_code(failure.code()), Some(failure));
+        }
+        assert_eq!(DiscoveryFailure::from_code(0), None);
     }
 
     #[test]

@@ -101,12 +101,12 @@ impl Calls for Envoy {
             (":method", "GET"),
             (":path", call.path),
             (":authority", call.authority),
-            ("accept", "application/json"),
             (
                 "user-agent",
                 concat!("wsbalancer/", env!("CARGO_PKG_VERSION")),
             ),
         ];
+        headers.extend_from_slice(call.headers);
         // The cluster's `override_host` policy obeys.
         let upstream = call.upstream;
         headers.extend(upstream.map(|upstream| (&*self.override_header, upstream)));

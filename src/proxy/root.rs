@@ -14,6 +14,7 @@ use super::stream::Stream;
 use crate::config::Config;
 use crate::exchange::Exchange;
 use crate::host::{Answer, CallToken, Clock};
+use crate::metric::Coding;
 use crate::status;
 use crate::worker::Worker;
 
@@ -48,13 +49,15 @@ impl Context for Root {
         let token = CallToken(token);
         // One byte over the limit is enough to tell that a body is too large.
         let size = body_size.min(worker.body_limit(token).saturating_add(1));
-        let body = match (status, size) {
-            (None, _) | (_, 0) => None,
+        let coding = status.and_then(|_| coding_of_call());
+        let body = match (status, coding, size) {
+            (None, ..) | (_, Some(_), _) | (.., 0) => None,
             _ => self::body_of_call(size),
         };
-        let answer = match status {
-            None => Answer::Nothing,
-            Some(status) => Answer::Response {
+        let answer = match (status, coding) {
+            (None, _) => Answer::Nothing,
+            (Some(status), Some(coding)) => Answer::Encoded { status, coding },
+            (Some(status), None) => Answer::Response {
                 status,
                 body: body.as_deref().unwrap_or_default(),
             },
@@ -66,6 +69,13 @@ impl Context for Root {
 fn status_of_call() -> Option<u16> {
     let status = hostcalls::get_map_value_bytes(MapType::HttpCallResponseHeaders, ":status");
     std::str::from_utf8(&status.ok()??).ok()?.parse().ok()
+}
+
+/// The coding of the body, where it has one.
+fn coding_of_call() -> Option<Coding> {
+    let field =
+        hostcalls::get_map_value_bytes(MapType::HttpCallResponseHeaders, "content-encoding");
+    Coding::of(&field.ok()??)
 }
 
 fn body_of_call(size: usize) -> Option<Vec<u8>> {

@@ -7,7 +7,7 @@ use super::statistics::ServiceStatistics;
 use crate::config::ServiceConfig;
 use crate::host::Statistics;
 use crate::load::{PodState, View};
-use crate::pod::MembershipChange;
+use crate::pod::{MembershipChange, PodAddress};
 use crate::table::{Effect, StateChange, Table};
 
 /// One service's voice in a worker.
@@ -104,6 +104,12 @@ impl Announcer {
             log::warn!("cluster {}: {left_out}", self.cluster);
         }
         self.left_out.set(left_out.map(str::to_owned));
+    }
+
+    /// Logs what is wrong with a pod's answer though it has a count.
+    pub fn complaint(&self, pod: PodAddress, complaint: &str) {
+        let cluster = &self.cluster;
+        log::warn!("cluster {cluster}: the answer of pod {pod} has a mistake: {complaint}");
     }
 
     /// Logs that a configuration is the current one, after another.

@@ -3,7 +3,8 @@
 //!
 //! The worker that polls collects them and writes all of a service at once, when some have
 //! changed. They come from pods and may be anything: here they are cut to a sensible length, and
-//! whoever shows them escapes them.
+//! whoever shows them escapes them. With them is what is wrong with the pod's last answer, in the
+//! filter's own words.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::ServiceConfig;
 use crate::host::SharedData;
-use crate::metric::PodReport;
+use crate::metric::{Complaint, PodReport};
 use crate::pod::PodAddress;
 use crate::table::{self, Table};
 
@@ -32,6 +33,8 @@ pub struct PodNames {
     pub pod_ip: Option<String>,
     /// See [`PodReport::node_name`].
     pub node_name: Option<String>,
+    /// See [`PodReport::complaint`].
+    pub complaint: Option<String>,
 }
 
 impl From<&PodReport> for PodNames {
@@ -47,6 +50,7 @@ impl From<&PodReport> for PodNames {
             pod_name: cut(&report.pod_name),
             pod_ip: cut(&report.pod_ip),
             node_name: cut(&report.node_name),
+            complaint: report.complaint(),
         }
     }
 }
@@ -88,6 +92,8 @@ pub struct NameCache {
     new: Cell<BTreeMap<PodAddress, PodNames>>,
     /// What was written last, and what is new.
     known: Cell<BTreeMap<PodAddress, PodNames>>,
+    /// What this worker has complained of.
+    told: Cell<BTreeSet<(PodAddress, Complaint)>>,
 }
 
 impl NameCache {
@@ -100,6 +106,7 @@ impl NameCache {
             table_key,
             new: Cell::default(),
             known: Cell::default(),
+            told: Cell::default(),
         }
     }
 
@@ -114,6 +121,28 @@ impl NameCache {
             known.insert(pod, names);
         }
         self.known.set(known);
+    }
+
+    /// What there is to complain of in a report, before it is learnt, if there is anything that was
+    /// not told before: by this worker, or by the one that polled before it.
+    pub fn new_complaint(
+        &self,
+        data: &impl SharedData,
+        pod: PodAddress,
+        report: &PodReport,
+    ) -> Option<String> {
+        let complaint = report.complaint()?;
+        let mut told = self.told.take();
+        let before = told.len();
+        told.extend(report.complaints.iter().map(|&complaint| (pod, complaint)));
+        let is_new = told.len() > before;
+        self.told.set(told);
+        let was_told = || {
+            let directory = names_in(data, &self.table_key);
+            let names = directory.get(&pod.to_string());
+            names.is_some_and(|names| names.complaint.as_ref() == Some(&complaint))
+        };
+        (is_new && !was_told()).then_some(complaint)
     }
 
     /// The names of `pod`, for a log line.
@@ -139,6 +168,9 @@ impl NameCache {
         let mut known = self.known.take();
         known.retain(|pod, _| table.pod(*pod).is_some());
         self.known.set(known);
+        let mut told = self.told.take();
+        told.retain(|(pod, _)| table.pod(*pod).is_some());
+        self.told.set(told);
         if let Ok(bytes) = serde_json::to_vec(&directory) {
             // Only the worker that polls writes; without a version the host accepts it.
             let _accepted = data.write(&self.key, &bytes, None);

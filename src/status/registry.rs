@@ -267,6 +267,18 @@ mod tests {
     }
 
     #[test]
+    fn no_header_of_polls_is_entered() {
+        let host = FakeHost::default();
+        let headers = json!({ "x-key": "s3cr3t" });
+        let services = json!([{ "cluster": "chat", "endpoints": ["10.0.0.1:80"] }]);
+        let config = config(&json!({ "metricHeaders": headers, "services": services }));
+        register(&host, &config, NOW);
+        let (bytes, _) = host.read(KEY).unwrap();
+        let entered = String::from_utf8(bytes).unwrap();
+        assert!(!entered.contains("s3cr3t"), "{entered}");
+    }
+
+    #[test]
     fn what_is_no_entry_is_ignored() {
         let host = FakeHost::default();
         let only_status = config(&json!({ "status": { "path": "/status" } }));

@@ -26,7 +26,7 @@ use crate::pod::{
 
 /// First bytes of every table; another number for another layout, because modules of two
 /// versions can share a `vm_id` while one replaces the other.
-pub(super) const LAYOUT: u32 = 0x7773_6206;
+pub(super) const LAYOUT: u32 = 0x7773_6207;
 
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]

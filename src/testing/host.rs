@@ -29,6 +29,8 @@ pub(crate) struct Call {
     pub upstream: Option<String>,
     /// The `host` that it names.
     pub authority: String,
+    /// Its other header fields.
+    pub headers: Vec<(String, String)>,
     /// How long it may take.
     pub timeout: Duration,
 }
@@ -172,6 +174,11 @@ impl Calls for FakeHost {
             cluster: call.cluster.to_owned(),
             upstream: call.upstream.map(str::to_owned),
             authority: call.authority.to_owned(),
+            headers: call
+                .headers
+                .iter()
+                .map(|&(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
             path: call.path.to_owned(),
             timeout: call.timeout,
         });

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use xshell::{Shell, cmd};
 
 use crate::probe::succeeds;
-use crate::{compose, docker, envoy};
+use crate::{compose, docker, envoy, pods};
 
 /// Something that the system must have.
 pub(crate) struct Need {
@@ -26,6 +26,14 @@ pub(crate) const ENVOY: &[Need] = &[Need {
     is_there: |shell, _| {
         envoy::is_there(shell) || succeeds(cmd!(shell, "python3 -m pip --version"))
     },
+}];
+
+/// For the pods in Python.
+pub(crate) const PODS: &[Need] = &[Need {
+    name: "pip",
+    package: "python3-pip",
+    purpose: "gets a web server and an exporter for pods in Python",
+    is_there: |shell, _| pods::is_there(shell) || succeeds(cmd!(shell, "python3 -m pip --version")),
 }];
 
 /// For the tests of the status page in a browser, and its pictures in the README.
@@ -64,7 +72,7 @@ pub(crate) const DOCKER: &[Need] = &[
 
 /// Installs all that is missing for the tests.
 pub(crate) fn run(shell: &Shell) -> Result<()> {
-    let mut needs = vec![ENVOY, BROWSER, PROMETHEUS, IMAGE];
+    let mut needs = vec![ENVOY, PODS, BROWSER, PROMETHEUS, IMAGE];
     if docker::is_there(shell)? {
         needs.push(DOCKER);
     }

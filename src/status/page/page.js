@@ -9,7 +9,7 @@ const HEIGHT = 200; // of a chart
 const STATES = ['unhealthy', 'refusing', 'ejected', 'stale', 'unknown', 'draining', 'full', 'slowStart', 'healthy'];
 // Field, heading, and the fields that stand below in small, where they are not 0.
 const COLUMNS = [
-  ['podName', 'Pod', 'address'], ['nodeName', 'Node', 'podIP'], ['state', 'State', 'reason', 'lastError'],
+  ['podName', 'Pod', 'address'], ['nodeName', 'Node', 'podIP'], ['state', 'State', 'reason', 'lastError', 'complaint'],
   ['load', 'Of even share'], ['agentsConnections', 'Reported', 'refused'], ['estimate', 'Estimate', 'inFlight'],
   ['evenShare', 'Even share'], ['ownConnections', 'This gateway', 'rebalanced'],
   ['weight', 'Weight', 'slowStart', 'priority'], ['maxConnections', 'Max'], ['countAge', 'Age', 'pollsFailed'],

@@ -6,13 +6,14 @@ use std::net::{SocketAddr, TcpStream};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
-use wsbalancer_backend::{Fleet, FleetConfig, RequestSeen};
+use wsbalancer_backend::{Fleet, FleetConfig, Pod, RequestSeen};
 use wsbalancer_e2e::ask::get_json;
+use wsbalancer_e2e::exporter::Exporter;
 use wsbalancer_e2e::istio::{CLUSTER, Proxy, apply, documents};
 use wsbalancer_e2e::mesh::{Inbound, Mesh, PODS, Shape, assert_spreads, seldom};
 use wsbalancer_e2e::resources::{Kind, Resources, name_of};
 use wsbalancer_e2e::sidecars::Sidecars;
-use wsbalancer_e2e::{addresses, preloaded};
+use wsbalancer_e2e::{addresses, markdown, preloaded};
 
 fn for_gateway() -> Result<Vec<Value>> {
     documents("envoy/istio/gateway.yaml")
@@ -114,6 +115,51 @@ async fn a_clients_sidecar_with_interception_spreads_websockets() -> Result<()> 
 async fn a_service_with_traffic_distribution_is_spread_over_both_zones() -> Result<()> {
     let shape = Shape::TRAFFIC_DISTRIBUTION;
     assert_spreads(shape, shape.with(&for_gateway()?)?, Inbound::Nothing).await
+}
+
+/// A Service with another port, for the counts. Istio makes of it what it makes of the first.
+#[tokio::test(flavor = "multi_thread")]
+async fn counts_come_from_another_port_of_the_service() -> Result<()> {
+    const COUNTS: [u64; PODS] = [0, 30, 60, 90];
+    let at = |pod: usize, port: u16| format!("127.0.1.{}:{port}", pod + 1).parse();
+    let mut exporters: Vec<Exporter> = Vec::new();
+    for (pod, count) in COUNTS.into_iter().enumerate() {
+        let port = exporters.first().map_or(0, |first| first.address().port());
+        let answer = move |_: &str| ("200 OK".to_owned(), format!("open {count}\n"));
+        exporters.push(Exporter::start(at(pod, port)?, answer).await?);
+    }
+    let port = exporters[0].address().port();
+    let mut fleet = FleetConfig::local(PODS);
+    for (pod, config) in fleet.pods.iter_mut().enumerate() {
+        config.listen = at(pod, 0)?;
+    }
+
+    let mut resources = Shape::GATEWAY.before()?;
+    for kind in [Kind::Clusters, Kind::Endpoints] {
+        let first = resources.get(kind, CLUSTER)?.to_string();
+        let other = first
+            .replace("outbound|8080|", "outbound|9601|")
+            .replace("\"port_value\":8080", &format!("\"port_value\":{port}"));
+        resources.all(kind).push(serde_json::from_str(&other)?);
+    }
+    let mut manifests = for_gateway()?;
+    let title = "As a further EnvoyFilter in Istio, where the counts are on port 9601";
+    manifests.push(serde_saphyr::from_str(&markdown::snippet(title)?)?);
+    apply(&Proxy::INGRESS_GATEWAY, &manifests, &mut resources)?;
+    let title = "In the filter's configuration in Istio, where the counts are on port 9601";
+    let filter: Value = serde_saphyr::from_str(&markdown::snippet(title)?)?;
+    let mut metric = filter["metric"].clone();
+    metric["port"] = port.into();
+    metric["prometheus"] = "open".into();
+
+    let change = |runnable| seldom(runnable).option("metric", metric);
+    let mesh = Mesh::start_with(Shape::GATEWAY, resources, Inbound::Nothing, fleet, change).await?;
+    mesh.stage.until_usable(PODS)?;
+    let _held = mesh.open(180).await?;
+    let opened: Vec<u64> = mesh.stage.pods().iter().map(Pod::open).collect();
+    assert_eq!(opened, [90, 60, 30, 0]);
+    assert!(mesh.stage.pods().iter().all(|pod| pod.polls() == 0));
+    Ok(())
 }
 
 /// What a user's own outlier detection does, and what the tests above would see if the manifests had

@@ -21,7 +21,7 @@ fn bad_answers() -> Vec<(MetricBehavior, &'static str)> {
         (body("<html>\0"), "the body is not a JSON object"),
         (body(""), "the body is not a JSON object"),
         (
-            body(r#"{"agentsConnections": -1}"#),
+            body(r#"{"agentsConnections": 1.5}"#),
             "agentsConnections is not",
         ),
         (

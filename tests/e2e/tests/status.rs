@@ -219,6 +219,7 @@ async fn the_json_has_its_fields() -> Result<()> {
             "address",
             "agentsConnections",
             "closed",
+            "complaint",
             "countAge",
             "estimate",
             "evenShare",
