@@ -2,15 +2,18 @@
 //! all workers share.
 
 mod address;
+mod interval;
 mod membership;
 mod poll_state;
 mod record;
 
 pub use address::{AddressError, PodAddress};
+pub(crate) use interval::Others;
+pub use interval::{Interval, Judgment};
 pub use membership::{
     DiscoveryFailure, Exclusion, HOST_LIST_LIMIT, HostList, LONGEST_LISTENER, Member,
     MembershipChange, Priority,
 };
 pub use poll_state::PollState;
-pub(crate) use record::{Answer, Turnover};
-pub use record::{Interval, PackedAddress, PodRecord, Reported};
+pub(crate) use record::Answer;
+pub use record::{PackedAddress, PodRecord, Reported};

@@ -22,5 +22,5 @@
 mod close;
 mod plan;
 
-pub use close::{Closing, claim, close};
+pub use close::{Closing, MOST_AT_ONCE, claim, close};
 pub use plan::{Overload, Plan, plan};

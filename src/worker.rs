@@ -62,10 +62,12 @@ impl<S: Shell> Worker<S> {
             self.look(service, has_requests, now);
             self.tend(service, now);
         }
-        let services = balancer.services.iter();
-        services
-            .flat_map(|service| rebalance::close(service, now))
-            .collect()
+        let mut closed = Vec::new();
+        for service in &balancer.services {
+            let left = rebalance::MOST_AT_ONCE.saturating_sub(closed.len());
+            closed.extend(rebalance::close(service, now, left));
+        }
+        closed
     }
 
     /// Looks whether this configuration of a service is the current one.

@@ -227,6 +227,10 @@ impl Service<'_> {
             cache_ttl,
             refresh_interval,
             unhealthy_threshold,
+            counts_connections: own
+                .counts_connections
+                .or(common.counts_connections)
+                .unwrap_or(true),
             slow_start: self.slow_start()?,
         })
     }

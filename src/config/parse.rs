@@ -76,6 +76,7 @@ mod tests {
                         cache_ttl: Duration::from_secs(30),
                         refresh_interval: Duration::from_secs(5),
                         unhealthy_threshold: 3,
+                        counts_connections: true,
                         slow_start: None,
                     },
                     burst_polls: Some(BurstPolls {

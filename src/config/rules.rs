@@ -13,6 +13,8 @@ pub struct Rules {
     pub refresh_interval: Duration,
     /// Polls failed in a row until the pod gets no new WebSockets; at least 1.
     pub unhealthy_threshold: u32,
+    /// Whether the counts are of connections, so that they can be judged by what this gateway opened.
+    pub counts_connections: bool,
     /// How pods are started that have just come up; none lets them have all at once.
     pub slow_start: Option<SlowStart>,
 }

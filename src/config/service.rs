@@ -117,6 +117,7 @@ impl ServiceConfig {
                     refresh_interval,
                     unhealthy_threshold,
                     // What is done with the counts makes them no others.
+                    counts_connections: _,
                     slow_start: _,
                 },
             burst_polls,

@@ -110,7 +110,7 @@ mod tests {
     use super::*;
     use crate::load::fleet::Fleet;
     use crate::metric::Weight;
-    use crate::pod::{Member, Reported, Turnover};
+    use crate::pod::{Member, Reported};
     use crate::testing::address;
     use crate::testing::{NOW, RULES};
 
@@ -124,7 +124,7 @@ mod tests {
             let mut record = PodRecord::new(address(n));
             record.set_member(&Member::new(address(n)));
             record.ask(NOW, NOW);
-            record.answer(NOW, Ok(*report), &Turnover::default());
+            record.answer(NOW, Ok(*report), None);
             record
         };
         (1..).zip(reports).map(record).collect()

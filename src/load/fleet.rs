@@ -52,10 +52,10 @@
 //!   of [`poll::burst`](crate::poll), which asks where [`Fleet::uncertainty`] says that counts are
 //!   needed.
 //! - A count that is late shows neither the fleet's opens nor this gateway's. Growth that lacks most
-//!   of what this gateway opened gives it away (`Interval::is_late`): such a count is passed over,
+//!   of what this gateway opened gives it away (`pod::interval`): such a count is passed over,
 //!   and the ratio stays as it was.
 //! - Nobody is refused for what the others may have done: whether a pod is full goes by what they
-//!   were [seen](PodRecord::others_rate) to do.
+//!   were [seen](crate::pod::PodRecord::others_rate) to do.
 //!
 //! Reports that are of one moment serve best: when a gateway restarts, or load rises quickly,
 //! reports of different ages would differ by what happened between them. [`poll`](crate::poll)
@@ -68,20 +68,25 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligne
 
 use crate::clock::Timestamp;
 use crate::num::approximate;
-use crate::pod::{Interval, PodRecord, Turnover};
+use crate::pod::{Interval, Others};
 
 /// What was known before a round counts for as much as so many own opens in it.
 const PRIOR: f64 = 6.0;
-/// So many others open for each own open at most, while nothing was seen of them. Where counts are
-/// prompt it does not matter, for the first round of a burst tells. Where they are late, more would
-/// keep a gateway that is alone from the emptiest pod, and less would send a fleet there together.
-const LARGEST_GUESS: f64 = 2.0;
+/// So many others open for each own open at most, while they were not seen to do so. Where counts
+/// are prompt it does not matter, for the first round of a burst tells. Where they are late, more
+/// would keep a gateway that is alone from the emptiest pod, and less would send a fleet there
+/// together.
+const LARGEST_GUESS: f64 = 0.5;
+/// So many others may come for each own open, though none was seen.
+const SOMEBODY: f64 = 2.0;
 /// After so many own opens, and nothing of others, a gateway is alone.
 const ALONE: f64 = 8.0;
 /// A gateway that holds fewer does not know its part of the connections yet.
 const FEW: f64 = 8.0;
 /// Less than this is nothing: counts are whole.
 const NOTHING: f64 = 0.5;
+/// No gateway is a smaller part of its fleet.
+const MOST_OTHERS: f64 = 10_000.0;
 /// In a round that took longer than this the beginning of a burst is lost.
 const LONG_ROUND: Duration = Duration::from_secs(2);
 
@@ -123,16 +128,6 @@ pub struct Fleet {
 /// Connections of others for each own; less for a gateway that has few.
 fn share(connections: f64, own: f64) -> f64 {
     ((connections - own) / (own + FEW)).max(0.0)
-}
-
-/// [`share`], by the last reports.
-fn share_of(pods: &[PodRecord]) -> f64 {
-    let (mut connections, mut own) = (0.0, 0.0);
-    for pod in pods {
-        connections += approximate(pod.connections());
-        own += f64::from(pod.own_connections());
-    }
-    share(connections, own)
 }
 
 impl Round {
@@ -213,7 +208,8 @@ impl Fleet {
         }
         let most = if opened > 0.0 { round.share() } else { before };
         let after = round.others_after(before);
-        self.others.set(after.min(most.max(LARGEST_GUESS)));
+        self.others
+            .set(after.min(most.clamp(LARGEST_GUESS, MOST_OTHERS)));
     }
 
     fn is_alone(&self) -> bool {
@@ -225,7 +221,7 @@ impl Fleet {
         if self.is_alone() {
             return 0.0;
         }
-        self.round.others_after(self.others.get())
+        self.round.others_after(self.others.get()).min(MOST_OTHERS)
     }
 
     /// Opens of the fleet for each open of this gateway; at least 1, and 1 before anything was seen.
@@ -237,10 +233,19 @@ impl Fleet {
     /// What others may open for each open of this gateway, as far as the reports have told: at
     /// least [`ratio`](Self::ratio) − 1, and never 0, for somebody may come at any time.
     #[must_use]
-    pub fn uncertainty(&self, pods: &[PodRecord]) -> f64 {
-        let guess = share_of(pods).clamp(1.0, LARGEST_GUESS);
-        let unseen = PRIOR * guess / (self.last.opened.get() + PRIOR);
+    pub fn uncertainty(&self) -> f64 {
+        let unseen = PRIOR * SOMEBODY / (self.last.opened.get() + PRIOR);
         self.others().max(unseen)
+    }
+
+    /// Connections of the fleet for each of this gateway's, in the last round; at least 1.
+    #[must_use]
+    pub fn connections_for_each_own(&self) -> f64 {
+        let last = &self.last;
+        if last.own.get() < FEW {
+            return 1.0;
+        }
+        (last.connections.get() / last.own.get()).clamp(1.0, MOST_OTHERS)
     }
 
     /// How many gateways do what this one does, as far as the last round has told; at least 1.
@@ -250,21 +255,21 @@ impl Fleet {
         if last.span.get() <= LONG_ROUND.as_secs_f64() {
             return 1.0 + last.others.get().max(0.0) / (last.opened.get() + 1.0);
         }
-        let own_before = last.own.get() - last.opened.get();
-        if own_before < FEW {
+        if last.own.get() - last.opened.get() < FEW {
             return 1.0;
         }
-        (last.connections.get() / own_before).max(1.0)
+        self.connections_for_each_own()
     }
 
-    /// How others change a pod's count, by the last round.
-    pub(crate) fn turnover(&self) -> Turnover {
+    /// What others do, by the last round.
+    pub(crate) fn others_lately(&self) -> Others {
         let last = &self.last;
         let answers = f64::from(last.answers.get().max(1));
         let span = last.span.get().max(f64::EPSILON);
-        Turnover {
+        Others {
             usual_change: last.foreign.get() / answers,
             closed_per_second: last.closed_by_others.get() / answers / span,
+            connections: last.connections.get(),
         }
     }
 }
@@ -436,12 +441,12 @@ mod tests {
     #[test]
     fn somebody_may_always_come() {
         let alone = after(&[opening(12, 0)]);
-        let uncertainty = alone.uncertainty(&[]);
-        assert!(uncertainty > 0.0 && uncertainty < 0.5, "{uncertainty}");
+        let uncertainty = alone.uncertainty();
+        assert!(uncertainty > 0.0 && uncertainty < 1.0, "{uncertainty}");
         let busy = after(&[opening(2_000, 0)]);
-        assert!(busy.uncertainty(&[]) < 0.01);
+        assert!(busy.uncertainty() < 0.01);
         let fleet = after(&[opening(100, 900)]);
-        assert!(fleet.uncertainty(&[]) >= fleet.ratio() - 1.0);
+        assert!(fleet.uncertainty() >= fleet.ratio() - 1.0);
     }
 
     #[test]
@@ -491,7 +496,7 @@ mod tests {
                 let asked_at = Timestamp::NEVER.plus(SECOND * round.into());
                 fleet.observe(&interval, asked_at, pods);
                 prop_assert!(fleet.ratio() >= 1.0 && fleet.ratio().is_finite());
-                prop_assert!(fleet.uncertainty(&[]) > 0.0 && fleet.uncertainty(&[]).is_finite());
+                prop_assert!(fleet.uncertainty() > 0.0 && fleet.uncertainty().is_finite());
                 prop_assert!(fleet.companions() >= 1.0);
             }
         }

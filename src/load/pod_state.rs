@@ -95,6 +95,9 @@ impl View {
                     "it has just come up, and gets {:.0} % of what it would be given",
                     factor * 100.0
                 ),
+                None if pod.is_implausible() => "it gets new WebSockets, by what this gateway has \
+                     open on it: its counts lack some of that"
+                    .to_owned(),
                 None => "it gets new WebSockets".to_owned(),
             },
             PodState::Refusing => {

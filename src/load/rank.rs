@@ -92,12 +92,14 @@ pub struct Ranking {
     pub best: Vec<Ranked>,
     /// Whether there are pods that would be usable if they were not full.
     pub some_are_full: bool,
+    /// Whether there are pods that are not usable because too little is known of them.
+    pub some_are_unknown: bool,
 }
 
 /// The `places` best pods.
 #[must_use]
 pub fn rank(pods: &[PodRecord], places: usize, view: &View, random: &mut Rng) -> Ranking {
-    let mut some_are_full = false;
+    let (mut some_are_full, mut some_are_unknown) = (false, false);
     let mut best: Vec<(Load, &PodRecord)> = Vec::with_capacity(places.saturating_add(1));
     for pod in pods {
         let at_least = Load::at_least(view, pod);
@@ -111,7 +113,11 @@ pub fn rank(pods: &[PodRecord], places: usize, view: &View, random: &mut Rng) ->
                 some_are_full = true;
                 continue;
             }
-            _ => continue,
+            PodState::Unknown | PodState::Stale | PodState::Unhealthy | PodState::Refusing => {
+                some_are_unknown = true;
+                continue;
+            }
+            PodState::Draining | PodState::Excluded(_) => continue,
         }
         let load = at_least.drawn(view, pod, random);
         let place = best.partition_point(|(other, _)| *other < load);
@@ -126,6 +132,7 @@ pub fn rank(pods: &[PodRecord], places: usize, view: &View, random: &mut Rng) ->
     Ranking {
         best: best.into_iter().map(ranked).collect(),
         some_are_full,
+        some_are_unknown,
     }
 }
 
@@ -270,10 +277,14 @@ mod tests {
         assert_eq!(filled(&mut table, 20), [10.0, 65.0]);
         let ranking = rank_with(&table, RULES, 2, &mut Rng::with_seed(0));
         assert_eq!(pods(&ranking.best), [address(2)]);
-        assert!(ranking.some_are_full);
-        let all_full = reported(&[Some(limited(10, 10)), Some(limited(7, 0)), None]);
+        assert!(ranking.some_are_full && !ranking.some_are_unknown);
+        let all_full = reported(&[Some(limited(10, 10)), Some(limited(7, 0))]);
         let ranking = rank_with(&all_full, RULES, 2, &mut Rng::with_seed(0));
         assert_eq!((ranking.best, ranking.some_are_full), (vec![], true));
+        assert!(!ranking.some_are_unknown);
+        let one_is_unknown = reported(&[Some(limited(10, 10)), None]);
+        let ranking = rank_with(&one_is_unknown, RULES, 2, &mut Rng::with_seed(0));
+        assert!(ranking.some_are_full && ranking.some_are_unknown);
         let unknown = reported(&[None, None]);
         let ranking = rank_with(&unknown, RULES, 2, &mut Rng::with_seed(0));
         assert_eq!((ranking.best, ranking.some_are_full), (vec![], false));

@@ -3,7 +3,7 @@
 use super::fleet::Fleet;
 use crate::clock::Timestamp;
 use crate::config::Rules;
-use crate::num::{approximate, approximate_signed};
+use crate::num::approximate_signed;
 use crate::pod::PodRecord;
 
 /// A look at the records of a service's pods, at a moment and by the service's rules.
@@ -15,6 +15,8 @@ pub struct View {
     pub rules: Rules,
     /// See [`Fleet::ratio`].
     pub ratio: f64,
+    /// See [`Fleet::connections_for_each_own`].
+    pub connections_for_each_own: f64,
 }
 
 impl View {
@@ -25,7 +27,13 @@ impl View {
             now,
             rules,
             ratio: fleet.ratio(),
+            connections_for_each_own: fleet.connections_for_each_own(),
         }
+    }
+
+    /// See [`PodRecord::held`].
+    fn held(&self, pod: &PodRecord) -> f64 {
+        pod.held(self.connections_for_each_own)
     }
 
     /// WebSockets that the pod should hold by now: its last count, and what this gateway opened
@@ -38,7 +46,7 @@ impl View {
     #[must_use]
     pub fn estimate(&self, pod: &PodRecord) -> f64 {
         let change = approximate_signed(pod.change());
-        (approximate(pod.connections()) + self.ratio * change).max(0.0)
+        (self.held(pod) + self.ratio * change).max(0.0)
     }
 
     /// The estimate that errs towards too few instead: what happened during the last poll was
@@ -54,8 +62,8 @@ impl View {
     /// pod is full goes by this: nobody is refused for what others may have done.
     #[must_use]
     pub fn occupancy(&self, pod: &PodRecord) -> f64 {
-        let known = approximate(pod.connections()) + approximate_signed(pod.change());
-        let elapsed = self.now.since(pod.poll().succeeded_at());
+        let known = self.held(pod) + approximate_signed(pod.change());
+        let elapsed = self.now.since(pod.counted_at());
         (known + pod.others_rate() * elapsed.as_secs_f64()).max(0.0)
     }
 

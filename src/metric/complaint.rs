@@ -7,7 +7,7 @@ use std::fmt;
 pub enum Complaint {
     /// The count, or a part of it, is below zero.
     BelowZero,
-    /// `weight` is no number greater than 0.
+    /// `weight` is no number within [`Weight::WEIGHTS`](super::Weight::WEIGHTS).
     Weight,
     /// `maxConnections` is no non-negative integer.
     Limit,
@@ -25,7 +25,7 @@ impl fmt::Display for Complaint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::BelowZero => "its count is below zero, which counts as 0",
-            Self::Weight => "weight is not a number greater than 0 and is ignored",
+            Self::Weight => "weight is not within 0.01 to 100 and is ignored",
             Self::Limit => "maxConnections is not a non-negative integer and is ignored",
             Self::Draining => "draining is neither true nor false and is ignored",
             Self::PodName => "podName is not a string and is ignored",

@@ -32,6 +32,8 @@ pub enum PollFailure {
     NotAnExposition,
     /// A text over [`EXPOSITION_LIMIT`].
     TooLong,
+    /// The answer is another pod's, by the `podIP` in it: Envoy has no such host any more.
+    AnotherPod,
     /// A body in a content coding, which nobody asked for.
     Coded(Coding),
     /// An HTTP status other than 200. Where no connection could be made, Envoy answers 503
@@ -41,7 +43,7 @@ pub enum PollFailure {
 
 impl PollFailure {
     /// Those that are neither a coding nor a status, in the order of their numbers from 1.
-    const KINDS: [Self; 10] = [
+    const KINDS: [Self; 11] = [
         Self::NotSent,
         Self::NoAnswer,
         Self::TooLarge,
@@ -52,6 +54,7 @@ impl PollFailure {
         Self::NotACount,
         Self::NotAnExposition,
         Self::TooLong,
+        Self::AnotherPod,
     ];
     /// Codings have numbers from here on …
     const CODINGS: u16 = 500;
@@ -142,6 +145,9 @@ impl fmt::Display for PollFailure {
                 "what the metric of the configuration points to is not a non-negative integer"
             }
             Self::NotAnExposition => "the body is not in Prometheus' text format",
+            Self::AnotherPod => {
+                "another pod answered, by its podIP: the cluster does not have this one any more"
+            }
         })
     }
 }
@@ -159,7 +165,7 @@ mod tests {
             assert_ne!(failure.code(), 0, "{failure}");
             assert_eq!(PollFailure::from_code(failure.code()), Some(failure));
         }
-        for none in [0, 11, 499, 505, 999] {
+        for none in [0, 12, 499, 505, 999] {
             assert_eq!(PollFailure::from_code(none), None);
         }
     }

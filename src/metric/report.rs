@@ -1,6 +1,7 @@
 //! What a pod says of itself: how many WebSockets it has, and how many it should get.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
@@ -31,11 +32,15 @@ pub struct PodReport {
     pub complaints: Vec<Complaint>,
 }
 
-/// A pod's part of the WebSockets: a finite number greater than 0.
+/// A pod's part of the WebSockets: a number within [`WEIGHTS`](Self::WEIGHTS).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Weight(f64);
 
 impl Weight {
+    /// A pod may ask for a hundred times as many as one of weight 1, or for a hundredth: no word of
+    /// its own makes it the only one, or keeps it empty.
+    pub const WEIGHTS: RangeInclusive<f64> = 0.01..=100.0;
+
     /// The number itself.
     #[must_use]
     pub const fn get(self) -> f64 {
@@ -47,10 +52,10 @@ impl TryFrom<f64> for Weight {
     type Error = &'static str;
 
     fn try_from(weight: f64) -> Result<Self, Self::Error> {
-        if weight.is_normal() && weight > 0.0 {
+        if Self::WEIGHTS.contains(&weight) {
             Ok(Self(weight))
         } else {
-            Err("is not greater than 0")
+            Err("is not within 0.01 to 100")
         }
     }
 }

@@ -220,7 +220,7 @@ mod tests {
         .unwrap();
         assert_eq!(
             all.complaint().unwrap(),
-            "its count is below zero, which counts as 0; weight is not a number greater than 0 and \
+            "its count is below zero, which counts as 0; weight is not within 0.01 to 100 and \
              is ignored; podName is not a string and is ignored"
         );
         assert_eq!(PodReport::of(1).complaint(), None);

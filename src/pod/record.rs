@@ -7,6 +7,7 @@ use zerocopy::native_endian::{F64, U16, U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::address::PodAddress;
+use super::interval::{Interval, Judgment, Others};
 use super::membership::{Exclusion, Member, Priority};
 use super::poll_state::PollState;
 use crate::clock::Timestamp;
@@ -51,73 +52,13 @@ impl From<&PodReport> for Reported {
     }
 }
 
-/// What happened on one pod between two of its reports.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Interval {
-    /// The count at its start.
-    pub before: u64,
-    /// The count at its end.
-    pub after: u64,
-    /// WebSockets that this gateway opened.
-    pub opened: u32,
-    /// WebSockets of this gateway that ended.
-    pub closed: u32,
-    /// WebSockets that this gateway opened or was about to open while one of the reports was on
-    /// its way: nobody knows whether it counts them.
-    pub doubtful_opens: u32,
-    /// WebSockets of this gateway that ended while one of the reports was on its way.
-    pub doubtful_closes: u32,
-    /// WebSockets of this gateway that are open at its end.
-    pub own: u32,
-    /// From the one question to the other.
-    pub span: Duration,
-}
-
-/// How others change a pod's count.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Turnover {
-    /// WebSockets from one report to the next, either way.
-    pub usual_change: f64,
-    /// WebSockets that they close in a second.
-    pub closed_per_second: f64,
-}
-
 /// What an answer with a count came to, where there was a count before.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Answer {
     /// This happened meanwhile.
     After(Interval),
-    /// The count [is late](Interval::is_late): that before it stays.
-    Late,
-}
-
-/// In a pod's count so many WebSockets more or less say nothing.
-const FEW: f64 = 4.0;
-/// … and so many times what others usually change.
-const NOISE: f64 = 3.0;
-
-impl Interval {
-    /// Whether the count at the end is of an earlier moment: it lacks most of what this gateway
-    /// opened before that, and others can't have closed so many.
-    pub(crate) fn is_late(&self, others: &Turnover) -> bool {
-        let own_closed = f64::from(self.closed);
-        let others_closed = others.closed_per_second * self.span.as_secs_f64();
-        let grown = approximate(self.after) - approximate(self.before);
-        let came = grown + own_closed + others_closed;
-        let opened = f64::from(self.opened);
-        let noise = FEW + NOISE * others.usual_change;
-        opened >= 2.0 * noise && came > -noise && came < opened / 2.0
-    }
-
-    /// By how much the count grew that this gateway can't have done; less than 0 where it shrank.
-    #[must_use]
-    pub fn foreign_growth(&self) -> f64 {
-        let growth = approximate(self.after) - approximate(self.before);
-        let own = f64::from(self.opened) - f64::from(self.closed);
-        let doubtful = f64::from(self.doubtful_opens) + f64::from(self.doubtful_closes);
-        let foreign = growth - own;
-        foreign - foreign.clamp(-doubtful, doubtful)
-    }
+    /// The count is not believed, for this reason: that before it stays.
+    Doubted(Judgment),
 }
 
 /// A pod's record. Only the table changes it.
@@ -138,8 +79,10 @@ pub struct PodRecord {
     endpoint_weight: U32,
     /// The question for the count.
     poll: PollState,
-    /// What the pod last reported.
+    /// The last count that was believed.
     connections: U64,
+    /// When it was asked for; [`Timestamp::NEVER`] before the first.
+    counted_at: U64,
     /// What the pod says its weight is; zero where it says nothing.
     own_weight: F64,
     /// At how many the pod is full; [`NO_LIMIT`] where it says nothing.
@@ -168,6 +111,8 @@ pub struct PodRecord {
     doubtful_opens: U32,
     /// WebSockets closed while the last good poll was on its way.
     doubtful_closes: U32,
+    /// Opens that the last count has already, for all that it was asked for before.
+    counted_early: U32,
     /// WebSockets that rebalancing closed on the pod.
     rebalanced: U32,
     /// Connections that the pod did not accept.
@@ -181,11 +126,29 @@ pub struct PodRecord {
     others: F64,
     /// Whether the pod was asked before its time: 1 or 0.
     is_early: u8,
-    /// Whether the last count was passed over that was not asked for before its time: 1 or 0.
-    was_late: u8,
+    /// Whether the last count was a leap, and not believed: 1 or 0.
+    has_leapt: u8,
+    /// Whether others changed the last count by much: 1 or 0.
+    is_unsteady: u8,
+    /// Whether the counts are of something else than connections: 1 or 0.
+    counts_otherwise: u8,
+    /// Counts in a row, asked for at their time, that lacked WebSockets which must be there.
+    lacking: u8,
+    /// WebSockets opened until each of the last [`LASTING`] questions that were asked at their
+    /// time, the last first.
+    opened_until: [U32; LASTING],
     /// Bytes of the last body that had a count.
     body_size: U32,
 }
+
+/// A WebSocket that was there when the pod was asked so many times ago is in any count.
+const LASTING: usize = 3;
+/// After so many counts that lack WebSockets the pod's counts are not believed.
+const MOST_LACKING: u8 = 3;
+/// A count that lacks fewer than this many …
+const FEW_LACKING: f64 = 10.0;
+/// … or this part is not told from one that is late.
+const SMALL_PART: f64 = 0.1;
 
 /// What others did so long ago counts for a third of what they do now.
 const LATELY: Duration = Duration::from_secs(2);
@@ -223,10 +186,44 @@ impl PodRecord {
         self.address == address
     }
 
-    /// What the pod last reported; 0 before the first report.
+    /// The last count that was believed; 0 before the first.
     #[must_use]
     pub fn connections(&self) -> u64 {
         self.connections.get()
+    }
+
+    /// When it was asked for; [`Timestamp::NEVER`] before the first.
+    #[must_use]
+    pub fn counted_at(&self) -> Timestamp {
+        self.counted_at.into()
+    }
+
+    /// What the pod held then: its count, but at least what this gateway had long had open on it.
+    /// Where its counts are [not believed](Self::is_implausible), at least as much as this gateway
+    /// had there, `fleet` times: the connections of the fleet for each of this gateway's.
+    #[must_use]
+    pub fn held(&self, fleet: f64) -> f64 {
+        let (opened, closed) = (self.opened_at_report, self.closed_at_report);
+        let least = if self.counts_otherwise != 0 {
+            0.0
+        } else if self.is_implausible() {
+            fleet * f64::from(open(opened, closed))
+        } else {
+            self.lasting(opened, closed).into()
+        };
+        least.max(approximate(self.connections()))
+    }
+
+    /// Whether several counts in a row lacked WebSockets that must have been in them.
+    #[must_use]
+    pub const fn is_implausible(&self) -> bool {
+        self.lacking >= MOST_LACKING
+    }
+
+    /// Whether others changed the last count by as much as nobody does who goes by counts.
+    #[must_use]
+    pub const fn is_unsteady(&self) -> bool {
+        self.is_unsteady != 0
     }
 
     /// What this gateway opened on the pod and has on its way to it, less what it closed, since
@@ -238,6 +235,7 @@ impl PodRecord {
         i64::from(self.in_flight.get())
             .saturating_add(i64::from(opened))
             .saturating_sub(i64::from(closed))
+            .saturating_sub(i64::from(self.counted_early.get()))
     }
 
     /// WebSockets that this gateway opened on the pod since the last report.
@@ -455,55 +453,103 @@ impl PodRecord {
         &mut self,
         asked_at: Timestamp,
         outcome: Result<Reported, PollFailure>,
-        others: &Turnover,
+        others: Option<&Others>,
     ) -> Option<Answer> {
         if !self.poll.awaits(asked_at) {
             return None;
         }
         // What was counted in another way can't be compared.
-        let counted_before = self.poll.succeeded_at().happened() && self.reported_otherwise == 0;
-        let counted_at = self.poll.succeeded_at();
+        let counted_before = self.counted_at().happened() && self.reported_otherwise == 0;
         self.poll
             .settle(asked_at, outcome.err().map(PollFailure::code));
         let Ok(reported) = outcome else {
             count_one(&mut self.polls_failed);
             return None;
         };
-        let since = |now: U32, then: U32| now.get().wrapping_sub(then.get());
-        let doubtful_opens =
-            since(self.opened, self.opened_when_asked).saturating_add(self.in_flight.get());
+        self.take_words(asked_at, &reported);
+        self.counts_otherwise = u8::from(others.is_none());
+        self.compare_with_lasting(reported.connections);
+        let opened = since(self.opened_when_asked, self.opened_at_report);
+        // Some of them are in the count before.
+        let known_before = self.counted_early.get().min(opened);
+        let still_early = self.counted_early.get().saturating_sub(known_before);
+        let doubtful_opens = since(self.opened, self.opened_when_asked)
+            .saturating_add(self.in_flight.get())
+            .saturating_sub(still_early);
         let doubtful_closes = since(self.closed, self.closed_when_asked);
         let interval = Interval {
             before: self.connections.get(),
             after: reported.connections,
-            opened: since(self.opened_when_asked, self.opened_at_report),
+            opened: opened.saturating_sub(known_before),
             closed: since(self.closed, self.closed_at_report),
             doubtful_opens: self.doubtful_opens.get().saturating_add(doubtful_opens),
             doubtful_closes: self.doubtful_closes.get().saturating_add(doubtful_closes),
             own: self.own_connections(),
-            span: asked_at.since(counted_at),
+            span: asked_at.since(self.counted_at()),
         };
-        self.take_words(asked_at, &reported);
-        if counted_before && self.was_late == 0 && interval.is_late(others) {
-            // Once, for it may be that the pod does not count them at all.
-            self.was_late = u8::from(self.is_early == 0);
-            return Some(Answer::Late);
+        let others = others.filter(|_| counted_before);
+        let judgment = others.map_or(Judgment::Sound, |others| interval.judge(others));
+        let is_second_leap = self.has_leapt != 0;
+        self.has_leapt = u8::from(judgment == Judgment::Leap);
+        let is_believed = match judgment {
+            Judgment::Sound => true,
+            Judgment::Late | Judgment::Same => false,
+            Judgment::Leap => is_second_leap,
+        };
+        if !is_believed {
+            return Some(Answer::Doubted(judgment));
         }
-        self.was_late = 0;
         if counted_before {
             self.note_others(&interval);
         }
-        self.doubtful_opens.set(doubtful_opens);
-        self.doubtful_closes.set(doubtful_closes);
+        let settled = others.and_then(|_| interval.beyond_own_changes());
+        // What is settled is doubtful no more.
+        let still_doubtful = |doubtful| settled.map_or(doubtful, |_| 0);
+        self.doubtful_opens.set(still_doubtful(doubtful_opens));
+        self.doubtful_closes.set(still_doubtful(doubtful_closes));
+        let beyond = settled.unwrap_or(0);
+        let counted_early = beyond.min(doubtful_opens);
+        let closed_late = beyond.saturating_sub(counted_early).min(doubtful_closes);
+        self.counted_early
+            .set(still_early.saturating_add(counted_early));
         self.connections.set(reported.connections);
+        self.counted_at = asked_at.into();
         self.reported_otherwise = 0;
         self.opened_at_report = self.opened_when_asked;
-        self.closed_at_report = self.closed;
+        self.closed_at_report
+            .set(self.closed.get().wrapping_sub(closed_late));
         counted_before.then_some(Answer::After(interval))
+    }
+
+    /// Notes whether a count that was asked for at its time lacks WebSockets that must be in it.
+    fn compare_with_lasting(&mut self, count: u64) {
+        if self.is_early != 0 {
+            return;
+        }
+        let lasting = f64::from(self.lasting(self.opened, self.closed));
+        let tolerated = FEW_LACKING.max(SMALL_PART * lasting);
+        let lacks = self.counts_otherwise == 0 && approximate(count) + tolerated < lasting;
+        self.lacking = if lacks {
+            self.lacking.saturating_add(1)
+        } else {
+            0
+        };
+        self.opened_until.rotate_right(1);
+        if let Some(last) = self.opened_until.first_mut() {
+            *last = self.opened_when_asked;
+        }
+    }
+
+    /// WebSockets of this gateway that have been open since the first of the last [`LASTING`]
+    /// questions, of so many that were opened and closed.
+    fn lasting(&self, opened: U32, closed: U32) -> u32 {
+        let first = self.opened_until.last().copied().unwrap_or(opened);
+        open(opened, closed).saturating_sub(since(opened, first))
     }
 
     /// Notes what others did.
     fn note_others(&mut self, interval: &Interval) {
+        self.is_unsteady = u8::from(!interval.is_steady());
         let spans = interval.span.as_secs_f64() / LATELY.as_secs_f64();
         let faded = self.others.get() * (-spans).exp();
         // As if it had come evenly.
@@ -533,6 +579,18 @@ impl PodRecord {
         self.priority.set(member.priority.code());
         self.endpoint_weight.set(member.weight);
     }
+}
+
+/// By how much a counter has grown.
+const fn since(now: U32, then: U32) -> u32 {
+    now.get().wrapping_sub(then.get())
+}
+
+/// How many of so many that were opened are left, of which so many were closed; none where more were
+/// closed, for some of them were opened later.
+const fn open(opened: U32, closed: U32) -> u32 {
+    let left = since(opened, closed);
+    if left > u32::MAX / 2 { 0 } else { left }
 }
 
 /// Counters wrap, as the differences of them that are taken expect.

@@ -1,12 +1,13 @@
 //! The questions that a worker has sent, and what their answers do.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use super::schedule::{Pace, Question};
 use crate::clock::Timestamp;
 use crate::host::{Answer, CallToken, Get, NotSent, authority_of};
-use crate::metric::PollFailure;
+use crate::metric::{PodReport, PollFailure};
 use crate::pod::{DiscoveryFailure, HOST_LIST_LIMIT, PodAddress, Reported};
 use crate::service::{Reach, Service};
 use crate::shell::Shell;
@@ -154,6 +155,7 @@ fn take_count<S: Shell>(
         } => (Err(PollFailure::Coded(coding)), 0),
         Answer::Encoded { status, .. } => (Err(PollFailure::Status(status)), 0),
     };
+    let report = report.and_then(|report| of_pod(service, pod, report));
     if pod.is_internal() && is_unreached(service, asked_at, report.as_ref().err()) {
         service.record(&[Event::Unreached { pod, asked_at }]);
         return;
@@ -175,6 +177,30 @@ fn take_count<S: Shell>(
             })
             .map_err(|&failure| failure),
     }]);
+}
+
+/// The report, unless another pod made it: where Envoy has no such host any more, a fallback policy
+/// sends the poll to any other.
+fn of_pod<S: Shell>(
+    service: &Service<S>,
+    pod: PodAddress,
+    report: PodReport,
+) -> Result<PodReport, PollFailure> {
+    let Some(own) = pod.socket().map(|socket| socket.ip()) else {
+        return Ok(report);
+    };
+    let says: Option<IpAddr> = report.pod_ip.as_deref().and_then(|ip| ip.parse().ok());
+    let is_anothers = says.is_some_and(|says| {
+        says != own && {
+            let table = service.table();
+            let mut others = table.pods().iter().filter_map(|pod| pod.address().socket());
+            others.any(|other| other.ip() == says)
+        }
+    });
+    if is_anothers {
+        return Err(PollFailure::AnotherPod);
+    }
+    Ok(report)
 }
 
 /// Whether the poll of a pod behind an internal listener failed because of where it was sent from.
@@ -382,6 +408,18 @@ mod tests {
         assert!(told.contains("gzip"), "{told}");
         scene.answer(encoded(404));
         assert_eq!(scene.failure(), Some(PollFailure::Status(404)));
+    }
+
+    /// Envoy has no host for the first pod any more, and its fallback policy picks the second.
+    #[test]
+    fn an_answer_of_another_pod_is_not_the_pods_count() {
+        let mut scene = Scene::with(json!({}));
+        scene.body(r#"{"agentsConnections": 7, "podIP": "10.0.0.2"}"#);
+        assert_eq!(scene.failure(), Some(PollFailure::AnotherPod));
+        for own in ["10.0.0.1", "192.168.0.1", "chat-0"] {
+            scene.body(&format!(r#"{{"agentsConnections": 7, "podIP": "{own}"}}"#));
+            assert_eq!(scene.failure(), None, "{own}");
+        }
     }
 
     #[test]

@@ -13,6 +13,10 @@ use crate::table::Table;
 /// For so long at the full rate WebSockets may be closed that do not come back.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Envoy ends the streams one within the other: some thousands at once would exhaust the stack, and
+/// take the VM down with all its WebSockets.
+pub const MOST_AT_ONCE: usize = 50;
+
 /// A WebSocket of this worker that is to be closed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Closing {
@@ -24,8 +28,9 @@ pub struct Closing {
     pub context_id: u32,
 }
 
-/// The contexts whose WebSockets this worker is to close now. They are counted as closed already.
-pub fn close<S: Shell>(service: &Service<S>, now: Timestamp) -> Vec<u32> {
+/// The contexts whose WebSockets this worker is to close now, at most `most`. They are counted as
+/// closed already.
+pub fn close<S: Shell>(service: &Service<S>, now: Timestamp, most: usize) -> Vec<u32> {
     let Some(rebalance) = &service.config.rebalance else {
         return Vec::new();
     };
@@ -36,7 +41,7 @@ pub fn close<S: Shell>(service: &Service<S>, now: Timestamp) -> Vec<u32> {
     }
     let closing = service.update(|table| {
         let view = service.view(table, now);
-        claim(table, &view, rebalance, &service.held)
+        claim(table, &view, rebalance, &service.held, most)
     });
     let closing = closing.unwrap_or_default();
     for closing in &closing {
@@ -45,12 +50,14 @@ pub fn close<S: Shell>(service: &Service<S>, now: Timestamp) -> Vec<u32> {
     closing.iter().map(|closing| closing.context_id).collect()
 }
 
-/// Takes what may be closed now of the WebSockets that this worker has, and counts them as closed.
+/// Takes what may be closed now of the WebSockets that this worker has, at most `most`, and counts
+/// them as closed.
 pub fn claim(
     table: &mut Table,
     view: &View,
     rebalance: &Rebalance,
     held: &HeldWebSockets,
+    most: usize,
 ) -> Vec<Closing> {
     let plan = plan(table, view, rebalance);
     let rate = rebalance.max_per_second * plan.part;
@@ -64,7 +71,9 @@ pub fn claim(
     let mut claimed = Vec::new();
     for overload in plan.overloads {
         for (since, context_id) in held.oldest(overload.pod, until, overload.excess) {
-            if !table.close_to_rebalance(overload.pod, view.now, spacing, most_missing) {
+            let is_enough = claimed.len() >= most;
+            if is_enough || !table.close_to_rebalance(overload.pod, view.now, spacing, most_missing)
+            {
                 return claimed;
             }
             claimed.push(Closing {
@@ -194,7 +203,7 @@ mod tests {
         fn tick(&mut self, they_return: bool) -> usize {
             self.now = self.now.plus(TICK);
             let before: u64 = self.truth.iter().sum();
-            let closed = close(&self.service, self.now).len();
+            let closed = close(&self.service, self.now, MOST_AT_ONCE).len();
             let table = self.service.table();
             for (truth, pod) in self.truth.iter_mut().zip(table.pods()) {
                 *truth = pod.own_connections().into();
@@ -294,10 +303,31 @@ mod tests {
     }
 
     #[test]
+    fn no_option_closes_more_at_once_than_the_stack_bears() {
+        let mut scene = Scene::new(r#"{"threshold": 1.1, "maxPerSecond": 1e6, "minAge": "10ms"}"#);
+        assert_eq!(scene.tick(true), 1, "it begins slowly");
+        assert_eq!(scene.tick(true), MOST_AT_ONCE);
+        scene.settle(true);
+        assert_eq!(scene.closed(), 900);
+    }
+
+    /// Worker processes of one pod that answer in turn, each with what it has itself.
+    #[test]
+    fn counts_that_jump_close_nothing() {
+        let mut scene = Scene::new(AT_ONCE);
+        assert_eq!(scene.tick(true), 1);
+        scene.truth[7] = 400;
+        scene.report(|_| Reported::default());
+        assert_eq!(scene.plan(), Plan::default());
+        scene.report(|_| Reported::default());
+        assert_ne!(scene.plan(), Plan::default(), "it was so again");
+    }
+
+    #[test]
     fn the_oldest_go_first() {
         let mut scene = Scene::new(AT_ONCE);
         scene.now = scene.now.plus(Duration::from_secs(1));
-        assert_eq!(close(&scene.service, scene.now), [1]);
+        assert_eq!(close(&scene.service, scene.now, MOST_AT_ONCE), [1]);
     }
 
     #[test]
@@ -390,6 +420,7 @@ mod tests {
         for count in &mut scene.truth[..4] {
             *count *= 2;
         }
+        scene.report(|_| Reported::default());
         scene.report(|_| Reported::default());
         let plan = scene.plan();
         assert_eq!(plan.part, 0.5);

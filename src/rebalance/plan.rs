@@ -78,6 +78,9 @@ fn is_calm(view: &View, pod: &PodRecord) -> bool {
     );
     let is_sound = pod.poll().failures_in_a_row() == 0
         && view.trouble(pod).is_none()
-        && pod.exclusion().is_none();
+        && pod.exclusion().is_none()
+        // What agrees with nobody's doing says nothing of where there is room.
+        && !pod.is_unsteady()
+        && !pod.is_implausible();
     leaves || is_sound && view.slow_start(pod).is_none()
 }

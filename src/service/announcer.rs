@@ -7,7 +7,7 @@ use super::statistics::ServiceStatistics;
 use crate::config::ServiceConfig;
 use crate::host::Statistics;
 use crate::load::{PodState, View};
-use crate::pod::{MembershipChange, PodAddress};
+use crate::pod::{Judgment, MembershipChange, PodAddress};
 use crate::table::{Effect, StateChange, Table};
 
 /// One service's voice in a worker.
@@ -29,6 +29,38 @@ impl Announcer {
         }
     }
 
+    /// Logs what is wrong with a count.
+    fn doubts(
+        &self,
+        pod: PodAddress,
+        connections: u64,
+        doubted: Option<Judgment>,
+        implausible: Option<bool>,
+    ) {
+        let cluster = &self.cluster;
+        match doubted {
+            Some(Judgment::Leap) => log::warn!(
+                "cluster {cluster}: pod {pod} reports {connections} WebSockets, more than can have \
+                 come since its last count; it is believed if it says so again"
+            ),
+            Some(Judgment::Late) => log::debug!(
+                "cluster {cluster}: pod {pod} reports {connections} WebSockets, a count of before \
+                 the last ones were opened on it; it is passed over"
+            ),
+            Some(Judgment::Same | Judgment::Sound) | None => {}
+        }
+        match implausible {
+            Some(true) => log::warn!(
+                "cluster {cluster}: the counts of pod {pod} lack WebSockets that are open on it; \
+                 they are not believed (where they are not of connections: countsConnections: false)"
+            ),
+            Some(false) => {
+                log::info!("cluster {cluster}: the counts of pod {pod} are plausible again")
+            }
+            None => {}
+        }
+    }
+
     /// Counts what came of answers, and logs what is news in it.
     pub fn effects(&self, shell: &impl Statistics, names: &NameCache, effects: &[Effect]) {
         let (cluster, statistics) = (&self.cluster, &self.statistics);
@@ -39,11 +71,14 @@ impl Announcer {
                     connections,
                     expected,
                     recovered,
+                    doubted,
+                    implausible,
                 } => {
                     shell.add(statistics.polls_ok, 1);
                     if *recovered {
                         log::info!("cluster {cluster}: pod {pod} answers polls again");
                     }
+                    self.doubts(*pod, *connections, *doubted, *implausible);
                     if log::log_enabled!(log::Level::Debug) {
                         log::debug!(
                             "cluster {cluster}: pod {pod} ({}) reports {connections} WebSockets, \

@@ -2,7 +2,7 @@
 
 use crate::clock::Timestamp;
 use crate::metric::PollFailure;
-use crate::pod::{DiscoveryFailure, HostList, MembershipChange, PodAddress, Reported};
+use crate::pod::{DiscoveryFailure, HostList, Judgment, MembershipChange, PodAddress, Reported};
 
 /// What happened, as far as the table is concerned.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,6 +73,11 @@ pub enum Effect {
         expected: f64,
         /// Whether the poll before brought none.
         recovered: bool,
+        /// Why the count is not believed; none where it is.
+        doubted: Option<Judgment>,
+        /// Whether the pod's counts have become [implausible](crate::pod::PodRecord::is_implausible),
+        /// or are so no more; none where nothing has changed.
+        implausible: Option<bool>,
     },
     /// A poll brought no count.
     PollFailed {

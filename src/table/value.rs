@@ -20,13 +20,13 @@ use crate::load::fleet::Fleet;
 use crate::load::{PodState, View};
 use crate::metric::PollFailure;
 use crate::pod::{
-    Answer, DiscoveryFailure, HostList, LONGEST_LISTENER, Member, MembershipChange, PackedAddress,
-    PodAddress, PodRecord, PollState, Reported,
+    Answer, DiscoveryFailure, HostList, Judgment, LONGEST_LISTENER, Member, MembershipChange,
+    PackedAddress, PodAddress, PodRecord, PollState, Reported,
 };
 
 /// First bytes of every table; another number for another layout, because modules of two
 /// versions can share a `vm_id` while one replaces the other.
-pub(super) const LAYOUT: u32 = 0x7773_6207;
+pub(super) const LAYOUT: u32 = 0x7773_6208;
 
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
@@ -139,7 +139,7 @@ impl Table {
     /// See [`Fleet::uncertainty`].
     #[must_use]
     pub fn uncertainty(&self) -> f64 {
-        self.fleet().uncertainty(self.pods())
+        self.fleet().uncertainty()
     }
 
     /// See [`Fleet::companions`].
@@ -276,14 +276,24 @@ impl Table {
         };
         let (last_failure, expected) = (pod.last_failure(), view.estimate(pod));
         let comes_up = outcome.is_ok() && header.comes_up(&view, pod);
-        match pod.answer(asked_at, outcome, &header.fleet.turnover()) {
+        let others = header.fleet.others_lately();
+        let others = rules.counts_connections.then_some(&others);
+        let was_implausible = pod.is_implausible();
+        let mut doubted = None;
+        match pod.answer(asked_at, outcome, others) {
+            // What is wrong about itself says nothing of others.
+            Some(Answer::After(_)) if pod.is_implausible() => {}
             Some(Answer::After(interval)) => header.fleet.observe(&interval, asked_at, count),
-            Some(Answer::Late) => header.late_at = asked_at.into(),
+            Some(Answer::Doubted(judgment)) => doubted = Some(judgment),
             None => {}
+        }
+        if doubted == Some(Judgment::Late) {
+            header.late_at = asked_at.into();
         }
         if comes_up {
             pod.start(asked_at);
         }
+        let is_implausible = pod.is_implausible();
         match outcome {
             Ok(reported) => {
                 header.begin(asked_at);
@@ -292,6 +302,8 @@ impl Table {
                     connections: reported.connections,
                     expected,
                     recovered: last_failure.is_some(),
+                    doubted,
+                    implausible: (is_implausible != was_implausible).then_some(is_implausible),
                 }
             }
             Err(failure) => Effect::PollFailed {
@@ -653,20 +665,58 @@ mod tests {
         assert_eq!(one.estimate(), 10.0, "the pod declined it");
     }
 
+    /// Whether the count has it, this gateway's own books say.
     #[test]
-    fn what_happens_during_a_poll_errs_towards_too_many() {
+    fn alone_the_estimate_is_exact_while_polls_are_under_way() {
+        for counted in 9..=12 {
+            let mut one = One::new();
+            one.poll(at(1), Ok(10));
+            one.ask(at(6));
+            one.happen(OPENED);
+            one.happen(OPENED);
+            one.happen(CLOSED);
+            one.answer(at(6), Ok(counted));
+            assert_eq!(one.estimate(), 11.0, "{counted}");
+            assert_eq!(one.estimate_at_least(), 11.0, "{counted}");
+            one.poll(at(11), Ok(11));
+            assert_eq!(one.estimate(), 11.0, "{counted}");
+        }
+    }
+
+    #[test]
+    fn handshakes_under_way_may_be_in_a_count_already() {
+        let mut one = One::new();
+        one.poll(at(1), Ok(10));
+        for _ in 0..3 {
+            one.happen(CHOSEN);
+        }
+        one.poll(at(6), Ok(12));
+        assert_eq!(one.estimate(), 13.0, "two of the three");
+        for _ in 0..3 {
+            one.happen(SETTLED);
+            one.happen(OPENED);
+        }
+        assert_eq!(one.estimate(), 13.0);
+        one.poll(at(11), Ok(13));
+        assert_eq!(one.estimate(), 13.0);
+        one.happen(CLOSED);
+        assert_eq!(one.estimate(), 12.0);
+    }
+
+    #[test]
+    fn among_others_what_happens_during_a_poll_errs_towards_too_many() {
         let mut one = One::new();
         one.poll(at(1), Ok(10));
         one.ask(at(6));
         one.happen(OPENED);
         one.happen(OPENED);
         one.happen(CLOSED);
-        one.answer(at(6), Ok(11));
-        assert_eq!(one.estimate(), 13.0);
-        assert_eq!(one.estimate_at_least(), 10.0);
-        one.poll(at(11), Ok(11));
-        assert_eq!(one.estimate(), 11.0, "the next report puts it right");
-        assert_eq!(one.estimate_at_least(), 11.0);
+        one.answer(at(6), Ok(21));
+        assert_eq!(one.estimate(), 23.0);
+        assert_eq!(one.estimate_at_least(), 20.0);
+        one.poll(at(11), Ok(21));
+        assert_eq!(one.estimate(), 21.0, "the next report puts it right");
+        assert_eq!(one.estimate_at_least(), 21.0);
     }
 
     #[test]
@@ -857,23 +907,90 @@ mod tests {
 
     /// A count of before the opens that it should have.
     #[test]
-    fn a_late_count_is_passed_over_once() {
+    fn a_late_count_is_passed_over() {
         let mut one = One::new();
         one.poll(at(1), Ok(10));
-        for _ in 0..20 {
-            one.happen(OPENED);
+        for second in 1..5 {
+            for _ in 0..20 {
+                one.happen(OPENED);
+            }
+            one.poll(at(5 * second), Ok(10));
+            assert_eq!(one.0.late_at(), at(5 * second));
+            assert_eq!(one.pod().connections(), 10);
         }
-        one.poll(at(6), Ok(10));
-        assert_eq!((one.pod().connections(), one.pod().change()), (10, 20));
-        assert_eq!(one.0.late_at(), at(6));
-        one.poll(at(11), Ok(30));
-        assert_eq!((one.pod().connections(), one.pod().change()), (30, 0));
-        for _ in 0..20 {
-            one.happen(OPENED);
+        assert_eq!(one.estimate(), 90.0);
+        one.poll(at(26), Ok(90));
+        assert_eq!((one.pod().connections(), one.pod().change()), (90, 0));
+    }
+
+    #[test]
+    fn a_leap_is_believed_the_second_time() {
+        for wrong in [1_000_000, 1 << 53, u64::MAX] {
+            let mut one = One::new();
+            one.poll(at(1), Ok(10));
+            one.poll(at(6), Ok(wrong));
+            assert_eq!(one.estimate(), 10.0);
+            one.poll(at(11), Ok(12));
+            assert_eq!(one.estimate(), 12.0);
+            one.poll(at(16), Ok(wrong));
+            one.poll(at(21), Ok(wrong));
+            assert_eq!(one.estimate(), approximate(wrong));
         }
-        one.poll(at(16), Ok(30));
-        one.poll(at(21), Ok(30));
-        assert_eq!(one.estimate(), 30.0, "it does not count them at all");
+    }
+
+    /// It opens too few in an interval for a count to be late.
+    fn stuck(rules: &Rules, count: impl Fn(u64) -> u64) -> (One, Vec<Option<bool>>) {
+        let mut one = One::new();
+        one.poll(at(1), Ok(0));
+        let mut changes = Vec::new();
+        for round in 1..=20 {
+            for _ in 0..6 {
+                one.happen(OPENED);
+            }
+            one.ask(at(5 * round));
+            let answer = Event::Answered {
+                pod: address(One::POD),
+                asked_at: at(5 * round),
+                outcome: Ok(Reported::of(count(round))),
+            };
+            for effect in one.0.apply(rules, &[answer]) {
+                if let Effect::Counted { implausible, .. } = effect {
+                    changes.push(implausible);
+                }
+            }
+        }
+        (one, changes)
+    }
+
+    #[test]
+    fn a_pod_holds_at_least_what_has_long_been_open_on_it() {
+        let (one, changes) = stuck(&RULES, |_| 0);
+        assert!(one.pod().is_implausible());
+        assert_eq!(one.estimate(), 120.0, "all that this gateway has there");
+        let news: Vec<bool> = changes.into_iter().flatten().collect();
+        assert_eq!(news, [true], "it is told once");
+        let (one, changes) = stuck(&RULES, |round| if round < 19 { 0 } else { 6 * round });
+        assert!(!one.pod().is_implausible());
+        assert_eq!(one.estimate(), 120.0);
+        assert_eq!(changes.into_iter().flatten().last(), Some(false));
+    }
+
+    #[test]
+    fn a_count_that_lags_by_less_than_three_polls_is_plausible() {
+        let (one, changes) = stuck(&RULES, |round| 6 * round.saturating_sub(2));
+        assert!(!one.pod().is_implausible());
+        assert!(changes.iter().all(Option::is_none));
+    }
+
+    #[test]
+    fn counts_of_something_else_are_taken_as_they_are() {
+        let rules = Rules {
+            counts_connections: false,
+            ..RULES
+        };
+        let (one, _) = stuck(&rules, |round| round % 2);
+        assert!(!one.pod().is_implausible());
+        assert_eq!(one.estimate(), 0.0);
     }
 
     #[test]
@@ -948,6 +1065,7 @@ mod tests {
             steps in prop::collection::vec((0_u8..6, 1_u8..4, any::<u64>()), 0..200),
             truth in any::<u64>(),
         ) {
+            let rules = Rules { counts_connections: false, ..RULES };
             let mut table = Table::new(&[address(1), address(2), address(3)]);
             let mut on_their_way = [0_u64; 4];
             let mut now = at(1);
@@ -966,16 +1084,47 @@ mod tests {
                         Event::Answered { pod, asked_at: now, outcome: Ok(Reported::of(number)) }
                     }
                 };
-                table.apply(&RULES, &[event]);
+                table.apply(&rules, &[event]);
             }
             for n in 1..4 {
                 let pod = address(n);
-                report(&mut table, pod, now, Reported::of(truth));
+                table.ask(now, |record| (record.address() == pod).then_some(now));
+                let outcome = Ok(Reported::of(truth));
+                table.apply(&rules, &[Event::Answered { pod, asked_at: now, outcome }]);
                 let view = View { ratio: 1.0, ..table.view(&RULES, now) };
                 let on_their_way = on_their_way[usize::from(n)];
                 let expect = approximate(truth) + approximate(on_their_way);
                 prop_assert_eq!(view.estimate(table.pod(pod).unwrap()), expect);
             }
+        }
+
+        /// Of a pod that nobody else uses: whatever one count says, the next puts it right.
+        #[test]
+        fn one_wrong_count_is_put_right_by_the_next(
+            steps in prop::collection::vec((0_u8..8, any::<bool>()), 0..200),
+            wrong in (any::<u64>(), 0_usize..200),
+        ) {
+            let mut one = One::new();
+            one.poll(at(1), Ok(0));
+            let mut truth = 0_u64;
+            let (wrong, at_step) = wrong;
+            for (second, (step, (kind, poll))) in (2..).zip(steps.into_iter().enumerate()) {
+                if kind == 0 && truth > 0 {
+                    truth -= 1;
+                    one.happen(CLOSED);
+                } else {
+                    truth += 1;
+                    one.happen(OPENED);
+                }
+                if step == at_step {
+                    one.poll(at(second), Ok(wrong));
+                } else if poll {
+                    one.poll(at(second), Ok(truth));
+                    prop_assert_eq!(one.estimate(), approximate(truth));
+                }
+            }
+            one.poll(at(1_000), Ok(truth));
+            prop_assert_eq!(one.estimate(), approximate(truth));
         }
     }
 }

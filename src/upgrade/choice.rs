@@ -21,8 +21,8 @@ pub struct Choice<S: Shell> {
     pub candidates: Vec<Candidate>,
     /// How many of them may be tried.
     pub named: usize,
-    /// Whether there are pods that are only full.
-    pub some_are_full: bool,
+    /// Whether all pods that could serve are full.
+    pub all_are_full: bool,
 }
 
 /// A usable pod.
@@ -57,7 +57,7 @@ impl<S: Shell> Choice<S> {
         let mut random = balancer.random();
         let attempts = balancer.settings.attempts;
         let places = attempts.max(FEWEST_RANKED);
-        let (candidates, some_are_full) = service.choose(now, |table: &Table| {
+        let (candidates, all_are_full) = service.choose(now, |table: &Table| {
             let view = service.view(table, now);
             let ranking = rank(table.pods(), places, &view, &mut random);
             let chosen = ranking.best.first().map(|best| best.pod);
@@ -65,14 +65,15 @@ impl<S: Shell> Choice<S> {
             let candidates: Vec<Candidate> = best
                 .filter_map(|ranked| Candidate::of(ranked, table))
                 .collect();
-            let choice = (candidates, ranking.some_are_full);
+            let all_are_full = ranking.some_are_full && !ranking.some_are_unknown;
+            let choice = (candidates, all_are_full);
             (choice, chosen.map(|pod| Event::Chosen { pod }))
         });
         Self {
             service: Rc::clone(service),
             named: candidates.len().min(attempts),
             candidates,
-            some_are_full,
+            all_are_full,
         }
     }
 

@@ -84,11 +84,11 @@ impl<S: Shell> Upgrade<S> {
             service,
             candidates,
             named,
-            some_are_full,
+            all_are_full,
         } = choice;
         let statistics = &service.statistics;
         // A fallback policy knows no limits: it would fill the pods up beyond them.
-        let (counter, refusal) = match (candidates.is_empty(), some_are_full, on_no_pods) {
+        let (counter, refusal) = match (candidates.is_empty(), all_are_full, on_no_pods) {
             (false, ..) => (statistics.upgrades_balanced, None),
             (true, true, _) => (statistics.upgrades_full, Some(Refusal::AllFull)),
             (true, false, OnNoPods::Reject) => {
@@ -468,6 +468,22 @@ mod tests {
         assert_eq!(statistic(&balancer, "upgrades_fallback"), 0);
         limit(&balancer, [Some(7), None, None]);
         proceed(&balancer);
+    }
+
+    /// One is full, and of the others nothing is known any more.
+    #[test]
+    fn where_only_the_known_pods_are_full_the_configuration_decides() {
+        let balancer = balancer([5, 5, 5], "fallback");
+        limit(&balancer, [Some(5), None, None]);
+        let service = &balancer.services[0];
+        for n in [2, 3] {
+            service.record(&[Event::Refused {
+                pod: address(n),
+                at: NOW,
+            }]);
+        }
+        assert_eq!(proceed(&balancer).0, None, "the fallback policy chooses");
+        assert_eq!(statistic(&balancer, "upgrades_fallback"), 1);
     }
 
     #[test]

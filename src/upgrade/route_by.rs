@@ -156,12 +156,13 @@ fn compare<S: Shell>(
     now: Timestamp,
     random: &mut Rng,
 ) -> Option<Choice<S>> {
-    let mut some_are_full = false;
+    let (mut some_are_full, mut some_are_unknown) = (false, false);
     let mut ranked: Vec<(&Rc<Service<S>>, Ranked)> = Vec::new();
     for service in &balancer.services {
         let table = service.table();
         let ranking = rank(table.pods(), 1, &service.view(&table, now), random);
         some_are_full |= ranking.some_are_full;
+        some_are_unknown |= ranking.some_are_unknown;
         let best = ranking.best.into_iter();
         ranked.extend(best.map(|best| (service, best)));
     }
@@ -181,7 +182,7 @@ fn compare<S: Shell>(
                 estimate: ranked.estimate,
             })
             .collect(),
-        some_are_full,
+        all_are_full: some_are_full && !some_are_unknown,
     })
 }
 

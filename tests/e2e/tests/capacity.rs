@@ -164,10 +164,7 @@ async fn what_a_pod_can_not_mean_costs_it_nothing() -> Result<()> {
     stage.until_usable(2)?;
     let pod = &stage.pods()[1];
     for (field, told) in [
-        (
-            json!({ "weight": 0 }),
-            "weight is not a number greater than 0",
-        ),
+        (json!({ "weight": 0 }), "weight is not within 0.01 to 100"),
         (
             json!({ "maxConnections": -1 }),
             "maxConnections is not a non-negative integer",

@@ -205,7 +205,12 @@ const FIRST_EARLY_POLLS: u32 = 2;
 pub fn early_polls(played: &[Played]) -> Verdict {
     let values = played.iter().map(|played| {
         let gateways = u32::from(played.case.scenario.gateways);
-        let most = EARLY_POLLS.max(FIRST_EARLY_POLLS * gateways);
+        let most = if played.case.counts_are_prompt {
+            EARLY_POLLS.max(FIRST_EARLY_POLLS * gateways)
+        } else {
+            // They do not tell how many gateways there are.
+            EARLY_POLLS * gateways
+        };
         let peak = f64::from(played.filter.polls.early_peak);
         (played.case.name.clone(), Some(peak / f64::from(most)))
     });

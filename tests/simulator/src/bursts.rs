@@ -6,7 +6,7 @@ use crate::lifetime::{Lifetime, Spread};
 use crate::parallel;
 use crate::policy::Kind;
 use crate::record::Outcome;
-use crate::scenario::{Burst, Counting, Incident, Scenario, Shares, Start};
+use crate::scenario::{Burst, Counting, Incident, Scenario, Shares, Start, Wrong};
 use crate::simulation::play;
 use crate::trials::HOP;
 
@@ -309,6 +309,38 @@ impl Builder {
     }
 }
 
+impl Builder {
+    /// One pod is wrong about itself, or all of them count seldom.
+    fn wrong(&mut self) {
+        let first = |first| Counting {
+            first,
+            ..Counting::default()
+        };
+        let seldom = Counting {
+            period: seconds(25),
+            ..Counting::default()
+        };
+        for gateways in [1, 3] {
+            for (name, counting, bar) in [
+                ("one is always 0", first(Wrong::Zero), 1.1),
+                (
+                    "one is a million, once",
+                    first(Wrong::Once(WARM, 1_000_000)),
+                    1.05,
+                ),
+                ("made in each fifth interval", seldom, 1.1),
+            ] {
+                let mut scenario = self.busy(gateways, 20.0, seconds(100_000));
+                scenario.start = Start::Foreign(0);
+                scenario.limit_of_all = Some(5_000);
+                scenario.counting = counting;
+                let name = format!("{gateways}: counts are wrong, {name}");
+                self.look(name, scenario, WARM + seconds(60), bar);
+            }
+        }
+    }
+}
+
 /// When a storm begins on pods that every gateway knows.
 const STORM: Duration = Duration::from_millis(45_500);
 
@@ -325,5 +357,6 @@ pub fn all(seed: u64) -> Vec<Case> {
     }
     builder.sidecars();
     builder.late();
+    builder.wrong();
     builder.cases
 }

@@ -103,6 +103,20 @@ pub struct Counting {
     pub delay: Duration,
     /// How long a pod keeps reporting the same count; zero where it counts each time.
     pub period: Duration,
+    /// What is wrong with the first pod's counts.
+    pub first: Wrong,
+}
+
+/// What is wrong with a pod's counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wrong {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// They are all 0.
+    Zero,
+    /// Those of one interval, from so long after the beginning on, are this.
+    Once(Duration, u32),
 }
 
 impl Incident {

@@ -116,7 +116,13 @@ impl Policy for Filter {
             return Vec::new();
         };
         let view = self.table.view(&self.service.rules, now);
-        let closing = rebalance::claim(&mut self.table, &view, rebalance, &self.held);
+        let closing = rebalance::claim(
+            &mut self.table,
+            &view,
+            rebalance,
+            &self.held,
+            rebalance::MOST_AT_ONCE,
+        );
         for closing in &closing {
             let pod = closing.overload.pod;
             self.held.remove(pod, closing.since, closing.context_id);

@@ -7,6 +7,7 @@ use wsbalancer::table::Event;
 
 use super::{GatewayId, Happening, Question, Simulation};
 use crate::pods::PodId;
+use crate::scenario::{BEGINNING, Wrong};
 
 impl Simulation<'_> {
     /// The gateway asks all pods together, and will again.
@@ -75,7 +76,22 @@ impl Simulation<'_> {
         let now = self.now;
         let pod = self.pods.get_mut(question.pod);
         let count = pod.is_up().then(|| pod.count(now, counting));
+        let count = count.map(|count| self.say(question.pod, count));
         self.send(Happening::Answer(question, count));
+    }
+
+    /// What the pod says that it counted.
+    fn say(&self, pod: PodId, count: u32) -> u32 {
+        match self.scenario.counting.first {
+            _ if pod.0 != 0 => count,
+            Wrong::Nothing => count,
+            Wrong::Zero => 0,
+            Wrong::Once(since, wrong) => {
+                let elapsed = self.now.since(BEGINNING);
+                let is_wrong = (since..since + self.scenario.interval).contains(&elapsed);
+                if is_wrong { wrong } else { count }
+            }
+        }
     }
 
     /// The gateway learns what the pod counted.
