@@ -40,9 +40,10 @@ impl View {
     /// and closed on it since and has on its way to it, for the whole [fleet](super::fleet). At
     /// least 0.
     ///
-    /// While a poll was under way nobody knows whether the pod counted what happened meanwhile.
-    /// What was opened is added on top of the report and what was closed is not subtracted, so
-    /// that the estimate errs towards too many, by no more than happens during one poll.
+    /// While a poll was under way nobody knows whether the pod counted what happened meanwhile,
+    /// unless this gateway's own books explain all of the count. What was opened is added on top of
+    /// the report and what was closed is not subtracted, so that the estimate errs towards too many,
+    /// by no more than happens during one poll.
     #[must_use]
     pub fn estimate(&self, pod: &PodRecord) -> f64 {
         let change = approximate_signed(pod.change());

@@ -55,7 +55,7 @@ impl Announcer {
                  they are not believed (where they are not of connections: countsConnections: false)"
             ),
             Some(false) => {
-                log::info!("cluster {cluster}: the counts of pod {pod} are plausible again")
+                log::info!("cluster {cluster}: the counts of pod {pod} are plausible again");
             }
             None => {}
         }
