@@ -24,6 +24,7 @@ const RULES: Rules = Rules {
     cache_ttl: Duration::from_secs(30),
     refresh_interval: Duration::from_secs(5),
     unhealthy_threshold: 3,
+    counts_connections: true,
     slow_start: None,
 };
 
