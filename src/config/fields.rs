@@ -2,20 +2,24 @@
 
 use serde::Deserialize;
 
+use super::numbers::{Aggression, Bounded, PerSecond, Percent, Shares, Whole};
 use super::settings::{OnNoPods, RouteBy};
 use super::values::{
-    AllowedOrigin, Authority, HeaderName, HostName, HttpPath, LogLevel, Span, parsed,
+    AllowedOrigin, Authority, HeaderName, HostName, HttpPath, LogLevel, Span, cluster_name, parsed,
 };
 use crate::metric::{Metric, Pointer, Selector};
 use crate::pod::PodAddress;
 
+/// More entries than this in the override header help no retry policy.
+pub(super) const MOST_ATTEMPTS: u32 = 16;
+
 /// All of them.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Fields {
     pub(super) services: Option<Vec<ServiceFields>>,
     pub(super) override_header: Option<HeaderName>,
-    pub(super) attempts: Option<usize>,
+    pub(super) attempts: Option<Whole<1, MOST_ATTEMPTS>>,
     pub(super) route_by: Option<RouteBy>,
     pub(super) on_no_pods: Option<OnNoPods>,
     pub(super) status: Option<StatusFields>,
@@ -31,7 +35,7 @@ pub(super) struct Fields {
     pub(super) cache_ttl: Option<Span>,
     pub(super) refresh_interval: Option<Span>,
     pub(super) metric_timeout: Option<Span>,
-    pub(super) unhealthy_threshold: Option<u32>,
+    pub(super) unhealthy_threshold: Option<Whole<1, { u32::MAX }>>,
     pub(super) slow_start: Option<SlowStartFields>,
     pub(super) rebalance: Option<RebalanceFields>,
     pub(super) allowed_origins: Option<Vec<AllowedOrigin>>,
@@ -41,6 +45,7 @@ pub(super) struct Fields {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct ServiceFields {
+    #[serde(deserialize_with = "cluster_name")]
     pub(super) cluster: String,
     pub(super) endpoints: Option<Vec<PodAddress>>,
     pub(super) discovery: Option<DiscoveryFields>,
@@ -51,7 +56,7 @@ pub(super) struct ServiceFields {
     pub(super) cache_ttl: Option<Span>,
     pub(super) refresh_interval: Option<Span>,
     pub(super) metric_timeout: Option<Span>,
-    pub(super) unhealthy_threshold: Option<u32>,
+    pub(super) unhealthy_threshold: Option<Whole<1, { u32::MAX }>>,
     pub(super) slow_start: Option<SlowStartFields>,
     pub(super) rebalance: Option<RebalanceFields>,
     pub(super) allowed_origins: Option<Vec<AllowedOrigin>>,
@@ -61,6 +66,7 @@ pub(super) struct ServiceFields {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct DiscoveryFields {
+    #[serde(deserialize_with = "cluster_name")]
     pub(super) admin_cluster: String,
     pub(super) interval: Option<Span>,
 }
@@ -77,15 +83,15 @@ pub(super) enum MetricFields {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct SlowStartFields {
     pub(super) window: Span,
-    pub(super) aggression: Option<f64>,
-    pub(super) min_weight_percent: Option<f64>,
+    pub(super) aggression: Option<Bounded<Aggression>>,
+    pub(super) min_weight_percent: Option<Bounded<Percent>>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct RebalanceFields {
-    pub(super) threshold: Option<f64>,
-    pub(super) max_per_second: Option<f64>,
+    pub(super) threshold: Option<Bounded<Shares>>,
+    pub(super) max_per_second: Option<Bounded<PerSecond>>,
     pub(super) min_age: Option<Span>,
 }
 

@@ -7,7 +7,11 @@ use std::time::Duration;
 use log::LevelFilter;
 use serde::{Deserialize, Deserializer, de};
 
+use super::document::number;
+use super::reader::number_in;
+use crate::metric::{Pointer, Selector};
 use crate::origin::{NoOrigin, OriginPattern};
+use crate::pod::PodAddress;
 use crate::uri::{is_host_name, split_authority};
 
 /// The timer has a resolution of milliseconds; asking pods faster than this is a mistake.
@@ -26,9 +30,8 @@ impl Span {
             .filter(|span| (SHORTEST_SPAN..=LONGEST_SPAN).contains(span))
             .map(Self)
             .ok_or_else(|| {
-                E::custom(format_args!(
-                    "{seconds} s is not between {SHORTEST_SPAN:?} and a year"
-                ))
+                let seconds = number(seconds).map_or_else(String::new, |number| number.to_string());
+                E::custom(format_args!("{seconds} s is not between 10 ms and a year"))
             })
     }
 }
@@ -41,7 +44,10 @@ impl<'de> Deserialize<'de> for Span {
             type Value = Span;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a duration such as \"30s\", \"500ms\", \"1m\" or a number of seconds")
+                f.write_str(
+                    "a duration from 10 ms to a year: write 500ms, 30s, 1.5m, 2h or a number of \
+                     seconds",
+                )
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Span, E> {
@@ -75,8 +81,11 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
-/// The seconds in a text such as `1.5m`; none where it is no number with a unit.
+/// The seconds in a text such as `1.5m`, or `1.5` alone; none where it is no number.
 fn seconds_in(text: &str) -> Option<f64> {
+    if let Some(seconds) = number_in(text) {
+        return Some(seconds);
+    }
     let (number, unit) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic())?);
     let seconds = match unit {
         "ms" => 0.001,
@@ -85,12 +94,10 @@ fn seconds_in(text: &str) -> Option<f64> {
         "h" => 3600.0,
         _ => return None,
     };
-    Some(number.parse::<f64>().ok()? * seconds)
+    Some(number_in(number)? * seconds)
 }
 
 /// An absolute path, as it goes on a request line (RFC 9112, section 3.2.1).
-#[derive(Deserialize)]
-#[serde(try_from = "String")]
 pub(super) struct HttpPath(pub(super) String);
 
 impl TryFrom<String> for HttpPath {
@@ -110,8 +117,6 @@ impl TryFrom<String> for HttpPath {
 }
 
 /// A host, with or without a port, as the `host` of a request (RFC 9110, section 7.2).
-#[derive(Deserialize)]
-#[serde(try_from = "String")]
 pub(super) struct Authority(pub(super) String);
 
 impl TryFrom<String> for Authority {
@@ -129,8 +134,6 @@ impl TryFrom<String> for Authority {
 }
 
 /// The name of a host, without a port, in lower case.
-#[derive(Deserialize)]
-#[serde(try_from = "String")]
 pub(super) struct HostName(pub(super) String);
 
 impl TryFrom<String> for HostName {
@@ -148,8 +151,7 @@ impl TryFrom<String> for HostName {
 }
 
 /// An origin, or many.
-#[derive(Clone, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone)]
 pub(super) struct AllowedOrigin(pub(super) OriginPattern);
 
 impl TryFrom<String> for AllowedOrigin {
@@ -161,8 +163,6 @@ impl TryFrom<String> for AllowedOrigin {
 }
 
 /// A header's name (RFC 9110, section 5.6.2), in lower case as Envoy keeps it.
-#[derive(Deserialize)]
-#[serde(try_from = "String")]
 pub(super) struct HeaderName(pub(super) String);
 
 impl TryFrom<String> for HeaderName {
@@ -192,8 +192,7 @@ const NEEDED_HEADERS: [&str; 6] = [
 ];
 
 /// `off`, `error`, `warn`, `info`, `debug` or `trace`.
-#[derive(Clone, Copy, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Copy)]
 pub(super) struct LogLevel(pub(super) LevelFilter);
 
 impl TryFrom<String> for LogLevel {
@@ -205,12 +204,113 @@ impl TryFrom<String> for LogLevel {
     }
 }
 
+/// What is `off` without quotes, YAML takes for `false`.
+impl<'de> Deserialize<'de> for LogLevel {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl de::Visitor<'_> for Visitor {
+            type Value = LogLevel;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("off, error, warn, info, debug or trace")
+            }
+
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<LogLevel, E> {
+                LogLevel::try_from(name.to_owned()).map_err(E::custom)
+            }
+
+            fn visit_bool<E: de::Error>(self, truth: bool) -> Result<LogLevel, E> {
+                if truth {
+                    return Err(E::invalid_type(de::Unexpected::Bool(truth), &self));
+                }
+                Ok(LogLevel(LevelFilter::Off))
+            }
+        }
+
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// What is written as a text, and in words what it may be.
+macro_rules! texts {
+    ($($kind:ident: $expected:literal;)*) => {$(
+        impl<'de> Deserialize<'de> for $kind {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                text(deserializer, $expected)
+            }
+        }
+    )*};
+}
+
+texts! {
+    HttpPath: "a path: begin with a slash, percent-encode the rest";
+    Authority: "a host: write name, name:port, ip:port or [ipv6]:port";
+    HostName: "the name of a host: leave out the port";
+    AllowedOrigin: "an origin: write \"https://app.example.com\", \"https://*.example.com\" or \"null\", in quotes";
+    HeaderName: "the name of a header";
+    PodAddress: "the address of a pod: write \"ip:port\" or \"[ipv6]:port\", in quotes";
+}
+
+/// The name of an Envoy cluster, which is not empty.
+pub(super) fn cluster_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    const EXPECTED: &str =
+        "the name of an Envoy cluster: put it in quotes if it looks like a number, yes or no";
+    let name: String = text(deserializer, EXPECTED)?;
+    if name.is_empty() {
+        return Err(de::Error::invalid_value(
+            de::Unexpected::Str(&name),
+            &EXPECTED,
+        ));
+    }
+    Ok(name)
+}
+
+/// A text with a meaning; in words, it is `expected`.
+fn text<'de, D, T>(deserializer: D, expected: &'static str) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: TryFrom<String, Error: fmt::Display>,
+{
+    struct Visitor(&'static str);
+
+    impl de::Visitor<'_> for Visitor {
+        type Value = String;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<String, E> {
+            Ok(text.to_owned())
+        }
+    }
+
+    let text = deserializer.deserialize_str(Visitor(expected))?;
+    T::try_from(text).map_err(de::Error::custom)
+}
+
 /// What a text says, for types that parse themselves.
 pub(super) fn parsed<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
-    T: FromStr<Err: fmt::Display>,
+    T: FromStr<Err: fmt::Display> + Form,
 {
-    let text = String::deserialize(deserializer)?;
+    let text: String = text(deserializer, T::EXPECTED)?;
     text.parse().map_err(de::Error::custom)
+}
+
+/// What a text that parses itself may be, in words.
+pub(super) trait Form {
+    /// The words.
+    const EXPECTED: &'static str;
+}
+
+impl Form for Pointer {
+    const EXPECTED: &'static str = "a JSON pointer, such as \"/stats/open\"";
+}
+
+impl Form for Selector {
+    const EXPECTED: &'static str =
+        "the name of series, such as 'websocket_connections{state=\"open\"}'";
 }
