@@ -7,6 +7,7 @@ mod defaults;
 mod document;
 mod error;
 mod fields;
+mod names;
 mod nearest;
 mod numbers;
 mod parse;

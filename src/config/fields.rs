@@ -2,7 +2,9 @@
 
 use serde::Deserialize;
 
+use super::names::fields_of;
 use super::numbers::{Aggression, Bounded, PerSecond, Percent, Shares, Whole};
+use super::reader::Place;
 use super::settings::{OnNoPods, RouteBy};
 use super::values::{
     AllowedOrigin, Authority, HeaderName, HostName, HttpPath, LogLevel, Span, cluster_name, parsed,
@@ -100,6 +102,19 @@ pub(super) struct RebalanceFields {
 pub(super) struct StatusFields {
     pub(super) path: HttpPath,
     pub(super) hosts: Option<Vec<HostName>>,
+}
+
+/// Where options stand, the outer places first.
+pub(super) fn places() -> [Place; 6] {
+    let place = |at, fields| Place { at, fields };
+    [
+        place("beside services", fields_of::<Fields>()),
+        place("in a service", fields_of::<ServiceFields>()),
+        place("in discovery", fields_of::<DiscoveryFields>()),
+        place("in slowStart", fields_of::<SlowStartFields>()),
+        place("in rebalance", fields_of::<RebalanceFields>()),
+        place("in status", fields_of::<StatusFields>()),
+    ]
 }
 
 impl From<MetricFields> for Metric {

@@ -3,7 +3,7 @@
 use super::check;
 use super::document;
 use super::error::ConfigError;
-use super::fields::Fields;
+use super::fields::{self, Fields};
 use super::reader;
 use super::settings::Config;
 
@@ -23,8 +23,8 @@ impl Config {
                  StringValue"
             ))
         })?;
-        let fields: Fields = reader::read(&document)?;
-        check::config(&fields)
+        let written: Fields = reader::read(&document, &fields::places())?;
+        check::config(&written)
     }
 }
 
@@ -494,7 +494,7 @@ mod tests {
         );
         assert!(
             own(r#""discovery": {"cluster": "a"}"#)
-                .starts_with("services[0].discovery.cluster: is not an option: ")
+                .starts_with("services[0].discovery.cluster: is not an option here: ")
         );
     }
 
@@ -911,6 +911,23 @@ mod tests {
                 let expect = format!("{path}: is not an option: did you mean {name}?");
                 assert_eq!(error, expect);
             }
+        }
+    }
+
+    #[test]
+    fn an_option_in_the_wrong_place_is_told_the_right_one() {
+        for (path, place) in [
+            ("services[0].logLevel", "beside services"),
+            ("rebalance.cacheTTL", "beside services"),
+            ("endpoints", "in a service"),
+            ("adminCluster", "in discovery"),
+            ("services[0].window", "in slowStart"),
+            ("rebalance.aggression", "in slowStart"),
+            ("threshold", "in rebalance"),
+            ("hosts", "in status"),
+        ] {
+            let expect = format!("{path}: is not an option here: it stands {place}");
+            assert_eq!(error_at(path, json!(1)), Some(expect));
         }
     }
 

@@ -29,15 +29,24 @@ use super::document::number;
 use super::error::ConfigError;
 use super::nearest::nearest;
 
-/// The fields of a document.
+/// The fields of a document, where all that there are stand in `places`.
 ///
 /// # Errors
 /// On unknown fields, and on whatever can't be in the place where it is.
-pub(super) fn read<T: DeserializeOwned>(document: &Value) -> Result<T, ConfigError> {
-    T::deserialize(Written {
-        value: Some(document),
-        top: &[],
-    })
+pub(super) fn read<T: DeserializeOwned>(
+    document: &Value,
+    places: &[Place],
+) -> Result<T, ConfigError> {
+    let value = Some(document);
+    T::deserialize(Written { value, places })
+}
+
+/// A place for options.
+pub(super) struct Place {
+    /// Where it is: an option stands `in rebalance`.
+    pub(super) at: &'static str,
+    /// Which options it has.
+    pub(super) fields: &'static [&'static str],
 }
 
 /// The number that a text says, where it says one: digits with or without a sign, a fraction and an
@@ -62,8 +71,7 @@ fn truth_in(text: &str) -> Option<bool> {
 #[derive(Clone, Copy)]
 struct Written<'document> {
     value: Option<&'document Value>,
-    /// The names of the fields that stand at the top; empty there.
-    top: &'static [&'static str],
+    places: &'document [Place],
 }
 
 impl<'document> Written<'document> {
@@ -80,6 +88,19 @@ impl<'document> Written<'document> {
             None => ConfigError::missing(expected),
             Some(value) => ConfigError::unlike(unexpected(value), expected),
         }
+    }
+
+    /// An option is here that is none of those that are known here.
+    fn unknown(self, name: &str, known: &[&str]) -> ConfigError {
+        let mut places = self.places.iter();
+        let reason = if let Some(place) = places.find(|place| place.fields.contains(&name)) {
+            format!("is not an option here: it stands {}", place.at)
+        } else if let Some(meant) = nearest(name, known) {
+            format!("is not an option: did you mean {meant}?")
+        } else {
+            format!("is not an option: there are {}", listed(known))
+        };
+        ConfigError::here(reason).within(name)
     }
 
     /// A number, or a text that says one.
@@ -235,16 +256,11 @@ impl<'de> Deserializer<'de> for Written<'_> {
             return Err(self.unlike(&expected.as_str()));
         };
         if let Some(name) = entries.keys().find(|name| !fields.contains(&name.as_str())) {
-            return Err(unknown(name, fields, self.top));
+            return Err(self.unknown(name, fields));
         }
-        let top = if self.top.is_empty() {
-            fields
-        } else {
-            self.top
-        };
         let left = fields.iter().map(|name| {
             let value = entries.get(*name);
-            (*name, Written { value, top })
+            (*name, Written { value, ..self })
         });
         visitor.visit_map(Entries { left, next: None })
     }
@@ -265,11 +281,16 @@ impl<'de> Deserializer<'de> for Written<'_> {
             _ => return Err(error()),
         };
         if variants.contains(&name.as_str()) {
-            let choice = Choice { name, content };
-            return visitor.visit_enum(choice);
+            return visitor.visit_enum(Choice {
+                name,
+                content: content.unwrap_or(Written {
+                    value: None,
+                    ..self
+                }),
+            });
         }
         match (content, nearest(name, variants)) {
-            (Some(_), _) => Err(unknown(name, variants, &[])),
+            (Some(_), _) => Err(self.unknown(name, variants)),
             (None, Some(meant)) => Err(error().hint(&format!("did you mean {meant}?"))),
             (None, None) => Err(error()),
         }
@@ -278,18 +299,6 @@ impl<'de> Deserializer<'de> for Written<'_> {
     forward_to_deserialize_any! {
         i128 u128 f32 char bytes byte_buf unit unit_struct tuple tuple_struct identifier ignored_any
     }
-}
-
-/// An option that is not one, among those that are.
-fn unknown(name: &str, known: &[&str], top: &[&str]) -> ConfigError {
-    let error = if top.contains(&name) {
-        ConfigError::here("is not an option here: it stands beside services")
-    } else if let Some(meant) = nearest(name, known) {
-        ConfigError::here(format!("is not an option: did you mean {meant}?"))
-    } else {
-        ConfigError::here(format!("is not an option: there are {}", listed(known)))
-    };
-    error.within(name)
 }
 
 /// `a, b and c`
@@ -358,7 +367,7 @@ where
 /// One of several, by its name alone or with what belongs to it.
 struct Choice<'document> {
     name: &'document str,
-    content: Option<Written<'document>>,
+    content: Written<'document>,
 }
 
 impl<'de> EnumAccess<'de> for Choice<'_> {
@@ -378,7 +387,7 @@ impl<'de> VariantAccess<'de> for Choice<'_> {
     type Error = ConfigError;
 
     fn unit_variant(self) -> Result<(), ConfigError> {
-        match self.content {
+        match self.content.value {
             None => Ok(()),
             Some(_) => Err(ConfigError::here("is a name alone").within(self.name)),
         }
@@ -388,11 +397,7 @@ impl<'de> VariantAccess<'de> for Choice<'_> {
         self,
         seed: T,
     ) -> Result<T::Value, ConfigError> {
-        let nothing = Written {
-            value: None,
-            top: &[],
-        };
-        let content = seed.deserialize(self.content.unwrap_or(nothing));
+        let content = seed.deserialize(self.content);
         content.map_err(|error| error.within(self.name))
     }
 
