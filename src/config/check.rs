@@ -8,6 +8,7 @@ use super::defaults;
 use super::error::ConfigError;
 use super::fields::{Fields, MetricFields, ServiceFields, StatusFields};
 use super::headers::PollHeaders;
+use super::numbers::{Bounded, Whole};
 use super::rules::{BurstPolls, Rebalance, Rules, SlowStart};
 use super::service::{Discovery, MetricCluster, PodSource, ServiceConfig};
 use super::settings::{Config, RouteBy, Settings, StatusConfig};
@@ -20,9 +21,6 @@ use crate::num::approximate;
 use crate::origin::AllowedOrigins;
 use crate::pod::PodAddress;
 
-/// More entries than this in the override header help no retry policy.
-const MOST_ATTEMPTS: usize = 16;
-
 /// Checks the fields.
 ///
 /// # Errors
@@ -30,20 +28,20 @@ const MOST_ATTEMPTS: usize = 16;
 pub(super) fn config(fields: &Fields) -> Result<Config, ConfigError> {
     let written = match &fields.services {
         None if fields.status.is_none() => {
-            return Err(ConfigError::new("services", "is missing"));
+            return Err(ConfigError::new(
+                "services",
+                "is missing; it is a list of objects with the names of clusters, such as \
+                 [{\"cluster\": \"chat\"}]",
+            ));
         }
         Some(services) if services.is_empty() => {
-            return Err(ConfigError::new("services", "is empty"));
+            return Err(ConfigError::new("services", "is empty: list at least one"));
         }
         services => services.as_deref().unwrap_or_default(),
     };
-    let attempts = fields.attempts.unwrap_or(defaults::ATTEMPTS);
-    if !(1..=MOST_ATTEMPTS).contains(&attempts) {
-        return Err(ConfigError::new(
-            "attempts",
-            format!("{attempts} is not within 1 to {MOST_ATTEMPTS}"),
-        ));
-    }
+    let attempts = fields
+        .attempts
+        .map_or(defaults::ATTEMPTS, |Whole(attempts)| attempts);
     let mut clusters = BTreeSet::new();
     let mut services = Vec::new();
     for (index, own) in written.iter().enumerate() {
@@ -66,7 +64,7 @@ pub(super) fn config(fields: &Fields) -> Result<Config, ConfigError> {
         services,
         settings: Settings {
             override_header: override_header(fields).to_owned(),
-            attempts,
+            attempts: usize::try_from(attempts).unwrap_or(1),
             route_by: fields.route_by.unwrap_or_default(),
             on_no_pods: fields.on_no_pods.unwrap_or_default(),
             status: status(fields.status.as_ref())?,
@@ -93,7 +91,7 @@ fn status(fields: Option<&StatusFields>) -> Result<Option<StatusConfig>, ConfigE
         return Ok(None);
     };
     if path.contains('?') {
-        let reason = format!("{path:?} has a query");
+        let reason = format!("{path:?} has a query: leave it out");
         return Err(ConfigError::new("status.path", reason));
     }
     let hosts = hosts.iter().flatten();
@@ -116,9 +114,6 @@ struct Service<'fields> {
 impl Service<'_> {
     fn check(&self) -> Result<ServiceConfig, ConfigError> {
         let (own, common) = (self.own, self.common);
-        if own.cluster.is_empty() {
-            return Err(self.error("cluster", "is empty"));
-        }
         let metric_path = own.metric_path.as_ref().or(common.metric_path.as_ref());
         let metric_path = metric_path.map_or(defaults::METRIC_PATH, |HttpPath(path)| path);
         let metric_host = own.metric_host.as_ref().or(common.metric_host.as_ref());
@@ -214,15 +209,16 @@ impl Service<'_> {
         let refresh_interval = span(own.refresh_interval, common.refresh_interval)
             .unwrap_or(part(cache_ttl, defaults::REFRESHES_PER_TTL));
         if refresh_interval >= cache_ttl {
-            let reason =
-                format!("{refresh_interval:?} is not shorter than the cacheTTL of {cache_ttl:?}");
-            return Err(self.error("refreshInterval", reason));
+            let place = self.written(own.refresh_interval.is_some(), "refreshInterval");
+            let reason = format!(
+                "{refresh_interval:?} is not shorter than the cacheTTL, which is {cache_ttl:?} in {}",
+                self.path
+            );
+            return Err(ConfigError::new(place, reason));
         }
         let unhealthy_threshold = own.unhealthy_threshold.or(common.unhealthy_threshold);
-        let unhealthy_threshold = unhealthy_threshold.unwrap_or(defaults::UNHEALTHY_THRESHOLD);
-        if unhealthy_threshold == 0 {
-            return Err(self.error("unhealthyThreshold", "is zero"));
-        }
+        let unhealthy_threshold =
+            unhealthy_threshold.map_or(defaults::UNHEALTHY_THRESHOLD, |Whole(polls)| polls);
         Ok(Rules {
             cache_ttl,
             refresh_interval,
@@ -231,7 +227,7 @@ impl Service<'_> {
                 .counts_connections
                 .or(common.counts_connections)
                 .unwrap_or(true),
-            slow_start: self.slow_start()?,
+            slow_start: self.slow_start(),
         })
     }
 
@@ -259,40 +255,27 @@ impl Service<'_> {
         let timeout = span(self.own.metric_timeout, self.common.metric_timeout)
             .unwrap_or(refresh_interval.min(defaults::METRIC_TIMEOUT_LIMIT));
         if timeout > refresh_interval {
-            let reason =
-                format!("{timeout:?} is longer than the refreshInterval of {refresh_interval:?}");
-            return Err(self.error("metricTimeout", reason));
+            let place = self.written(self.own.metric_timeout.is_some(), "metricTimeout");
+            let reason = format!(
+                "{timeout:?} is longer than the refreshInterval, which is {refresh_interval:?} in {}",
+                self.path
+            );
+            return Err(ConfigError::new(place, reason));
         }
         Ok(timeout)
     }
 
-    fn slow_start(&self) -> Result<Option<SlowStart>, ConfigError> {
+    fn slow_start(&self) -> Option<SlowStart> {
         let (own, common) = (&self.own.slow_start, &self.common.slow_start);
-        let Some((place, fields)) = self.placed("slowStart", own.as_ref(), common.as_ref()) else {
-            return Ok(None);
-        };
-        let aggression = fields.aggression.unwrap_or(defaults::AGGRESSION);
-        if aggression <= 0.0 {
-            return Err(ConfigError::new(
-                format!("{place}.aggression"),
-                format!("{aggression} is not greater than 0"),
-            ));
-        }
-        let min_weight_percent = fields
-            .min_weight_percent
-            .unwrap_or(defaults::MIN_WEIGHT_PERCENT);
-        if !(0.0..=100.0).contains(&min_weight_percent) {
-            return Err(ConfigError::new(
-                format!("{place}.minWeightPercent"),
-                format!("{min_weight_percent} is not within 0 to 100"),
-            ));
-        }
+        let fields = own.as_ref().or(common.as_ref())?;
+        let aggression = bounded(fields.aggression, defaults::AGGRESSION);
+        let min_weight_percent = bounded(fields.min_weight_percent, defaults::MIN_WEIGHT_PERCENT);
         let Span(window) = fields.window;
-        Ok(Some(SlowStart {
+        Some(SlowStart {
             window,
             aggression,
             min_weight_percent,
-        }))
+        })
     }
 
     fn rebalance(&self) -> Result<Option<Rebalance>, ConfigError> {
@@ -306,23 +289,9 @@ impl Service<'_> {
                 "with routeBy cluster, each service is one pod, which has all of its share",
             ));
         }
-        let threshold = fields.threshold.unwrap_or(defaults::THRESHOLD);
-        if threshold <= 1.0 {
-            return Err(ConfigError::new(
-                format!("{place}.threshold"),
-                format!("{threshold} is not greater than 1, the even share"),
-            ));
-        }
-        let max_per_second = fields.max_per_second.unwrap_or(defaults::MAX_PER_SECOND);
-        if max_per_second <= 0.0 {
-            return Err(ConfigError::new(
-                format!("{place}.maxPerSecond"),
-                format!("{max_per_second} is not greater than 0"),
-            ));
-        }
         Ok(Some(Rebalance {
-            threshold,
-            max_per_second,
+            threshold: bounded(fields.threshold, defaults::THRESHOLD),
+            max_per_second: bounded(fields.max_per_second, defaults::MAX_PER_SECOND),
             min_age: span(fields.min_age, None).unwrap_or(defaults::MIN_AGE),
         }))
     }
@@ -347,8 +316,9 @@ impl Service<'_> {
         let listed = self.placed("allowedOrigins", own.as_ref(), common.as_ref());
         match listed {
             None if is_required => {
+                let place = self.written(self.own.require_origin.is_some(), "requireOrigin");
                 let reason = "is of no use without allowedOrigins: any origin would do";
-                Err(self.error("requireOrigin", reason))
+                Err(ConfigError::new(place, reason))
             }
             None => Ok(None),
             Some((place, listed)) if listed.is_empty() => Err(ConfigError::new(
@@ -413,18 +383,12 @@ impl Service<'_> {
 
     fn discovery(&self, refresh_interval: Duration) -> Result<PodSource, ConfigError> {
         let (own, common) = (&self.own.discovery, &self.common.discovery);
-        let Some((place, fields)) = self.placed("discovery", own.as_ref(), common.as_ref()) else {
+        let Some((_, fields)) = self.placed("discovery", own.as_ref(), common.as_ref()) else {
             return Err(self.error(
                 "endpoints",
                 "is missing, and so is discovery, which would find them",
             ));
         };
-        if fields.admin_cluster.is_empty() {
-            return Err(ConfigError::new(
-                format!("{place}.adminCluster"),
-                "is empty",
-            ));
-        }
         Ok(PodSource::Discovery(Discovery {
             admin_cluster: fields.admin_cluster.clone(),
             interval: span(fields.interval, None).unwrap_or(refresh_interval),
@@ -442,6 +406,15 @@ impl Service<'_> {
         own.or_else(|| common.map(|common| (field.to_owned(), common)))
     }
 
+    /// Where a field stands that is written: in the service, or beside the services.
+    fn written(&self, in_service: bool, field: &str) -> String {
+        if in_service {
+            self.place(field)
+        } else {
+            field.to_owned()
+        }
+    }
+
     fn place(&self, field: &str) -> String {
         format!("{}.{field}", self.path)
     }
@@ -453,4 +426,8 @@ impl Service<'_> {
 
 fn span(own: Option<Span>, common: Option<Span>) -> Option<Duration> {
     own.or(common).map(|Span(span)| span)
+}
+
+fn bounded<B>(written: Option<Bounded<B>>, default: f64) -> f64 {
+    written.map_or(default, Bounded::get)
 }

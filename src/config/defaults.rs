@@ -23,7 +23,7 @@ pub(super) const UNHEALTHY_THRESHOLD: u32 = 3;
 /// The header contract of the Gateway API's endpoint picker protocol.
 pub(super) const OVERRIDE_HEADER: &str = "x-gateway-destination-endpoint";
 /// How many pods the override header names.
-pub(super) const ATTEMPTS: usize = 3;
+pub(super) const ATTEMPTS: u32 = 3;
 /// Where the curve of a slow start begins, in percent: Envoy's default.
 pub(super) const MIN_WEIGHT_PERCENT: f64 = 10.0;
 /// Exponent of the curve of a slow start: Envoy's default, a straight line.

@@ -1,7 +1,9 @@
 //! The bytes of the plugin configuration, as JSON.
 //!
 //! Istio, Envoy Gateway and a `StringValue` hand over JSON text. Of a `Struct` in its YAML, Envoy
-//! 1.40 hands over the protobuf encoding, in which every number is a double.
+//! 1.40 hands over the protobuf encoding, in which every number is a double. Only what YAML writes as
+//! a whole number below 2^53 is a number there, also as `0x10` and `017`; what has a fraction or an
+//! exponent is a text. `true`, `yes`, `on`, `y` and their opposites are truths unless in quotes.
 
 use prost::Message;
 use prost_types::value::Kind;
@@ -36,23 +38,23 @@ fn value(field: ProtoValue) -> Value {
     match field.kind {
         None | Some(Kind::NullValue(_)) => Value::Null,
         Some(Kind::BoolValue(truth)) => Value::Bool(truth),
-        Some(Kind::NumberValue(double)) => number(double),
+        Some(Kind::NumberValue(double)) => number(double).map_or(Value::Null, Value::Number),
         Some(Kind::StringValue(text)) => Value::String(text),
         Some(Kind::ListValue(list)) => list.values.into_iter().map(value).collect(),
         Some(Kind::StructValue(fields)) => object(fields),
     }
 }
 
-/// A whole number, where the double is one, so that it can count.
-fn number(double: f64) -> Value {
+/// A whole number, where the double is one, so that it can count; none for what is no number.
+pub(super) fn number(double: f64) -> Option<Number> {
     if double.fract() == 0.0 && double.abs() < LARGEST_WHOLE {
         #[expect(
             clippy::cast_possible_truncation,
             reason = "it is whole and small enough"
         )]
-        return Value::from(double as i64);
+        return Some(Number::from(double as i64));
     }
-    Number::from_f64(double).map_or(Value::Null, Value::Number)
+    Number::from_f64(double)
 }
 
 #[cfg(test)]

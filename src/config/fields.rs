@@ -3,21 +3,27 @@
 use serde::Deserialize;
 
 use super::headers::HeaderFields;
+use super::names::fields_of;
+use super::numbers::{Aggression, Bounded, PerSecond, Percent, Shares, Whole};
+use super::reader::Place;
 use super::settings::{OnNoPods, RouteBy};
 use super::values::{
     AllowedOrigin, Authority, HeaderName, HostName, HttpPath, LogLevel, Span, SpanOrNever,
-    parsed_option,
+    cluster_name, cluster_name_option, parsed_option,
 };
 use crate::metric::{Pointer, Selector};
 use crate::pod::PodAddress;
 
+/// More entries than this in the override header help no retry policy.
+pub(super) const MOST_ATTEMPTS: u32 = 16;
+
 /// All of them.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Fields {
     pub(super) services: Option<Vec<ServiceFields>>,
     pub(super) override_header: Option<HeaderName>,
-    pub(super) attempts: Option<usize>,
+    pub(super) attempts: Option<Whole<1, MOST_ATTEMPTS>>,
     pub(super) route_by: Option<RouteBy>,
     pub(super) on_no_pods: Option<OnNoPods>,
     pub(super) status: Option<StatusFields>,
@@ -35,7 +41,7 @@ pub(super) struct Fields {
     pub(super) refresh_interval: Option<Span>,
     pub(super) burst_interval: Option<SpanOrNever>,
     pub(super) metric_timeout: Option<Span>,
-    pub(super) unhealthy_threshold: Option<u32>,
+    pub(super) unhealthy_threshold: Option<Whole<1, { u32::MAX }>>,
     pub(super) counts_connections: Option<bool>,
     pub(super) slow_start: Option<SlowStartFields>,
     pub(super) rebalance: Option<RebalanceFields>,
@@ -46,6 +52,7 @@ pub(super) struct Fields {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct ServiceFields {
+    #[serde(deserialize_with = "cluster_name")]
     pub(super) cluster: String,
     pub(super) endpoints: Option<Vec<PodAddress>>,
     pub(super) discovery: Option<DiscoveryFields>,
@@ -58,7 +65,7 @@ pub(super) struct ServiceFields {
     pub(super) refresh_interval: Option<Span>,
     pub(super) burst_interval: Option<SpanOrNever>,
     pub(super) metric_timeout: Option<Span>,
-    pub(super) unhealthy_threshold: Option<u32>,
+    pub(super) unhealthy_threshold: Option<Whole<1, { u32::MAX }>>,
     pub(super) counts_connections: Option<bool>,
     pub(super) slow_start: Option<SlowStartFields>,
     pub(super) rebalance: Option<RebalanceFields>,
@@ -69,6 +76,7 @@ pub(super) struct ServiceFields {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct DiscoveryFields {
+    #[serde(deserialize_with = "cluster_name")]
     pub(super) admin_cluster: String,
     pub(super) interval: Option<Span>,
 }
@@ -82,6 +90,7 @@ pub(super) struct MetricFields {
     #[serde(default, deserialize_with = "parsed_option")]
     pub(super) prometheus: Option<Selector>,
     pub(super) absent: Option<u64>,
+    #[serde(default, deserialize_with = "cluster_name_option")]
     pub(super) cluster: Option<String>,
     pub(super) port: Option<u16>,
 }
@@ -90,15 +99,15 @@ pub(super) struct MetricFields {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct SlowStartFields {
     pub(super) window: Span,
-    pub(super) aggression: Option<f64>,
-    pub(super) min_weight_percent: Option<f64>,
+    pub(super) aggression: Option<Bounded<Aggression>>,
+    pub(super) min_weight_percent: Option<Bounded<Percent>>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct RebalanceFields {
-    pub(super) threshold: Option<f64>,
-    pub(super) max_per_second: Option<f64>,
+    pub(super) threshold: Option<Bounded<Shares>>,
+    pub(super) max_per_second: Option<Bounded<PerSecond>>,
     pub(super) min_age: Option<Span>,
 }
 
@@ -107,4 +116,18 @@ pub(super) struct RebalanceFields {
 pub(super) struct StatusFields {
     pub(super) path: HttpPath,
     pub(super) hosts: Option<Vec<HostName>>,
+}
+
+/// Where options stand, the outer places first.
+pub(super) fn places() -> [Place; 7] {
+    let place = |at, fields| Place { at, fields };
+    [
+        place("beside services", fields_of::<Fields>()),
+        place("in a service", fields_of::<ServiceFields>()),
+        place("in discovery", fields_of::<DiscoveryFields>()),
+        place("in metric", fields_of::<MetricFields>()),
+        place("in slowStart", fields_of::<SlowStartFields>()),
+        place("in rebalance", fields_of::<RebalanceFields>()),
+        place("in status", fields_of::<StatusFields>()),
+    ]
 }

@@ -34,7 +34,7 @@ impl<'de> Deserialize<'de> for HeaderFields {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match Value::deserialize(deserializer)? {
             Value::Object(fields) => Ok(Self(fields)),
-            _ => Err(de::Error::custom("is not an object of names and values")),
+            _ => Err(de::Error::custom("has to be an object of names and values")),
         }
     }
 }
@@ -166,7 +166,7 @@ mod tests {
         assert!(twice.ends_with(": is there twice"), "{twice}");
         for other in [json!("s3cr3t"), json!(["s3cr3t"]), json!(5)] {
             let error = check(other).unwrap_err();
-            assert_eq!(error, "is not an object of names and values");
+            assert_eq!(error, "has to be an object of names and values");
         }
     }
 }

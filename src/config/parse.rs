@@ -3,7 +3,8 @@
 use super::check;
 use super::document;
 use super::error::ConfigError;
-use super::fields::Fields;
+use super::fields::{self, Fields};
+use super::reader;
 use super::settings::Config;
 
 impl Config {
@@ -14,16 +15,16 @@ impl Config {
     /// duplicates, and addresses, paths and header names that can't be.
     pub fn parse(bytes: &[u8]) -> Result<Self, ConfigError> {
         if bytes.trim_ascii().is_empty() {
-            return Err(ConfigError::new("services", "is missing"));
+            return check::config(&Fields::default());
         }
-        let document = document::read(bytes)
-            .map_err(|error| ConfigError::new("configuration", error.to_string()))?;
-        let fields: Fields = serde_path_to_error::deserialize(document).map_err(|error| {
-            let path = error.path().to_string();
-            let field = if path == "." { "configuration" } else { &path };
-            ConfigError::new(field, error.inner().to_string())
+        let document = document::read(bytes).map_err(|error| {
+            ConfigError::here(format!(
+                "is not JSON ({error}): YAML goes into a google.protobuf.Struct, JSON also into a \
+                 StringValue"
+            ))
         })?;
-        check::config(&fields)
+        let written: Fields = reader::read(&document, &fields::places())?;
+        check::config(&written)
     }
 }
 
@@ -32,6 +33,8 @@ mod tests {
     use std::collections::BTreeSet;
 
     use std::time::Duration;
+
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::config::{
@@ -181,11 +184,36 @@ mod tests {
     #[test]
     fn every_error_names_its_field() {
         for (json, error) in [
-            ("", "services: is missing"),
-            ("{}", "services: is missing"),
-            ("[", "configuration: "),
-            (r#"{"services": []}"#, "services: is empty"),
-            (r#"{"services": 5}"#, "services: invalid type: integer `5`"),
+            ("", "services: is missing; it is a list of objects"),
+            ("{}", "services: is missing; it is a list of objects"),
+            (
+                "[",
+                "configuration: is not JSON (EOF while parsing a list at line 1 column 1): YAML",
+            ),
+            (
+                "[5]",
+                "configuration: a list is not an object with services, overrideHeader,",
+            ),
+            (
+                r#"{"services": []}"#,
+                "services: is empty: list at least one",
+            ),
+            (
+                r#"{"services": 5}"#,
+                "services: 5 is not a list: put it in [ ]",
+            ),
+            (
+                r#"{"services": ["chat"]}"#,
+                "services[0]: \"chat\" is not an object with cluster, endpoints,",
+            ),
+            (
+                r#"{"services": [{}]}"#,
+                "services[0].cluster: is missing; it is the name of an Envoy cluster",
+            ),
+            (
+                r#"{"services": [{"cluster": true}]}"#,
+                "services[0].cluster: true is not the name of an Envoy cluster: put it in quotes if it looks",
+            ),
             (
                 r#"{"services": [{"cluster": "a"}]}"#,
                 "services[0].endpoints: is missing, and so is discovery, which would find them",
@@ -196,7 +224,7 @@ mod tests {
             ),
             (
                 r#"{"services": [{"cluster": "", "endpoints": ["1.1.1.1:1"]}]}"#,
-                "services[0].cluster: is empty",
+                "services[0].cluster: \"\" is not the name of an Envoy cluster",
             ),
             (
                 r#"{"services": [{"cluster": "a", "endpoints": ["1.1.1.1:1", "chat:80"]}]}"#,
@@ -212,7 +240,7 @@ mod tests {
             ),
             (
                 r#"{"services": [{"cluster": "a", "endpoints": ["1.1.1.1:1"], "metricPth": "/"}]}"#,
-                "services[0].metricPth: unknown field `metricPth`",
+                "services[0].metricPth: is not an option: did you mean metricPath?",
             ),
         ] {
             let message = parse(json).unwrap_err();
@@ -246,7 +274,12 @@ mod tests {
             ),
             (
                 r#""metric": {"xml": "/"}"#,
-                "metric.xml: unknown field `xml`",
+                "metric.xml: is not an option: there are json, prometheus, absent, cluster and port",
+            ),
+            (r#""metric": "json""#, "metric: "),
+            (
+                r#""metric": {"json": 5}"#,
+                "metric.json: 5 is not a JSON pointer, such as \"/stats/open\"",
             ),
             (
                 r#""metric": {}"#,
@@ -262,7 +295,7 @@ mod tests {
             ),
             (
                 r#""metric": {"json": "/a", "absent": -1}"#,
-                "metric.absent: invalid value: integer `-1`",
+                "metric.absent: -1 is not a whole number from 0",
             ),
             (
                 r#""metric": {"json": "/a", "port": 9601}"#,
@@ -274,41 +307,47 @@ mod tests {
             ),
             (
                 r#""metric": {"cluster": "a", "port": 65536}"#,
-                "metric.port: invalid value: integer `65536`",
+                "metric.port: 65536 is not a whole number from 0 to 65535",
             ),
-            (r#""metric": {"cluster": ""}"#, "metric.cluster: is empty"),
+            (
+                r#""metric": {"cluster": ""}"#,
+                "metric.cluster: \"\" is not the name of an Envoy cluster",
+            ),
             (
                 r#""metricHeaders": {"accept": "*/*"}"#,
                 "metricHeaders.accept: can't be set",
             ),
             (
                 r#""metricHeaders": "secret""#,
-                "metricHeaders: is not an object of names and values",
+                "metricHeaders: has to be an object of names and values",
             ),
             (
                 r#""overrideHeader": "X-Pod", "metricHeaders": {"x-pod": "secret"}"#,
                 "metricHeaders.x-pod: can't be set: it is the overrideHeader",
             ),
-            (r#""slowStart": {}"#, "slowStart: missing field `window`"),
+            (
+                r#""slowStart": {}"#,
+                "slowStart.window: is missing; it is a duration from 10 ms to a year",
+            ),
             (
                 r#""slowStart": {"window": 0}"#,
                 "slowStart.window: 0 s is not between",
             ),
             (
                 r#""slowStart": {"window": 1, "aggression": 0}"#,
-                "slowStart.aggression: 0 is not greater than 0",
+                "slowStart.aggression: 0 is not a number greater than 0",
             ),
             (
                 r#""slowStart": {"window": 1, "minWeightPercent": 101}"#,
-                "slowStart.minWeightPercent: 101 is not within 0 to 100",
+                "slowStart.minWeightPercent: 101 is not a number of percent from 0 to 100",
             ),
             (
                 r#""rebalance": {"threshold": 1}"#,
-                "rebalance.threshold: 1 is not greater than 1, the even share",
+                "rebalance.threshold: 1 is not a number greater than 1, the even share",
             ),
             (
                 r#""rebalance": {"maxPerSecond": 0}"#,
-                "rebalance.maxPerSecond: 0 is not greater than 0",
+                "rebalance.maxPerSecond: 0 is not a number of WebSockets a second, greater than 0",
             ),
             (
                 r#""rebalance": {"minAge": "-1s"}"#,
@@ -327,8 +366,12 @@ mod tests {
                 "logLevel: \"loud\" is not off, error, warn, info, debug or trace",
             ),
             (
-                r#""debugHeaders": "yes""#,
-                "debugHeaders: invalid type: string",
+                r#""logLevel": true"#,
+                "logLevel: true is not off, error, warn, info, debug or trace",
+            ),
+            (
+                r#""debugHeaders": "maybe""#,
+                "debugHeaders: \"maybe\" is not true or false",
             ),
         ]);
     }
@@ -336,37 +379,46 @@ mod tests {
     #[test]
     fn every_common_field_is_checked() {
         assert_refused(&[
-            (r#""cachettl": 5"#, "cachettl: unknown field"),
+            (
+                r#""cachettl": 5"#,
+                "cachettl: is not an option: did you mean cacheTTL?",
+            ),
             (r#""cacheTTL": 0"#, "cacheTTL: 0 s is not between"),
             (r#""cacheTTL": -5"#, "cacheTTL: -5 s is not between"),
             (r#""cacheTTL": "0s""#, "cacheTTL: 0 s is not between"),
-            (r#""cacheTTL": 1e99"#, "cacheTTL: 1"),
+            (r#""cacheTTL": 1e99"#, "cacheTTL: 1e+99 s is not between"),
             (
                 r#""cacheTTL": "5 parsecs""#,
-                r#"cacheTTL: invalid value: string "5 parsecs", expected a duration"#,
+                r#"cacheTTL: "5 parsecs" is not a duration from 10 ms to a year: write 500ms, 30s"#,
             ),
-            (r#""cacheTTL": "NaNs""#, "cacheTTL: invalid value"),
             (
-                r#""cacheTTL": true"#,
-                "cacheTTL: invalid type: boolean `true`, expected a duration",
+                r#""cacheTTL": "NaNs""#,
+                "cacheTTL: \"NaNs\" is not a duration",
             ),
+            (r#""cacheTTL": true"#, "cacheTTL: true is not a duration"),
             (
                 r#""refreshInterval": "30s""#,
-                "services[0].refreshInterval: 30s is not shorter than the cacheTTL",
+                "refreshInterval: 30s is not shorter than the cacheTTL, which is 30s in services[0]",
             ),
             (
                 r#""refreshInterval": "1s", "metricTimeout": "2s""#,
-                "services[0].metricTimeout: 2s is longer than",
+                "metricTimeout: 2s is longer than the refreshInterval, which is 1s in services[0]",
             ),
             (
                 r#""unhealthyThreshold": 0"#,
-                "services[0].unhealthyThreshold: is zero",
+                "unhealthyThreshold: 0 is not a whole number from 1 to 4294967295",
             ),
-            (r#""attempts": 0"#, "attempts: 0 is not within 1 to 16"),
-            (r#""attempts": 17"#, "attempts: 17 is not within 1 to 16"),
+            (
+                r#""attempts": 0"#,
+                "attempts: 0 is not a whole number from 1 to 16",
+            ),
+            (
+                r#""attempts": 17"#,
+                "attempts: 17 is not a whole number from 1 to 16",
+            ),
             (
                 r#""attempts": 1.5"#,
-                "attempts: invalid type: floating point `1.5`",
+                "attempts: 1.5 is not a whole number from 1 to 16",
             ),
             (
                 r#""metricPath": "metric""#,
@@ -402,7 +454,11 @@ mod tests {
             ),
             (
                 r#""onNoPods": "panic""#,
-                "onNoPods: unknown variant `panic`, expected `fallback` or `reject`",
+                "onNoPods: \"panic\" is not one of fallback and reject",
+            ),
+            (
+                r#""onNoPods": "Fallback""#,
+                "onNoPods: \"Fallback\" is not one of fallback and reject: did you mean fallback?",
             ),
         ]);
     }
@@ -478,15 +534,16 @@ mod tests {
         );
         assert_eq!(
             own(r#""discovery": {"adminCluster": ""}"#),
-            "services[0].discovery.adminCluster: is empty"
+            "services[0].discovery.adminCluster: \"\" is not the name of an Envoy cluster: put it in quotes if it \
+             looks like a number, yes or no"
         );
         assert_eq!(
             own(r#""discovery": {"adminCluster": "a", "interval": 0}"#),
-            "services[0].discovery.interval: 0 s is not between 10ms and a year"
+            "services[0].discovery.interval: 0 s is not between 10 ms and a year"
         );
         assert!(
             own(r#""discovery": {"cluster": "a"}"#)
-                .starts_with("services[0].discovery.cluster: unknown field")
+                .starts_with("services[0].discovery.cluster: is not an option here: ")
         );
     }
 
@@ -552,11 +609,11 @@ mod tests {
             ),
             (
                 r#""allowedOrigins": [null]"#,
-                "allowedOrigins[0]: invalid type: null, expected a string",
+                "allowedOrigins[0]: null is not an origin: write \"https://app.example.com\",",
             ),
             (
                 r#""requireOrigin": true"#,
-                "services[0].requireOrigin: is of no use without allowedOrigins",
+                "requireOrigin: is of no use without allowedOrigins",
             ),
         ] {
             let refusal = with(fields).unwrap_err();
@@ -691,6 +748,7 @@ mod tests {
             r#""metricHeaders": {"x-a": "b"}"#,
             r#""metricHeaders": {"x-a": "c"}"#,
             r#""refreshInterval": 1"#,
+            r#""burstInterval": 1"#,
         ] {
             assert_ne!(one, fingerprint(with(other).unwrap()), "{other}");
         }
@@ -718,10 +776,8 @@ mod tests {
     fn the_documented_defaults_are_the_defaults() {
         let options = documented_options();
         let names: BTreeSet<_> = options.iter().map(|(name, ..)| *name).collect();
-        // The message of the error lists every field there is.
-        let error = with(r#""unknown": 0"#).unwrap_err();
-        let (_, expected) = error.split_once("expected one of ").unwrap();
-        let fields: BTreeSet<_> = expected.split(", ").map(|f| f.trim_matches('`')).collect();
+        let error = parse("[]").unwrap_err();
+        let fields = fields_in(&error).unwrap().into_iter().collect();
         assert_eq!(&names | &BTreeSet::from(["services"]), fields);
 
         let defaults =
@@ -735,8 +791,341 @@ mod tests {
             if in_service {
                 assert_eq!(service, defaults, "{field} in a service");
             } else {
-                let refusal = format!("services[0].{name}: unknown field");
-                assert!(service.unwrap_err().starts_with(&refusal), "{field}");
+                let refusal =
+                    format!("services[0].{name}: is not an option here: it stands beside services");
+                assert_eq!(service.unwrap_err(), refusal, "{field}");
+            }
+        }
+    }
+
+    /// The fields that an error lists of an object.
+    fn fields_in(error: &str) -> Option<Vec<&str>> {
+        let (_, listed) = error.split_once(" is not an object with ")?;
+        Some(
+            listed
+                .split(", ")
+                .flat_map(|names| names.split(" and "))
+                .collect(),
+        )
+    }
+
+    /// The smallest configuration with `value` at a path such as `services[0].rebalance.threshold`.
+    fn with_at(path: &str, value: Value) -> Value {
+        let mut document = json!({ "services": [{ "cluster": "chat" }] });
+        // A service has one or the other.
+        if !path.starts_with("services[0].discovery") {
+            document["services"][0]["endpoints"] = json!(["10.0.0.1:80"]);
+        }
+        let mut place = &mut document;
+        for step in path.split('.') {
+            let (name, is_list) = match step.strip_suffix("[0]") {
+                Some(name) => (name, true),
+                None => (step, false),
+            };
+            place = &mut place[name];
+            // What must be there beside it.
+            if place.is_null() {
+                *place = match name {
+                    "discovery" => json!({ "adminCluster": "admin" }),
+                    "slowStart" => json!({ "window": 1 }),
+                    "status" => json!({ "path": "/status" }),
+                    _ if is_list => json!([null]),
+                    _ => Value::Null,
+                };
+            }
+            if is_list {
+                place = &mut place[0];
+            }
+        }
+        *place = value;
+        document
+    }
+
+    fn error_at(path: &str, value: Value) -> Option<String> {
+        parse(&with_at(path, value).to_string()).err()
+    }
+
+    /// The paths of all options there are, those of a service and of other objects included: what
+    /// the documentation lists, and what errors list below that.
+    fn every_option() -> Vec<String> {
+        let top = documented_options().into_iter().map(|(name, ..)| name);
+        let mut left: Vec<String> = top.chain(["services"]).map(str::to_owned).collect();
+        let mut all = Vec::new();
+        while let Some(path) = left.pop() {
+            let error = error_at(&path, json!(5)).unwrap_or_default();
+            let fields = fields_in(&error).unwrap_or_default().into_iter();
+            left.extend(fields.map(|field| format!("{path}.{field}")));
+            if error.contains(" is not a list") {
+                left.push(format!("{path}[0]"));
+            }
+            all.push(path);
+        }
+        assert!(all.len() > 55, "{all:?}");
+        all
+    }
+
+    /// A value of the right kind that can't be; none where there is none.
+    fn out_of_range(option: &str) -> Option<Value> {
+        Some(match option {
+            "services" | "allowedOrigins" | "endpoints" => json!([]),
+            "endpoints[0]" => json!("10.0.0.1:65536"),
+            "allowedOrigins[0]" => json!("https://app.example.com/"),
+            "hosts[0]" => json!("status:80"),
+            "attempts" => json!(17),
+            "unhealthyThreshold" => json!(4_294_967_296_u64),
+            "threshold" => json!(1),
+            "minWeightPercent" => json!(100.5),
+            "aggression" | "maxPerSecond" | "window" | "interval" => json!(0),
+            "minAge" | "cacheTTL" | "refreshInterval" | "burstInterval" | "metricTimeout" => {
+                json!("9000h")
+            }
+            "cluster" | "adminCluster" => json!(""),
+            "metricPath" | "path" => json!("metric"),
+            "metricHost" => json!("chat:65536"),
+            "overrideHeader" => json!("host"),
+            "routeBy" | "onNoPods" | "logLevel" => json!("other"),
+            "json" => json!("open"),
+            "prometheus" => json!("open{"),
+            "absent" => json!(-1),
+            "port" => json!(65_536),
+            // Truths, and what is not one value.
+            "requireOrigin" | "debugHeaders" | "countsConnections" | "hosts" | "services[0]"
+            | "discovery" | "slowStart" | "rebalance" | "status" | "metric" | "metricHeaders" => {
+                return None;
+            }
+            _ => panic!("which value can {option} not have?"),
+        })
+    }
+
+    /// What Rust and serde call things.
+    const FOREIGN: &[&str] = &[
+        "Deserialize",
+        "Option",
+        "String",
+        "Vec",
+        "bool",
+        "boolean",
+        "bytes",
+        "char",
+        "element",
+        "enum",
+        "expected",
+        "f32",
+        "f64",
+        "field",
+        "fields",
+        "float",
+        "floating",
+        "i16",
+        "i32",
+        "i64",
+        "i8",
+        "int",
+        "integer",
+        "invalid",
+        "key",
+        "map",
+        "newtype",
+        "sequence",
+        "seq",
+        "str",
+        "string",
+        "struct",
+        "tuple",
+        "type",
+        "u16",
+        "u32",
+        "u64",
+        "u8",
+        "unit",
+        "usize",
+        "variant",
+        "variants",
+        "Fields",
+    ];
+
+    fn shown(value: &Value) -> String {
+        match value {
+            Value::Array(_) => "a list".to_owned(),
+            Value::Object(_) => "an object".to_owned(),
+            number_or_text => number_or_text.to_string(),
+        }
+    }
+
+    fn assert_speaks_of(path: &str, error: &str) {
+        let rest = error.strip_prefix(path).unwrap_or_default();
+        let is_there = rest.starts_with([':', '.', '[']);
+        assert!(is_there, "{error:?} does not begin with {path}");
+        let mut words = error.split(|c: char| !c.is_alphanumeric());
+        let foreign = words.find(|word| FOREIGN.contains(word) || word.ends_with("Fields"));
+        assert_eq!(foreign, None, "{error}");
+    }
+
+    #[test]
+    fn every_option_says_what_it_may_be() {
+        let values = [
+            json!(true),
+            json!(5),
+            json!(-1),
+            json!(1.5),
+            json!(1e99),
+            json!(""),
+            json!("maybe?"),
+            json!([]),
+            json!([null]),
+            json!([[]]),
+            json!([{}]),
+            json!({}),
+            json!({ "x": 1 }),
+        ];
+        for path in every_option() {
+            let mut refused = 0;
+            for value in &values {
+                if let Some(error) = error_at(&path, value.clone()) {
+                    assert_speaks_of(&path, &error);
+                    if error.starts_with(&format!("{path}: ")) && error.contains(" is not ") {
+                        assert!(
+                            error.contains(&shown(value)),
+                            "{error} does not show {value}"
+                        );
+                    }
+                    refused += 1;
+                }
+            }
+            assert!(refused >= 5, "{path}");
+
+            let option = path.rsplit('.').next().unwrap();
+            if let Some(value) = out_of_range(option) {
+                let seconds = value == json!("9000h");
+                let shown = if seconds {
+                    "32400000 s".to_owned()
+                } else {
+                    shown(&value)
+                };
+                let error = error_at(&path, value).unwrap_or_else(|| panic!("{path}: {shown}"));
+                assert_speaks_of(&path, &error);
+                assert!(
+                    error.contains(&shown) || error.contains(" is empty"),
+                    "{error}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn every_option_is_found_by_a_name_that_is_like_it() {
+        for path in every_option() {
+            let (before, name) = match path.rsplit_once('.') {
+                Some((before, name)) => (format!("{before}."), name),
+                None => (String::new(), path.as_str()),
+            };
+            if name.ends_with("[0]") {
+                continue;
+            }
+            let snake = name.replace(|c: char| c.is_ascii_uppercase(), "_");
+            let snake = (snake != name).then(|| name.to_ascii_lowercase());
+            let mut letters: Vec<char> = name.chars().collect();
+            letters.swap(1, 2);
+            let swapped = letters.into_iter().collect();
+            for written in [format!("{name}x"), swapped].into_iter().chain(snake) {
+                if written == name {
+                    continue;
+                }
+                let path = format!("{before}{written}");
+                let error = error_at(&path, json!(1)).unwrap();
+                let expect = format!("{path}: is not an option: did you mean {name}?");
+                assert_eq!(error, expect);
+            }
+        }
+    }
+
+    #[test]
+    fn an_option_in_the_wrong_place_is_told_the_right_one() {
+        for (path, place) in [
+            ("services[0].logLevel", "beside services"),
+            ("rebalance.cacheTTL", "beside services"),
+            ("endpoints", "in a service"),
+            ("adminCluster", "in discovery"),
+            ("services[0].window", "in slowStart"),
+            ("rebalance.aggression", "in slowStart"),
+            ("threshold", "in rebalance"),
+            ("hosts", "in status"),
+        ] {
+            let expect = format!("{path}: is not an option here: it stands {place}");
+            assert_eq!(error_at(path, json!(1)), Some(expect));
+        }
+    }
+
+    #[test]
+    fn the_documented_errors_are_the_errors() {
+        let lines = OPTIONS.lines();
+        let documented = lines.filter_map(|line| line.strip_prefix("configuration refused: "));
+        let errors = [
+            error_at("rebalance.threshold", json!("0.5")).unwrap(),
+            error_at("services[0].refreshIntervall", json!("5s")).unwrap(),
+        ];
+        assert_eq!(documented.collect::<Vec<_>>(), errors);
+    }
+
+    #[test]
+    fn numbers_and_truths_may_be_texts() {
+        let same = [
+            ("attempts", json!(2), vec!["2", "2.0", "+2", "2e0"]),
+            ("unhealthyThreshold", json!(10), vec!["10", "1e1"]),
+            ("services[0].unhealthyThreshold", json!(1), vec!["1"]),
+            ("rebalance.threshold", json!(1.25), vec!["1.25", "125e-2"]),
+            ("rebalance.threshold", json!(2), vec!["2", "2.", "2.0"]),
+            (
+                "rebalance.maxPerSecond",
+                json!(0.5),
+                vec!["0.5", ".5", "5e-1", "5E-1"],
+            ),
+            ("rebalance.minAge", json!(2.5), vec!["2.5", "2.5s", "25e-1"]),
+            ("slowStart.aggression", json!(1.0), vec!["1.0", "1"]),
+            (
+                "slowStart.minWeightPercent",
+                json!(0),
+                vec!["0", "0.0", "-0.0"],
+            ),
+            (
+                "services[0].slowStart.window",
+                json!(90),
+                vec!["90", "1.5m", "9e1"],
+            ),
+            ("discovery.interval", json!(1.5), vec!["1.5"]),
+            ("cacheTTL", json!(60), vec!["60", "1m", "6e1", "60.0"]),
+            (
+                "debugHeaders",
+                json!(true),
+                vec!["true", "True", "TRUE", "yes", "on"],
+            ),
+            (
+                "debugHeaders",
+                json!(false),
+                vec!["false", "no", "off", "FALSE"],
+            ),
+            ("logLevel", json!(false), vec!["off", "Off"]),
+        ];
+        for (path, value, texts) in same {
+            let config = parse(&with_at(path, value).to_string()).unwrap();
+            for text in texts {
+                let written = with_at(path, json!(text)).to_string();
+                assert_eq!(parse(&written).as_ref(), Ok(&config), "{path}: {text:?}");
+            }
+        }
+        let off = with(r#""logLevel": false"#).unwrap().log_level;
+        assert_eq!(off, Some(log::LevelFilter::Off));
+    }
+
+    #[test]
+    fn texts_that_are_no_numbers_are_none() {
+        for text in [
+            "", " ", "1 ", "inf", "-inf", "nan", "1e999", "1_0", "0x2", "1,5", "2%",
+        ] {
+            for path in ["rebalance.threshold", "attempts", "cacheTTL"] {
+                let error = error_at(path, json!(text)).expect(text);
+                let expect = format!("{path}: {text:?} is not a ");
+                assert!(error.starts_with(&expect), "{error}");
             }
         }
     }

@@ -7,7 +7,11 @@ use std::time::Duration;
 use log::LevelFilter;
 use serde::{Deserialize, Deserializer, de};
 
+use super::document::number;
+use super::reader::number_in;
+use crate::metric::{Pointer, Selector};
 use crate::origin::{NoOrigin, OriginPattern};
+use crate::pod::PodAddress;
 use crate::uri::{is_host_name, split_authority};
 
 /// The timer has a resolution of milliseconds; asking pods faster than this is a mistake.
@@ -26,9 +30,8 @@ impl Span {
             .filter(|span| (SHORTEST_SPAN..=LONGEST_SPAN).contains(span))
             .map(Self)
             .ok_or_else(|| {
-                E::custom(format_args!(
-                    "{seconds} s is not between {SHORTEST_SPAN:?} and a year"
-                ))
+                let seconds = number(seconds).map_or_else(String::new, |number| number.to_string());
+                E::custom(format_args!("{seconds} s is not between 10 ms and a year"))
             })
     }
 }
@@ -65,7 +68,10 @@ impl<'de> Deserialize<'de> for Seconds {
             type Value = Seconds;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a duration such as \"30s\", \"500ms\", \"1m\" or a number of seconds")
+                f.write_str(
+                    "a duration from 10 ms to a year: write 500ms, 30s, 1.5m, 2h or a number of \
+                     seconds",
+                )
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Seconds, E> {
@@ -99,8 +105,11 @@ impl<'de> Deserialize<'de> for Seconds {
     }
 }
 
-/// The seconds in a text such as `1.5m`; none where it is no number with a unit.
+/// The seconds in a text such as `1.5m`, or `1.5` alone; none where it is no number.
 fn seconds_in(text: &str) -> Option<f64> {
+    if let Some(seconds) = number_in(text) {
+        return Some(seconds);
+    }
     let (number, unit) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic())?);
     let seconds = match unit {
         "ms" => 0.001,
@@ -109,12 +118,10 @@ fn seconds_in(text: &str) -> Option<f64> {
         "h" => 3600.0,
         _ => return None,
     };
-    Some(number.parse::<f64>().ok()? * seconds)
+    Some(number_in(number)? * seconds)
 }
 
 /// An absolute path, as it goes on a request line (RFC 9112, section 3.2.1).
-#[derive(Deserialize)]
-#[serde(try_from = "String")]
 pub(super) struct HttpPath(pub(super) String);
 
 impl TryFrom<String> for HttpPath {
@@ -134,8 +141,6 @@ impl TryFrom<String> for HttpPath {
 }
 
 /// A host, with or without a port, as the `host` of a request (RFC 9110, section 7.2).
-#[derive(Deserialize)]
-#[serde(try_from = "String")]
 pub(super) struct Authority(pub(super) String);
 
 impl TryFrom<String> for Authority {
@@ -153,8 +158,6 @@ impl TryFrom<String> for Authority {
 }
 
 /// The name of a host, without a port, in lower case.
-#[derive(Deserialize)]
-#[serde(try_from = "String")]
 pub(super) struct HostName(pub(super) String);
 
 impl TryFrom<String> for HostName {
@@ -172,8 +175,7 @@ impl TryFrom<String> for HostName {
 }
 
 /// An origin, or many.
-#[derive(Clone, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone)]
 pub(super) struct AllowedOrigin(pub(super) OriginPattern);
 
 impl TryFrom<String> for AllowedOrigin {
@@ -185,8 +187,6 @@ impl TryFrom<String> for AllowedOrigin {
 }
 
 /// A header's name (RFC 9110, section 5.6.2), in lower case as Envoy keeps it.
-#[derive(Deserialize)]
-#[serde(try_from = "String")]
 pub(super) struct HeaderName(pub(super) String);
 
 impl TryFrom<String> for HeaderName {
@@ -221,8 +221,7 @@ const NEEDED_HEADERS: [&str; 6] = [
 ];
 
 /// `off`, `error`, `warn`, `info`, `debug` or `trace`.
-#[derive(Clone, Copy, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Copy)]
 pub(super) struct LogLevel(pub(super) LevelFilter);
 
 impl TryFrom<String> for LogLevel {
@@ -234,13 +233,139 @@ impl TryFrom<String> for LogLevel {
     }
 }
 
+/// What is `off` without quotes, YAML takes for `false`.
+impl<'de> Deserialize<'de> for LogLevel {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl de::Visitor<'_> for Visitor {
+            type Value = LogLevel;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("off, error, warn, info, debug or trace")
+            }
+
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<LogLevel, E> {
+                LogLevel::try_from(name.to_owned()).map_err(E::custom)
+            }
+
+            fn visit_bool<E: de::Error>(self, truth: bool) -> Result<LogLevel, E> {
+                if truth {
+                    return Err(E::invalid_type(de::Unexpected::Bool(truth), &self));
+                }
+                Ok(LogLevel(LevelFilter::Off))
+            }
+        }
+
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// What is written as a text, and in words what it may be.
+macro_rules! texts {
+    ($($kind:ident: $expected:literal;)*) => {$(
+        impl<'de> Deserialize<'de> for $kind {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                text(deserializer, $expected)
+            }
+        }
+    )*};
+}
+
+texts! {
+    HttpPath: "a path: begin with a slash, percent-encode the rest";
+    Authority: "a host: write name, name:port, ip:port or [ipv6]:port";
+    HostName: "the name of a host: leave out the port";
+    AllowedOrigin: "an origin: write \"https://app.example.com\", \"https://*.example.com\" or \"null\", in quotes";
+    HeaderName: "the name of a header";
+    PodAddress: "the address of a pod: write \"ip:port\" or \"[ipv6]:port\", in quotes";
+}
+
+/// The name of an Envoy cluster, which is not empty.
+pub(super) fn cluster_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    const EXPECTED: &str =
+        "the name of an Envoy cluster: put it in quotes if it looks like a number, yes or no";
+    let name: String = text(deserializer, EXPECTED)?;
+    if name.is_empty() {
+        return Err(de::Error::invalid_value(
+            de::Unexpected::Str(&name),
+            &EXPECTED,
+        ));
+    }
+    Ok(name)
+}
+
+/// A text with a meaning; in words, it is `expected`.
+fn text<'de, D, T>(deserializer: D, expected: &'static str) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: TryFrom<String, Error: fmt::Display>,
+{
+    struct Visitor(&'static str);
+
+    impl de::Visitor<'_> for Visitor {
+        type Value = String;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<String, E> {
+            Ok(text.to_owned())
+        }
+    }
+
+    let text = deserializer.deserialize_str(Visitor(expected))?;
+    T::try_from(text).map_err(de::Error::custom)
+}
+
+/// The same; none for null.
+pub(super) fn cluster_name_option<'de, D>(deserializer: D) -> Result<Option<String>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    struct Name(String);
+
+    impl<'de> Deserialize<'de> for Name {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            cluster_name(deserializer).map(Self)
+        }
+    }
+
+    let name = Option::<Name>::deserialize(deserializer)?;
+    Ok(name.map(|Name(name)| name))
+}
+
 /// What a text says, for types that parse themselves; none for null.
 pub(super) fn parsed_option<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
-    T: FromStr<Err: fmt::Display>,
+    T: FromStr<Err: fmt::Display> + Form,
 {
-    let text = Option::<String>::deserialize(deserializer)?;
-    let parsed = text.map(|text| text.parse().map_err(de::Error::custom));
-    parsed.transpose()
+    struct Parsed<T>(T);
+
+    impl<'de, T: FromStr<Err: fmt::Display> + Form> Deserialize<'de> for Parsed<T> {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            let text: String = text(deserializer, T::EXPECTED)?;
+            text.parse().map(Self).map_err(de::Error::custom)
+        }
+    }
+
+    let parsed = Option::<Parsed<T>>::deserialize(deserializer)?;
+    Ok(parsed.map(|Parsed(parsed)| parsed))
+}
+
+/// What a text that parses itself may be, in words.
+pub(super) trait Form {
+    /// The words.
+    const EXPECTED: &'static str;
+}
+
+impl Form for Pointer {
+    const EXPECTED: &'static str = "a JSON pointer, such as \"/stats/open\"";
+}
+
+impl Form for Selector {
+    const EXPECTED: &'static str =
+        "the name of series, such as 'websocket_connections{state=\"open\"}'";
 }

@@ -4,14 +4,11 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-use serde::Deserialize;
-
 /// Under what Envoy knows a pod: its `ip:port`; the same behind a listener inside Envoy, as Istio
 /// has it in ambient mode; or, where each pod has a cluster of its own, that cluster.
 ///
 /// It is shown as `10.0.0.1:8080` or `[fd00::1]:8080`, and a cluster as `*`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PodAddress(Kind);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -87,18 +87,16 @@ impl Envoy {
     /// # Errors
     /// Envoy's log, or why it could not be asked.
     pub fn validate(sample: &Sample) -> Result<(), String> {
-        let ask = || -> anyhow::Result<_> {
-            let directory = directory_with(sample)?;
-            let mut command = Options::default().command(&directory.path().join(CONFIGURATION))?;
-            command.args(["--mode", "validate"]);
-            command.output().context("can't run Envoy")
-        };
-        let output = ask().map_err(|error| format!("{error:#}"))?;
-        if output.status.success() {
-            Ok(())
-        } else {
-            Err(String::from_utf8_lossy(&output.stderr).into_owned())
-        }
+        validate(CONFIGURATION, &sample.to_json())
+    }
+
+    /// As [`validate`](Self::validate), of YAML as it is written: of its numbers Envoy makes other
+    /// things than of those in JSON.
+    ///
+    /// # Errors
+    /// Envoy's log, or why it could not be asked.
+    pub fn validate_yaml(yaml: &str) -> Result<(), String> {
+        validate("envoy.yaml", yaml)
     }
 
     /// The address of the sample's first listener, the one for the WebSockets.
@@ -240,11 +238,30 @@ impl Envoy {
 const CONFIGURATION: &str = "envoy.json";
 
 fn directory_with(sample: &Sample) -> anyhow::Result<TempDir> {
+    directory_of(CONFIGURATION, &sample.to_json())
+}
+
+fn directory_of(file: &str, configuration: &str) -> anyhow::Result<TempDir> {
     let directory = tempfile::Builder::new()
         .prefix("wsbalancer-envoy-")
         .tempdir()
         .context("can't create a temporary folder")?;
-    fs::write(directory.path().join(CONFIGURATION), sample.to_json())
+    fs::write(directory.path().join(file), configuration)
         .context("can't write Envoy's configuration")?;
     Ok(directory)
+}
+
+fn validate(file: &str, configuration: &str) -> Result<(), String> {
+    let ask = || -> anyhow::Result<_> {
+        let directory = directory_of(file, configuration)?;
+        let mut command = Options::default().command(&directory.path().join(file))?;
+        command.args(["--mode", "validate"]);
+        command.output().context("can't run Envoy")
+    };
+    let output = ask().map_err(|error| format!("{error:#}"))?;
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
 }

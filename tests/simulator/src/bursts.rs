@@ -320,16 +320,18 @@ impl Builder {
             period: seconds(25),
             ..Counting::default()
         };
-        for gateways in [1, 3] {
-            for (name, counting, bar) in [
-                ("one is always 0", first(Wrong::Zero), 1.1),
-                (
-                    "one is a million, once",
-                    first(Wrong::Once(WARM, 1_000_000)),
-                    1.05,
-                ),
-                ("made in each fifth interval", seldom, 1.1),
-            ] {
+        // Alone, and in a fleet, where no gateway knows what others have open.
+        let wrong = [
+            ("one is always 0", first(Wrong::Zero), [1.1, 1.2]),
+            (
+                "one is a million, once",
+                first(Wrong::Once(WARM, 1_000_000)),
+                [1.05, 1.05],
+            ),
+            ("made in each fifth interval", seldom, [1.1, 1.2]),
+        ];
+        for (name, counting, bars) in wrong {
+            for (gateways, bar) in [1, 3].into_iter().zip(bars) {
                 let mut scenario = self.busy(gateways, 20.0, seconds(100_000));
                 scenario.start = Start::Foreign(0);
                 scenario.limit_of_all = Some(5_000);
