@@ -340,6 +340,37 @@ mod tests {
     }
 
     proptest! {
+        /// As many gateways as the ratio says, with the same reports: together they fill the pods
+        /// as water does, each its part.
+        #[test]
+        fn gateways_that_are_alike_divide_the_labour(
+            counts in prop::collection::vec(0_u64..500, 1..8),
+            gateways in 1_u32..6,
+            opens in 0_u32..200,
+        ) {
+            let counts: Vec<Option<u64>> = counts.into_iter().map(Some).collect();
+            let mut totals: Vec<f64> = counts.iter().flatten().copied().map(approximate).collect();
+            let before = totals.clone();
+            for gateway in 0..gateways {
+                let mut table = table(&counts);
+                let random = &mut Rng::with_seed(gateway.into());
+                for _ in 0..opens {
+                    let view = View { ratio: gateways.into(), ..table.view(&RULES, NOW) };
+                    let pod = rank(table.pods(), 1, &view, random).best[0].pod;
+                    table.apply(&RULES, &[Event::Chosen { pod }]);
+                }
+                for (total, pod) in totals.iter_mut().zip(table.pods()) {
+                    *total += f64::from(pod.in_flight());
+                }
+            }
+            let level = totals.iter().copied().fold(f64::INFINITY, f64::min);
+            for (total, before) in totals.iter().zip(before) {
+                let is_filled = *total > before;
+                // Each may be one ahead.
+                prop_assert!(!is_filled || *total <= level + 2.0 * f64::from(gateways), "{:?}", totals);
+            }
+        }
+
         #[test]
         fn it_is_the_head_of_the_sorted_list(
             counts in prop::collection::vec(prop::option::of(0_u64..20), 0..60),

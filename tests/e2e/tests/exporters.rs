@@ -330,8 +330,8 @@ async fn a_mistake_beside_the_count_is_told_once_and_costs_no_pod() -> Result<()
     let told = until_pod(&stage.envoy, |pod| !pod["complaint"].is_null())?;
     assert_eq!(told["agentsConnections"], 0);
     assert_eq!(told["maxConnections"], Value::Null);
-    let complaint = "its count is below zero, which counts as 0; weight is not a number greater than \
-                     0 and is ignored; maxConnections is not a non-negative integer and is ignored; \
+    let complaint = "its count is below zero, which counts as 0; weight is not within 0.01 to 100 \
+                     and is ignored; maxConnections is not a non-negative integer and is ignored; \
                      podName is not a string and is ignored";
     assert_eq!(told["complaint"], complaint);
     assert_eq!(stage.stat("polls_failed")?, 0);
