@@ -7,7 +7,7 @@
 //! is dead or stalled, and the worker that notices takes the role over. Only workers of the service's
 //! [current](crate::table::Current) configuration ask.
 //!
-//! Within a burst the pods are asked before their time, by whoever sees that it is needed.
+//! Within a burst the pods are asked before their time, by whichever worker sees that it is needed.
 
 mod burst;
 mod calls;

@@ -55,7 +55,7 @@
 //!   of what this gateway opened gives it away (`pod::interval`): such a count is passed over,
 //!   and the ratio stays as it was.
 //! - Nobody is refused for what the others may have done: whether a pod is full goes by what they
-//!   were [seen](crate::pod::PodRecord::others_rate) to do.
+//!   were [seen](PodRecord::others_rate) to do.
 //!
 //! Reports that are of one moment serve best: when a gateway restarts, or load rises quickly,
 //! reports of different ages would differ by what happened between them. [`poll`](crate::poll)
@@ -68,7 +68,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligne
 
 use crate::clock::Timestamp;
 use crate::num::approximate;
-use crate::pod::{Interval, Others};
+use crate::pod::{Interval, Others, PodRecord};
 
 /// What was known before a round counts for as much as so many own opens in it.
 const PRIOR: f64 = 6.0;
@@ -231,9 +231,13 @@ impl Fleet {
     }
 
     /// What others may open for each open of this gateway, as far as the reports have told: at
-    /// least [`ratio`](Self::ratio) − 1, and never 0, for somebody may come at any time.
+    /// least [`ratio`](Self::ratio) − 1. Where some of the connections of `pods` are not this
+    /// gateway's it is never 0, for whoever opened them may come again at any time.
     #[must_use]
-    pub fn uncertainty(&self) -> f64 {
+    pub fn uncertainty(&self, pods: &[PodRecord]) -> f64 {
+        if !pods.iter().any(PodRecord::has_foreign) {
+            return self.others();
+        }
         let unseen = PRIOR * SOMEBODY / (self.last.opened.get() + PRIOR);
         self.others().max(unseen)
     }
@@ -279,6 +283,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::pod::Reported;
+    use crate::table::Table;
+    use crate::testing::{NOW, address, report};
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -439,14 +446,17 @@ mod tests {
     }
 
     #[test]
-    fn somebody_may_always_come() {
+    fn whoever_opened_connections_may_come_again() {
+        let mut foreign = Table::new(&[address(1)]);
+        report(&mut foreign, address(1), NOW, Reported::of(1));
         let alone = after(&[opening(12, 0)]);
-        let uncertainty = alone.uncertainty();
+        assert_eq!(alone.uncertainty(&[]), 0.0);
+        let uncertainty = alone.uncertainty(foreign.pods());
         assert!(uncertainty > 0.0 && uncertainty < 1.0, "{uncertainty}");
         let busy = after(&[opening(2_000, 0)]);
-        assert!(busy.uncertainty() < 0.01);
+        assert!(busy.uncertainty(foreign.pods()) < 0.01);
         let fleet = after(&[opening(100, 900)]);
-        assert!(fleet.uncertainty() >= fleet.ratio() - 1.0);
+        assert!(fleet.uncertainty(&[]) >= fleet.ratio() - 1.0);
     }
 
     #[test]
@@ -496,7 +506,7 @@ mod tests {
                 let asked_at = Timestamp::NEVER.plus(SECOND * round.into());
                 fleet.observe(&interval, asked_at, pods);
                 prop_assert!(fleet.ratio() >= 1.0 && fleet.ratio().is_finite());
-                prop_assert!(fleet.uncertainty() > 0.0 && fleet.uncertainty().is_finite());
+                prop_assert!(fleet.uncertainty(&[]) >= 0.0 && fleet.uncertainty(&[]).is_finite());
                 prop_assert!(fleet.companions() >= 1.0);
             }
         }

@@ -214,6 +214,16 @@ impl PodRecord {
         least.max(approximate(self.connections()))
     }
 
+    /// Whether the last count has connections that this gateway can't have opened.
+    #[must_use]
+    pub fn has_foreign(&self) -> bool {
+        let own = open(self.opened_at_report, self.closed_at_report);
+        let own = own
+            .saturating_add(self.counted_early.get())
+            .saturating_add(self.doubtful_changes());
+        self.connections() > own.into()
+    }
+
     /// Whether several counts in a row lacked WebSockets that must have been in them.
     #[must_use]
     pub const fn is_implausible(&self) -> bool {

@@ -218,6 +218,13 @@ mod tests {
     }
 
     #[test]
+    fn who_opened_all_there_is_needs_none() {
+        let mut pods = Pods::holding(&[0, 0]);
+        pods.open(1, 100);
+        assert!(!pods.is_due(5_000));
+    }
+
+    #[test]
     fn the_time_of_the_next_poll_stays() {
         let mut pods = Pods::holding(&[200, 0, 0, 0]);
         let due_at = |pods: &Pods| pods.table.pods()[0].poll().due_at();
@@ -311,7 +318,7 @@ mod tests {
         assert!(pods.is_due(500), "100 polls, 200 a second");
         let large = Reported {
             body_size: 1_000_000,
-            ..Reported::of(0)
+            ..Reported::of(20)
         };
         let mut pods = Pods::reporting(&[large; 3]);
         pods.open(2, 50);

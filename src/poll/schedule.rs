@@ -66,6 +66,11 @@ pub struct Asker {
 /// overdue ones.
 #[must_use]
 pub fn is_due(table: &Table, service: &ServiceConfig, asker: Asker, now: Timestamp) -> bool {
+    is_time(table, service, asker, now) || is_early(table, service, asker, now)
+}
+
+/// Whether the time of a question has come.
+fn is_time(table: &Table, service: &ServiceConfig, asker: Asker, now: Timestamp) -> bool {
     let is_other = ![0, asker.worker].contains(&table.poller()) || asker.steps_back;
     let is_due = |state: &PollState, pace: Pace| {
         let overdue = if is_other {
@@ -80,11 +85,10 @@ pub fn is_due(table: &Table, service: &ServiceConfig, asker: Asker, now: Timesta
             .pods()
             .iter()
             .any(|pod| is_due(pod.poll(), Pace::of_counts(service)))
-        || is_early(table, service, asker, now)
 }
 
-/// Whether counts are to be asked for before their time. Whoever sees it asks: the poller may be
-/// one that no request comes to.
+/// Whether counts are to be asked for before their time. Whoever sees it asks, and is no poller for
+/// that: the poller may be one that no request comes to.
 fn is_early(table: &Table, service: &ServiceConfig, asker: Asker, now: Timestamp) -> bool {
     !asker.steps_back && burst::is_due(table, service, now)
 }
@@ -112,15 +116,15 @@ pub fn claim(
     asker: Asker,
     now: Timestamp,
 ) -> Vec<Question> {
-    if !is_due(table, service, asker, now) {
-        return Vec::new();
-    }
-    table.appoint(asker.worker);
-    let hosts = claim_hosts(table, service, now).then_some(Question::Hosts);
-    let mut counts = claim_counts(table, Pace::of_counts(service), now);
-    if counts.is_empty() && is_early(table, service, asker, now) {
-        counts = burst::claim(table, service, now);
-    }
+    let (hosts, counts) = if is_time(table, service, asker, now) {
+        table.appoint(asker.worker);
+        let hosts = claim_hosts(table, service, now).then_some(Question::Hosts);
+        (hosts, claim_counts(table, Pace::of_counts(service), now))
+    } else if is_early(table, service, asker, now) {
+        (None, burst::claim(table, service, now))
+    } else {
+        (None, Vec::new())
+    };
     let counts = counts.into_iter().map(Question::Count);
     hosts.into_iter().chain(counts).collect()
 }

@@ -139,7 +139,7 @@ impl Table {
     /// See [`Fleet::uncertainty`].
     #[must_use]
     pub fn uncertainty(&self) -> f64 {
-        self.fleet().uncertainty()
+        self.fleet().uncertainty(self.pods())
     }
 
     /// See [`Fleet::companions`].
