@@ -114,13 +114,19 @@ impl Interval {
 
     /// Whether it did not change, though this gateway did more than a few things.
     fn is_same(&self) -> bool {
-        self.after == self.before && self.own_growth() >= FEW
+        let grown = self.certainly_opened() - f64::from(self.closed);
+        self.after == self.before && grown >= FEW
+    }
+
+    /// WebSockets that this gateway opened and that the count before can't have had.
+    fn certainly_opened(&self) -> f64 {
+        self.opened.saturating_sub(self.doubtful_opens).into()
     }
 
     fn is_late(&self, others: &Others) -> bool {
         let others_closed = others.closed_per_second * self.span.as_secs_f64();
         let came = self.growth() + f64::from(self.closed) + others_closed;
-        let opened = f64::from(self.opened);
+        let opened = self.certainly_opened();
         let noise = FEW + NOISE * others.usual_change;
         opened >= 2.0 * noise && came > -noise && came < opened / 2.0
     }
@@ -181,6 +187,19 @@ mod tests {
             Judgment::Sound,
             "as many closed"
         );
+    }
+
+    /// It had them before, while they were on their way.
+    #[test]
+    fn what_the_count_before_may_have_had_makes_none_late() {
+        for doubtful_opens in [17, 20, 100] {
+            let interval = Interval {
+                opened: 20,
+                doubtful_opens,
+                ..QUIET
+            };
+            assert_eq!(interval.judge(&NOBODY), Judgment::Sound, "{doubtful_opens}");
+        }
     }
 
     #[test]

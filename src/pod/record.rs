@@ -128,6 +128,8 @@ pub struct PodRecord {
     is_early: u8,
     /// Whether the last count was a leap, and not believed: 1 or 0.
     has_leapt: u8,
+    /// Counts in a row that were not believed, of those that were asked for at their time.
+    doubted: u8,
     /// Whether others changed the last count by much: 1 or 0.
     is_unsteady: u8,
     /// Whether the counts are of something else than connections: 1 or 0.
@@ -143,6 +145,8 @@ pub struct PodRecord {
 
 /// A WebSocket that was there when the pod was asked so many times ago is in any count.
 const LASTING: usize = 3;
+/// After so many counts that were not believed the next one is: it may be that this gateway errs.
+const MOST_DOUBTED: u8 = 12;
 /// After so many counts that lack WebSockets the pod's counts are not believed.
 const MOST_LACKING: u8 = 3;
 /// A count that lacks fewer than this many …
@@ -506,9 +510,11 @@ impl PodRecord {
             Judgment::Late | Judgment::Same => false,
             Judgment::Leap => is_second_leap,
         };
-        if !is_believed {
+        if !is_believed && self.doubted < MOST_DOUBTED {
+            self.doubted = self.doubted.saturating_add(u8::from(self.is_early == 0));
             return Some(Answer::Doubted(judgment));
         }
+        self.doubted = 0;
         if counted_before {
             self.note_others(&interval);
         }
