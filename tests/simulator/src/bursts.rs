@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use crate::lifetime::{Lifetime, Spread};
 use crate::parallel;
 use crate::policy::Kind;
 use crate::record::Outcome;
 use crate::scenario::{Burst, Counting, Incident, Scenario, Shares, Start, Wrong};
 use crate::simulation::play;
-use crate::trials::HOP;
+use crate::trials::Fleet;
 
 /// A burst.
 #[derive(Clone, Debug)]
@@ -81,30 +80,15 @@ struct Builder {
 impl Builder {
     /// Nobody comes beside the burst, and nobody leaves.
     fn quiet(&self, gateways: u16, pods: u16) -> Scenario {
-        Scenario {
+        let fleet = Fleet {
             gateways,
-            shares: Shares::Equal,
             pods,
-            interval: seconds(5),
-            asks_early: true,
-            rate: 0.0,
-            hop: HOP,
-            lifetime: Lifetime {
-                spread: Spread::Exponential,
-                mean: seconds(100_000),
-            },
-            start: Start::Even,
-            slow_start: None,
-            rebalance: None,
-            limit: None,
-            limit_of_all: None,
-            counting: Counting::default(),
-            incidents: Vec::new(),
-            looks: Vec::new(),
-            warm_up: Duration::ZERO,
-            duration: Duration::ZERO,
-            seed: self.seed,
-        }
+            interval: 5,
+        };
+        let mut scenario = fleet.scenario(self.seed);
+        scenario.rate = 0.0;
+        scenario.lifetime.mean = seconds(100_000);
+        scenario
     }
 
     /// Clients come and go through all gateways.

@@ -330,7 +330,8 @@ pub fn eventful(seed: u64) -> Scenario {
 }
 
 impl Fleet {
-    fn scenario(self, seed: u64) -> Scenario {
+    /// Nothing happens to it, and its pods begin even.
+    pub(crate) fn scenario(self, seed: u64) -> Scenario {
         let (rate, mean) = match self.pods {
             ..20 => (200.0, 30),
             20..100 => (1_000.0, 30),
