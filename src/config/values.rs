@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, de};
 use super::document::number;
 use super::reader::number_in;
 use crate::metric::{Pointer, Selector};
+use crate::num::{approximate, approximate_signed};
 use crate::origin::{NoOrigin, OriginPattern};
 use crate::pod::PodAddress;
 use crate::uri::{is_host_name, split_authority};
@@ -84,20 +85,12 @@ impl<'de> Deserialize<'de> for Seconds {
                 Ok(Seconds(seconds))
             }
 
-            #[expect(
-                clippy::cast_precision_loss,
-                reason = "past a year it is refused anyway"
-            )]
             fn visit_u64<E: de::Error>(self, seconds: u64) -> Result<Seconds, E> {
-                Ok(Seconds(seconds as f64))
+                Ok(Seconds(approximate(seconds)))
             }
 
-            #[expect(
-                clippy::cast_precision_loss,
-                reason = "a negative number is refused anyway"
-            )]
             fn visit_i64<E: de::Error>(self, seconds: i64) -> Result<Seconds, E> {
-                Ok(Seconds(seconds as f64))
+                Ok(Seconds(approximate_signed(seconds)))
             }
         }
 
@@ -224,15 +217,6 @@ const NEEDED_HEADERS: [&str; 6] = [
 #[derive(Clone, Copy)]
 pub(super) struct LogLevel(pub(super) LevelFilter);
 
-impl TryFrom<String> for LogLevel {
-    type Error = String;
-
-    fn try_from(name: String) -> Result<Self, String> {
-        let level = name.parse().map(Self);
-        level.map_err(|_| format!("{name:?} is not off, error, warn, info, debug or trace"))
-    }
-}
-
 /// What is `off` without quotes, YAML takes for `false`.
 impl<'de> Deserialize<'de> for LogLevel {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -246,7 +230,8 @@ impl<'de> Deserialize<'de> for LogLevel {
             }
 
             fn visit_str<E: de::Error>(self, name: &str) -> Result<LogLevel, E> {
-                LogLevel::try_from(name.to_owned()).map_err(E::custom)
+                let level = name.parse().map(LogLevel);
+                level.map_err(|_| E::invalid_value(de::Unexpected::Str(name), &self))
             }
 
             fn visit_bool<E: de::Error>(self, truth: bool) -> Result<LogLevel, E> {
