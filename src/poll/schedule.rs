@@ -120,10 +120,10 @@ pub fn claim(
         table.appoint(asker.worker);
         let hosts = claim_hosts(table, service, now).then_some(Question::Hosts);
         (hosts, claim_counts(table, Pace::of_counts(service), now))
-    } else if is_early(table, service, asker, now) {
-        (None, burst::claim(table, service, now))
-    } else {
+    } else if asker.steps_back {
         (None, Vec::new())
+    } else {
+        (None, burst::claim(table, service, now))
     };
     let counts = counts.into_iter().map(Question::Count);
     hosts.into_iter().chain(counts).collect()
