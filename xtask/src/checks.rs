@@ -137,10 +137,12 @@ fn lint(shell: &Shell, steps: &mut Steps) -> Result<()> {
 ///
 /// Of the whole workspace, as the other commands: with fewer packages selected, some of what they
 /// share would have fewer features, and be compiled anew.
+///
+/// With a limit, for a test that waits for ever would never be named as what failed.
 fn end_to_end(shell: &Shell, threads: u8) -> Cmd<'_> {
     let threads = threads.to_string();
     cmd!(
         shell,
-        "cargo test --workspace --all-features --test end_to_end -- --test-threads {threads}"
+        "timeout --kill-after 10s 30m cargo test --workspace --all-features --test end_to_end -- --test-threads {threads}"
     )
 }

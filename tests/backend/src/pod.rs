@@ -3,16 +3,20 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Deserializer, Serialize};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::door::Door;
 use crate::handshake::HandshakeBehavior;
 use crate::metric::MetricBehavior;
 use crate::service::{HeaderLists, PodService, Switches};
 use crate::tally::Counters;
+
+/// How long anybody waits for what must happen to a pod.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A handle to one pod; clones are handles to the same pod.
 ///
@@ -162,11 +166,22 @@ impl Pod {
     ///
     /// Between two looks the counters may change more than once: wait for `opened >= 3` rather
     /// than for `open == 3` where WebSockets come and go.
-    pub async fn until(&self, condition: impl FnMut(&Counters) -> bool) -> Counters {
+    ///
+    /// # Errors
+    ///
+    /// With the counters as they are then, where that takes over two minutes.
+    pub async fn until(&self, condition: impl FnMut(&Counters) -> bool) -> io::Result<Counters> {
         let mut counters = self.watch();
-        // It fails only where the pod is gone, and the pod is `self`.
-        let found = counters.wait_for(condition).await.map(|found| *found);
-        found.unwrap_or_else(|_| self.counters())
+        match timeout(PATIENCE, counters.wait_for(condition)).await {
+            Ok(Ok(found)) => Ok(*found),
+            // It fails only where the pod is gone, and the pod is `self`.
+            Ok(Err(_)) => Ok(self.counters()),
+            Err(_) => {
+                let now = self.counters();
+                let error = format!("waited {PATIENCE:?} in vain at {now:?}");
+                Err(io::Error::new(io::ErrorKind::TimedOut, error))
+            }
+        }
     }
 
     /// The headers of the last WebSocket handshake, whatever was answered.

@@ -66,7 +66,7 @@ async fn the_estimates_come_back_to_the_truth() -> Result<()> {
 
     for pod in stage.pods() {
         let quiet = pod.polls() + 3;
-        pod.until(|counters| counters.polls >= quiet).await;
+        pod.until(|counters| counters.polls >= quiet).await?;
         let count = pod.open();
         let truth = format!("reports {count} WebSockets, {count} were expected");
         let what = format!("{} to be as expected", pod.address());

@@ -118,11 +118,11 @@ async fn a_pod_that_begins_to_drain_gets_nothing_new_within_an_interval() -> Res
     let load = stage.load(1_200, 200)?;
     let opening = tokio::spawn(async move { load.open().await });
     let (draining, rest) = stage.pods().split_first().context("pods")?;
-    draining.until(|counters| counters.opened >= 100).await;
+    draining.until(|counters| counters.opened >= 100).await?;
     draining.drain(Some(true));
     // The poll under way may have left before; with the answer to the next the filter knows.
     let known = draining.polls() + 2;
-    draining.until(|counters| counters.polls >= known).await;
+    draining.until(|counters| counters.polls >= known).await?;
     stage.until_usable(2)?;
     let before = draining.opened();
     let held = opening.await?;

@@ -74,7 +74,7 @@ async fn pods_come_and_go_under_load() -> Result<()> {
     stage.until_usable(3)?;
     let gone: Vec<u64> = stage.pods()[3..].iter().map(Pod::opened).collect();
     let refreshed = stage.pods()[0].polls() + 3;
-    stage.pods()[0].until(|pod| pod.polls >= refreshed).await;
+    stage.pods()[0].until(|pod| pod.polls >= refreshed).await?;
     let soon = stage.counts();
     assert!(imbalance(&soon[..3]) <= 1.05, "{soon:?}");
 
@@ -143,7 +143,7 @@ async fn a_pod_that_fails_the_active_health_check_gets_nothing_new() -> Result<(
     stage.until_usable(2)?;
     let _held = open(&stage, 20).await?;
     assert_eq!(stage.counts()[0], 0);
-    stage.pods()[0].until(|pod| pod.polls > polls + 2).await;
+    stage.pods()[0].until(|pod| pod.polls > polls + 2).await?;
     assert_eq!(stage.stat("polls_failed")?, 0, "its count still comes");
 
     failing.accept().await?;

@@ -325,7 +325,7 @@ async fn a_mistake_beside_the_count_is_told_once_and_costs_no_pod() -> Result<()
     stage.until_usable(2)?;
     for pod in stage.pods() {
         let polls = pod.polls();
-        pod.until(|counters| counters.polls >= polls + 5).await;
+        pod.until(|counters| counters.polls >= polls + 5).await?;
     }
     let told = until_pod(&stage.envoy, |pod| !pod["complaint"].is_null())?;
     assert_eq!(told["agentsConnections"], 0);

@@ -34,7 +34,7 @@ async fn a_dying_pod_costs_no_client_anything_and_returns() -> Result<()> {
     let load = stage.load(2_000, 500)?;
     let opening = tokio::spawn(async move { load.open().await });
     let (dying, rest) = stage.pods().split_first().context("pods")?;
-    dying.until(|counters| counters.opened >= 100).await;
+    dying.until(|counters| counters.opened >= 100).await?;
     dying.refuse().await;
     let held = opening.await?;
     assert_all_well(&held.report());

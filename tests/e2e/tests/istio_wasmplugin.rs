@@ -77,11 +77,11 @@ async fn assert_asked_once_an_interval(mesh: &Mesh) -> Result<()> {
     let first = mesh.stage.pods().first().context("a pod")?;
     // From the moment of a poll on, and to that of another.
     let begin = first.polls() + 1;
-    first.until(|counters| counters.polls >= begin).await;
+    first.until(|counters| counters.polls >= begin).await?;
     let (start, before) = (Instant::now(), mesh.requests()?);
     first
         .until(|counters| counters.polls >= begin + TIMES)
-        .await;
+        .await?;
     let (took, after) = (start.elapsed(), mesh.requests()?);
     // Two that asked would be through in half of the time. A slow machine only takes longer.
     let intervals = u32::try_from(TIMES)? - 2;

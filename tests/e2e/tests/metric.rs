@@ -96,7 +96,7 @@ async fn leave_out_and_take_back(
     held.close().await;
     // Beyond cacheTTL, which is no other reason to tell.
     let polls = pod.polls();
-    pod.until(|counters| counters.polls >= polls + 7).await;
+    pod.until(|counters| counters.polls >= polls + 7).await?;
 
     pod.answer_metric(MetricBehavior::Truth);
     stage.until_usable(usable)?;

@@ -121,16 +121,17 @@ async fn read_timeout_passes_on_to_the_next_pod_and_cuts_no_websocket() -> Resul
     let handshake = report.handshake.context("a handshake")?;
     assert!(handshake.p50_micros >= 500_000, "{handshake:?}");
 
-    idle_for_polls(hanging, 20).await;
+    idle_for_polls(hanging, 20).await?;
     let messages = held.exchange(1).await;
     assert_eq!((messages.verified, held.len()), (1, 1));
     Ok(())
 }
 
 /// Waits without a message while a pod is polled so many times.
-async fn idle_for_polls(pod: &Pod, polls: u64) {
+async fn idle_for_polls(pod: &Pod, polls: u64) -> Result<()> {
     let enough = pod.polls() + polls;
-    pod.until(|counters| counters.polls >= enough).await;
+    pod.until(|counters| counters.polls >= enough).await?;
+    Ok(())
 }
 
 /// `TCP_USER_TIMEOUT` of clients and pods, as the sample has it.
@@ -173,7 +174,7 @@ async fn an_idle_websocket_lives_on_unless_an_idle_timeout_is_wanted() -> Result
     let stage = Stage::start(FleetConfig::local(1), short).await?;
     stage.until_usable(1)?;
     let mut held = stage.load(5, 0)?.open().await;
-    idle_for_polls(&stage.pods()[0], 20).await;
+    idle_for_polls(&stage.pods()[0], 20).await?;
     assert_eq!(held.exchange(1).await.verified, 5);
 
     let wanted = |mut sample: Sample| {

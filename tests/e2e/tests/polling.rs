@@ -5,6 +5,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use nix::libc;
 use nix::sys::ptrace;
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
@@ -12,7 +13,7 @@ use serde_json::Value;
 use tokio::task::block_in_place;
 use wsbalancer_backend::{FleetConfig, Pod};
 use wsbalancer_e2e::{PATIENCE, Stage};
-use wsbalancer_harness::{Envoy, Sample};
+use wsbalancer_harness::{Envoy, Sample, wait_until};
 
 const INTERVAL: Duration = Duration::from_millis(200);
 
@@ -34,7 +35,7 @@ async fn further_polls(stage: &Stage, n: u64) -> Result<Vec<u64>> {
     let before = polls(stage);
     let first = stage.pods().first().context("a pod")?;
     let goal = first.polls() + n;
-    first.until(|counters| counters.polls >= goal).await;
+    first.until(|counters| counters.polls >= goal).await?;
     let after = polls(stage);
     Ok(after
         .iter()
@@ -89,7 +90,7 @@ fn thread_of(line: &str) -> Result<Pid> {
 /// A thread of Envoy's that does not run. The kernel obeys only the thread that stopped it.
 struct Stopped {
     resume: mpsc::Sender<()>,
-    tracer: JoinHandle<nix::Result<()>>,
+    tracer: JoinHandle<Result<()>>,
 }
 
 impl Stopped {
@@ -98,12 +99,13 @@ impl Stopped {
         let (stopping, stopped) = mpsc::channel();
         let tracer = std::thread::spawn(move || {
             ptrace::seize(thread, ptrace::Options::empty())?;
-            ptrace::interrupt(thread)?;
-            waitpid(thread, Some(WaitPidFlag::__WALL))?;
+            wait_until("a moment at which the thread is idle", PATIENCE, || {
+                stop_if_idle(thread).transpose()
+            })??;
             // Nobody waits for it any more where the test has failed.
             let _waiting = stopping.send(());
             let _dropped = resumed.recv();
-            ptrace::detach(thread, None)
+            Ok(ptrace::detach(thread, None)?)
         });
         stopped.recv().context("the thread was not stopped")?;
         Ok(Self { resume, tracer })
@@ -111,10 +113,32 @@ impl Stopped {
 
     fn resume(self) -> Result<()> {
         drop(self.resume);
-        let ended = self
-            .tracer
+        self.tracer
             .join()
-            .map_err(|_| anyhow::anyhow!("the tracer panicked"))?;
-        Ok(ended?)
+            .map_err(|_| anyhow::anyhow!("the tracer panicked"))?
     }
 }
+
+/// Stops a thread that waits for events; one that does something goes on.
+///
+/// Stopped anywhere else it might hold a lock of Envoy's, for which all others would wait for ever.
+fn stop_if_idle(thread: Pid) -> Result<Option<()>> {
+    ptrace::interrupt(thread)?;
+    waitpid(thread, Some(WaitPidFlag::__WALL))?;
+    // The number of the system call that it is in, or -1.
+    let call = std::fs::read_to_string(format!("/proc/{thread}/syscall"))?;
+    let call = call.split_whitespace().next().context("a system call")?;
+    if IDLE.contains(&call.parse()?) {
+        return Ok(Some(()));
+    }
+    ptrace::cont(thread, None)?;
+    Ok(None)
+}
+
+/// The system calls in which a thread waits for events.
+const IDLE: &[libc::c_long] = &[
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_epoll_wait,
+    libc::SYS_epoll_pwait,
+    libc::SYS_epoll_pwait2,
+];

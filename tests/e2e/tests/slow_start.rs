@@ -44,14 +44,14 @@ async fn a_new_pod_starts_slowly_and_all_ends_even() -> Result<()> {
     stage.until_usable(4)?;
     // The service has been up for longer than an interval: what comes now is new.
     let polls = stage.pods()[0].polls() + 3;
-    stage.pods()[0].until(|pod| pod.polls >= polls).await;
+    stage.pods()[0].until(|pod| pod.polls >= polls).await?;
     let load = stage.load(13 * RATE, RATE)?;
     let opening = tokio::spawn(async move { load.open().await });
     stage.until_stat("upgrades_balanced", |upgrades| upgrades > 50)?;
 
     eds.publish(&endpoints(&addresses(&stage.fleet)))?;
     let new = stage.pods().last().context("a pod")?;
-    new.until(|pod| pod.polls >= 1).await;
+    new.until(|pod| pod.polls >= 1).await?;
     let start = Instant::now();
     stage.until_usable(5)?;
     let held = opening.await?;

@@ -25,7 +25,7 @@ async fn counts_from_the_handshake_to_the_close() {
 
     first.close(None).await.unwrap();
     while first.next().await.is_some() {}
-    pod.until(|counters| counters.open == 1).await;
+    pod.until(|counters| counters.open == 1).await.unwrap();
     assert_eq!(told(pod).await, 1);
     let counters = pod.counters();
     assert_eq!((counters.opened, counters.peak), (2, 2));
@@ -56,7 +56,8 @@ async fn counts_down_when_the_client_resets_its_connection() {
     socket.get_ref().set_zero_linger().unwrap();
     drop(socket);
     pod.until(|counters| counters.open == 0 && counters.opened == 1)
-        .await;
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -65,7 +66,8 @@ async fn counts_down_when_the_client_just_leaves() {
     let pod = &fleet.pods()[0];
     drop(open(pod).await);
     pod.until(|counters| counters.open == 0 && counters.opened == 1)
-        .await;
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -108,7 +110,7 @@ async fn counts_thousands() {
     let sockets = join_all((0..COUNT).map(|_| open(pod))).await;
     assert_eq!(told(pod).await, COUNT);
     drop(sockets);
-    let counters = pod.until(|counters| counters.open == 0).await;
+    let counters = pod.until(|counters| counters.open == 0).await.unwrap();
     assert_eq!((counters.opened, counters.peak), (COUNT, COUNT));
 }
 

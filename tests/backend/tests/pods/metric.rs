@@ -68,7 +68,8 @@ async fn tells_the_same_count_as_services_export_it() {
     let pod = &fleet.pods()[0];
     drop(open(pod).await);
     pod.until(|counters| counters.opened == 1 && counters.open == 0)
-        .await;
+        .await
+        .unwrap();
     let _socket = open(pod).await;
     pod.preload(500);
 
@@ -167,7 +168,7 @@ async fn hangs_until_the_client_gives_up() {
     pod.answer_metric(MetricBehavior::Hang);
     let mut hanging = Box::pin(poll(pod));
     tokio::select! {
-        _ = pod.until(|counters| counters.polls == 1) => {}
+        asked = pod.until(|counters| counters.polls == 1) => { asked.unwrap(); }
         answer = hanging.as_mut() => panic!("{answer:?}"),
     }
     pod.answer_metric(MetricBehavior::Truth);

@@ -122,7 +122,7 @@ async fn leaves_a_handshake_without_an_answer() {
     pod.answer_handshake(HandshakeBehavior::Hang);
     let mut hanging = std::pin::pin!(shake_hands(pod));
     tokio::select! {
-        _ = pod.until(|counters| counters.handshakes == 1) => {}
+        asked = pod.until(|counters| counters.handshakes == 1) => { asked.unwrap(); }
         _ = hanging.as_mut() => panic!("the handshake was answered"),
     }
     pod.answer_handshake(HandshakeBehavior::Accept);
@@ -186,7 +186,7 @@ async fn many_websockets_share_an_http2_connection() {
     }
 
     sockets.pop();
-    pod.until(|counters| counters.open == 2).await;
+    pod.until(|counters| counters.open == 2).await.unwrap();
     pod.drop_connections().await;
     for mut socket in sockets {
         let end = socket.next().await;
