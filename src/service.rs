@@ -4,11 +4,13 @@
 //! what only this worker has.
 
 mod announcer;
+mod attendance;
 mod held;
 mod name_cache;
 mod statistics;
 
 pub use self::announcer::Announcer;
+pub use self::attendance::Attendance;
 pub use self::held::HeldWebSockets;
 pub use self::name_cache::{Directory, NameCache, PodNames, names_in};
 pub use self::statistics::{PREFIX, ServiceStatistics};
@@ -42,6 +44,8 @@ pub struct Service<S: Shell> {
     /// Tells of handshakes that were refused for their origin.
     pub forbidden_line: RareLine,
     table: S::Table,
+    /// When this worker gives signs of life.
+    attendance: Attendance,
     /// Whether this worker's polls reach pods behind internal listeners.
     pub reach: Cell<Reach>,
     /// When this worker last looked whether counts are needed before their time.
@@ -93,6 +97,7 @@ impl<S: Shell> Service<S> {
             held: HeldWebSockets::default(),
             forbidden_line: RareLine::default(),
             table: shell.open_table(&config),
+            attendance: Attendance::of(&config),
             reach: Cell::default(),
             looked_at: Cell::default(),
             fingerprint: config.fingerprint(),

@@ -11,12 +11,16 @@
 
 mod current;
 mod event;
+mod ledger;
 mod progress;
+mod roll;
 mod store;
 mod value;
 
 pub use current::{Current, Look, PATIENCE};
 pub use event::{Effect, Event};
+pub use ledger::{Holding, Ledger, Posting};
 pub use progress::Progress;
+pub use roll::{BEAT, Roll, lease};
 pub use store::{Contended, SharedTable, Store, key};
 pub use value::{StateChange, Table};

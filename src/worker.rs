@@ -33,9 +33,15 @@ struct Duties {
 impl<S: Shell> Worker<S> {
     /// The worker that goes by `id`, a random number. `seed` should differ between workers.
     pub fn new(shell: S, config: Config, id: u64, seed: u64) -> Self {
+        let (id, now) = (id.max(1), shell.now());
+        let balancer = Balancer::new(shell, config, seed);
+        for service in &balancer.services {
+            // Before it does anything: it may end without a word.
+            service.attend(id, now);
+        }
         Self {
-            id: id.max(1),
-            balancer: Rc::new(Balancer::new(shell, config, seed)),
+            id,
+            balancer: Rc::new(balancer),
             polls: Polls::default(),
         }
     }
@@ -97,6 +103,7 @@ impl<S: Shell> Worker<S> {
     /// What a tick does for one service.
     fn tend(&mut self, service: &Rc<Service<S>>, now: Timestamp) {
         service.flush();
+        service.attend(self.id, now);
         let duties = self.take_duties(service, now);
         if duties.is_poller {
             service.names.write(&service.shell, &duties.table);

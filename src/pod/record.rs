@@ -113,6 +113,12 @@ pub struct PodRecord {
     doubtful_closes: U32,
     /// Opens that the last count has already, for all that it was asked for before.
     counted_early: U32,
+    /// Open WebSockets of workers that are lost: nobody will tell of their ends.
+    lost: U32,
+    /// WebSockets that are open by the books of those who took part in the last recount …
+    recounted: U32,
+    /// … and upgrades on their way.
+    recounted_in_flight: U32,
     /// WebSockets that rebalancing closed on the pod.
     rebalanced: U32,
     /// Connections that the pod did not accept.
@@ -211,7 +217,7 @@ impl PodRecord {
         let least = if self.counts_otherwise != 0 {
             0.0
         } else if self.is_implausible() {
-            fleet * f64::from(open(opened, closed))
+            fleet * f64::from(self.own(opened, closed))
         } else {
             self.lasting(opened, closed).into()
         };
@@ -221,7 +227,7 @@ impl PodRecord {
     /// Whether the last count has connections that this gateway can't have opened.
     #[must_use]
     pub fn has_foreign(&self) -> bool {
-        let own = open(self.opened_at_report, self.closed_at_report);
+        let own = self.own(self.opened_at_report, self.closed_at_report);
         let own = own
             .saturating_add(self.counted_early.get())
             .saturating_add(self.doubtful_changes());
@@ -281,7 +287,12 @@ impl PodRecord {
     /// WebSockets on the pod that are open through this Envoy.
     #[must_use]
     pub fn own_connections(&self) -> u32 {
-        self.opened.get().wrapping_sub(self.closed.get())
+        self.own(self.opened, self.closed)
+    }
+
+    /// How many of so many that were opened are open, of which so many were closed.
+    const fn own(&self, opened: U32, closed: U32) -> u32 {
+        open(opened, closed).saturating_sub(self.lost.get())
     }
 
     /// Upgrades on their way to the pod.
@@ -426,24 +437,30 @@ impl PodRecord {
     /// An upgrade is on its way to the pod.
     pub(crate) fn choose(&mut self) {
         self.in_flight.set(self.in_flight.get().saturating_add(1));
+        let recounted = self.recounted_in_flight.get().saturating_add(1);
+        self.recounted_in_flight.set(recounted);
     }
 
     /// An upgrade that was on its way to the pod is so no more.
     pub(crate) fn settle(&mut self) {
         self.in_flight.set(self.in_flight.get().saturating_sub(1));
+        let recounted = self.recounted_in_flight.get().saturating_sub(1);
+        self.recounted_in_flight.set(recounted);
     }
 
     /// A WebSocket is open on the pod.
     pub(crate) fn open(&mut self) {
         count_one(&mut self.opened);
+        self.recounted.set(self.recounted.get().saturating_add(1));
     }
 
     /// A WebSocket on the pod has ended; whether it is one of this record's. One that was opened
     /// on a record that was forgotten is not.
     pub(crate) fn close(&mut self) -> bool {
-        let is_known = self.own_connections() > 0;
+        let is_known = open(self.opened, self.closed) > 0;
         if is_known {
             count_one(&mut self.closed);
+            self.recounted.set(self.recounted.get().saturating_sub(1));
         }
         is_known
     }
@@ -453,6 +470,32 @@ impl PodRecord {
         if self.close() {
             count_one(&mut self.rebalanced);
         }
+    }
+
+    /// All workers are to count anew what they have on the pod.
+    pub(crate) fn begin_recount(&mut self) {
+        self.recounted.set(0);
+        self.recounted_in_flight.set(0);
+    }
+
+    /// A worker counts what it has, while that is `recounted`, or comes later than all others.
+    pub(crate) fn add_holding(&mut self, open: u32, in_flight: u32, is_recounting: bool) {
+        let add = |count: &mut U32, more| count.set(count.get().saturating_add(more));
+        add(&mut self.recounted, open);
+        add(&mut self.recounted_in_flight, in_flight);
+        if !is_recounting {
+            self.lost.set(self.lost.get().saturating_sub(open));
+            add(&mut self.in_flight, in_flight);
+        }
+    }
+
+    /// Nobody has anything else on the pod than was counted anew. Whether that is news.
+    pub(crate) fn end_recount(&mut self) -> bool {
+        let before = (self.lost, self.in_flight);
+        let known = open(self.opened, self.closed);
+        self.lost.set(known.saturating_sub(self.recounted.get()));
+        self.in_flight = self.recounted_in_flight;
+        before != (self.lost, self.in_flight)
     }
 
     /// The pod did not accept a connection.
@@ -560,7 +603,8 @@ impl PodRecord {
     /// questions, of so many that were opened and closed.
     fn lasting(&self, opened: U32, closed: U32) -> u32 {
         let first = self.opened_until.last().copied().unwrap_or(opened);
-        open(opened, closed).saturating_sub(since(opened, first))
+        self.own(opened, closed)
+            .saturating_sub(since(opened, first))
     }
 
     /// Notes what others did.

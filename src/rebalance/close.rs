@@ -59,6 +59,9 @@ pub fn claim(
     held: &HeldWebSockets,
     most: usize,
 ) -> Vec<Closing> {
+    if !table.is_settled(view.now, view.rules.refresh_interval) {
+        return Vec::new();
+    }
     let plan = plan(table, view, rebalance);
     let rate = rebalance.max_per_second * plan.part;
     let Ok(spacing) = Duration::try_from_secs_f64(1.0 / rate) else {

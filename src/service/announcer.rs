@@ -160,6 +160,24 @@ impl Announcer {
         );
     }
 
+    /// Logs that workers have given no sign of life for long.
+    pub fn lost_workers(&self, workers: usize) {
+        log::warn!(
+            "cluster {}: no sign of life from workers that shared its pods, {workers} in number: \
+             what they had open is counted no more",
+            self.cluster
+        );
+    }
+
+    /// Logs that a worker which was taken for lost has given a sign of life.
+    pub fn returned_worker(&self) {
+        log::info!(
+            "cluster {}: a worker has come back that gave no sign of life: what it has open is \
+             counted again",
+            self.cluster
+        );
+    }
+
     /// Logs changes of state.
     pub fn state_changes(&self, changes: &[StateChange]) {
         for change in changes {

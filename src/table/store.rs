@@ -3,6 +3,7 @@
 use std::cell::Cell;
 
 use super::event::{Effect, Event};
+use super::ledger::Ledger;
 use super::value::{LAYOUT, Table};
 use crate::config::{Rules, ServiceConfig};
 use crate::host::SharedData;
@@ -36,6 +37,10 @@ pub trait SharedTable {
     /// Whether events wait.
     fn has_deferred(&self) -> bool;
 
+    /// The number of the last [recount](super::Roll) that this worker took part in. It does so with
+    /// whatever it changes first.
+    fn recount(&self) -> u32;
+
     /// Takes in events: now, or with this worker's next change. What came of those that went in.
     fn record(&self, rules: &Rules, events: &[Event]) -> Vec<Effect> {
         let Ok((new, mut effects)) = self.update(|table| table.apply(rules, events)) else {
@@ -59,6 +64,10 @@ pub struct Store<D> {
     rules: Rules,
     /// Events that are not in the table yet.
     backlog: Cell<Vec<Event>>,
+    /// What this worker has on the pods by the events that are.
+    ledger: Cell<Ledger>,
+    /// See [`SharedTable::recount`].
+    recount: Cell<u32>,
 }
 
 /// Under what name a service's table is shared; other shared values begin with it. Tables of
@@ -79,9 +88,13 @@ impl<D: SharedData> Store<D> {
             pods: service.endpoints().to_vec(),
             rules: service.rules,
             backlog: Cell::default(),
+            ledger: Cell::default(),
+            recount: Cell::default(),
             data,
         };
-        if store.data.read(&store.key).is_none() {
+        if let Some((bytes, _)) = store.data.read(&store.key) {
+            store.recount.set(store.table(Some(bytes)).recount());
+        } else {
             let table = Table::new(&store.pods);
             // Without a version the host accepts every write.
             let _accepted = store.data.write(&store.key, table.as_bytes(), None);
@@ -112,18 +125,32 @@ impl<D: SharedData> SharedTable for Store<D> {
         mut change: impl FnMut(&mut Table) -> T,
     ) -> Result<(T, Vec<Effect>), Contended> {
         let backlog = self.backlog.take();
+        let mut ledger = self.ledger.take();
+        let mut kept = Err(Contended);
         for _ in 0..TRIES {
             let (bytes, version) = self.data.read(&self.key).unzip();
             let mut table = self.table(bytes);
+            let recount = table.recount();
+            if recount != self.recount.get() {
+                table.take_part(&ledger, self.recount.get());
+            }
             let effects = table.apply(&self.rules, &backlog);
             let result = change(&mut table);
             let written = self.data.write(&self.key, table.as_bytes(), version);
             if written.is_ok() {
-                return Ok((result, effects));
+                self.recount.set(recount);
+                for (pod, posting) in table.take_postings() {
+                    ledger.post(pod, posting);
+                }
+                kept = Ok((result, effects));
+                break;
             }
         }
-        self.backlog.set(backlog);
-        Err(Contended)
+        if kept.is_err() {
+            self.backlog.set(backlog);
+        }
+        self.ledger.set(ledger);
+        kept
     }
 
     fn defer(&self, events: &[Event]) {
@@ -137,6 +164,10 @@ impl<D: SharedData> SharedTable for Store<D> {
         let waits = !backlog.is_empty();
         self.backlog.set(backlog);
         waits
+    }
+
+    fn recount(&self) -> u32 {
+        self.recount.get()
     }
 }
 

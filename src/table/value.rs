@@ -13,6 +13,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligne
 
 use super::current::{Current, Look};
 use super::event::{Effect, Event};
+use super::ledger::{Holding, Ledger, Posting};
 use super::progress::Progress;
 use crate::clock::Timestamp;
 use crate::config::Rules;
@@ -26,7 +27,7 @@ use crate::pod::{
 
 /// First bytes of every table; another number for another layout, because modules of two
 /// versions can share a `vm_id` while one replaces the other.
-pub(super) const LAYOUT: u32 = 0x7773_6209;
+pub(super) const LAYOUT: u32 = 0x7773_620a;
 
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
@@ -44,6 +45,16 @@ struct Header {
     late_at: U64,
     /// How far rebalancing has got.
     progress: Progress,
+    /// How often all workers were to count anew what they have.
+    recount: U32,
+    /// Whether they are at it: 1 or 0.
+    is_recounting: u8,
+    /// Whether a worker came later than all others, and brought something: 1 or 0.
+    has_returned: u8,
+    /// When what this gateway has was last corrected.
+    recounted_at: U64,
+    /// When they are to do so again; [`Timestamp::NEVER`] where they need not.
+    recount_again_at: U64,
     /// Which configuration is current.
     current: Current,
     /// The listener that internal pods are behind: its length, and its name.
@@ -69,6 +80,8 @@ pub struct StateChange {
 pub struct Table {
     /// A [`Header`] and then [`PodRecord`]s, nothing else.
     bytes: Vec<u8>,
+    /// What the worker did that has it, for its [ledger](super::Ledger).
+    postings: Vec<(PodAddress, Posting)>,
 }
 
 /// The table as a value.
@@ -84,7 +97,10 @@ impl Table {
         for &address in pods {
             bytes.extend_from_slice(PodRecord::new(address).as_bytes());
         }
-        Self { bytes }
+        Self {
+            bytes,
+            postings: Vec::new(),
+        }
     }
 
     /// The table in a value of shared data; none where the value is of another layout.
@@ -92,7 +108,10 @@ impl Table {
     pub fn from_bytes(bytes: Vec<u8>) -> Option<Self> {
         let (header, pods) = Header::ref_from_prefix(&bytes).ok()?;
         let is_sound = header.layout.get() == LAYOUT && <[PodRecord]>::ref_from_bytes(pods).is_ok();
-        is_sound.then_some(Self { bytes })
+        is_sound.then(|| Self {
+            bytes,
+            postings: Vec::new(),
+        })
     }
 
     /// The table as a value of shared data.
@@ -213,12 +232,24 @@ impl Table {
         let mut effects = Vec::new();
         for event in events {
             match event {
-                Event::Chosen { pod } => self.change(*pod, PodRecord::choose),
-                Event::Settled { pod } => self.change(*pod, PodRecord::settle),
-                Event::Opened { pod } => self.open(*pod),
-                Event::Closed { pod } => self.change(*pod, |pod| {
-                    pod.close();
-                }),
+                Event::Chosen { pod } => {
+                    self.postings.push((*pod, Posting::Sent));
+                    self.change(*pod, PodRecord::choose);
+                }
+                Event::Settled { pod } => {
+                    self.postings.push((*pod, Posting::Arrived));
+                    self.change(*pod, PodRecord::settle);
+                }
+                Event::Opened { pod } => {
+                    self.postings.push((*pod, Posting::Opened));
+                    self.open(*pod);
+                }
+                Event::Closed { pod } => {
+                    self.postings.push((*pod, Posting::Closed));
+                    self.change(*pod, |pod| {
+                        pod.close();
+                    });
+                }
                 Event::Refused { pod, at } => self.change(*pod, |pod| pod.refuse(*at)),
                 Event::Answered {
                     pod,
@@ -525,9 +556,113 @@ impl Table {
             .parts_mut()
             .is_some_and(|(header, _)| header.progress.close_one(now, spacing, most_missing));
         if may_close {
+            self.postings.push((pod, Posting::Closed));
             self.change(pod, PodRecord::rebalance);
         }
         may_close
+    }
+}
+
+/// Recounts; see [`Roll`](super::Roll).
+impl Table {
+    /// The number of the last recount; 0 before the first.
+    #[must_use]
+    pub fn recount(&self) -> u32 {
+        self.header().map_or(0, |header| header.recount.get())
+    }
+
+    /// Whether one is under way.
+    #[must_use]
+    pub fn is_recounting(&self) -> bool {
+        self.header()
+            .is_some_and(|header| header.is_recounting != 0)
+    }
+
+    /// Whether a worker that was taken for lost has come back, and nobody has taken note of it.
+    #[must_use]
+    pub fn has_returned(&self) -> bool {
+        self.header().is_some_and(|header| header.has_returned != 0)
+    }
+
+    /// Whether what this gateway has is known: no worker has been lost or come back within
+    /// `interval` of `now`.
+    #[must_use]
+    pub fn is_settled(&self, now: Timestamp, interval: Duration) -> bool {
+        let corrected_at = self
+            .header()
+            .map_or(Timestamp::NEVER, |header| header.recounted_at.into());
+        let is_old = !corrected_at.happened() || now.since(corrected_at) > interval;
+        is_old && !self.is_recounting() && !self.has_returned()
+    }
+
+    /// Whether it is time for another one.
+    #[must_use]
+    pub fn recount_is_due(&self, now: Timestamp) -> bool {
+        let again_at = self
+            .header()
+            .map_or(Timestamp::NEVER, |header| header.recount_again_at.into());
+        again_at.happened() && again_at <= now
+    }
+
+    /// Has all workers count anew what they have, and again at `again_at`, if that is ever.
+    pub fn begin_recount(&mut self, again_at: Timestamp) {
+        let Some((header, pods)) = self.parts_mut() else {
+            return;
+        };
+        header.recount.set(header.recount.get().wrapping_add(1));
+        header.is_recounting = 1;
+        header.recount_again_at = again_at.into();
+        for pod in pods {
+            pod.begin_recount();
+        }
+    }
+
+    /// A worker counts what it has by its books, which last took part in the recount number
+    /// `last`. Once for each recount.
+    pub fn take_part(&mut self, ledger: &Ledger, last: u32) {
+        let Some((header, pods)) = self.parts_mut() else {
+            return;
+        };
+        let is_recounting = header.is_recounting != 0;
+        for pod in pods {
+            let Holding { open, in_flight } = ledger.holding(pod.address());
+            pod.add_holding(open, in_flight, is_recounting);
+        }
+        let missed_one = header.recount.get().wrapping_sub(last) > 1;
+        if missed_one || !is_recounting {
+            header.has_returned = 1;
+        }
+    }
+
+    /// Ends the recount of this number, if it is still the last: what was not counted is lost.
+    pub fn end_recount(&mut self, number: u32, now: Timestamp) {
+        let Some((header, pods)) = self.parts_mut() else {
+            return;
+        };
+        if header.recount.get() != number || header.is_recounting == 0 {
+            return;
+        }
+        header.is_recounting = 0;
+        for pod in pods {
+            if pod.end_recount() {
+                header.recounted_at = now.into();
+            }
+        }
+    }
+
+    /// Takes note that a worker has come back. It may end before it gives a sign of life, so all
+    /// count anew at `again_at`.
+    pub fn settle_returned(&mut self, now: Timestamp, again_at: Timestamp) {
+        if let Some((header, _)) = self.parts_mut() {
+            header.has_returned = 0;
+            header.recounted_at = now.into();
+            header.recount_again_at = again_at.into();
+        }
+    }
+
+    /// What the worker did that has the table, since it was last asked.
+    pub(super) fn take_postings(&mut self) -> Vec<(PodAddress, Posting)> {
+        std::mem::take(&mut self.postings)
     }
 }
 

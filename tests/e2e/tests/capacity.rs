@@ -8,7 +8,8 @@ use tokio::task::block_in_place;
 use wsbalancer_backend::{FleetConfig, MetricBehavior, Pod};
 use wsbalancer_client::imbalance;
 use wsbalancer_e2e::eds::{self, Endpoint};
-use wsbalancer_e2e::{PATIENCE, Stage, assert_all_well, every, preloaded, seldom};
+use wsbalancer_e2e::{PATIENCE, Stage, assert_all_well, every, preloaded, seldom, trap};
+use wsbalancer_harness::Envoy;
 
 /// Three pods with what the first, the second and the third say.
 fn three<T: Copy>(set: fn(&mut FleetConfig, usize, T), values: [T; 3]) -> FleetConfig {
@@ -85,6 +86,39 @@ async fn full_pods_get_nothing_and_when_all_are_full_clients_are_told() -> Resul
     let more = stage.load(3, 0)?.open().await;
     assert_all_well(&more.report());
     assert_eq!(stage.counts(), [10, 20, 30]);
+    Ok(())
+}
+
+/// A VM that traps tells nobody what becomes of its WebSockets.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_worker_had_whose_vm_traps_fills_no_pod() -> Result<()> {
+    let faulty = trap::at_the_end()?;
+    let options = Envoy::options().concurrency(1);
+    let stage = Stage::start_with(options, limited([10, 20, 30]), |sample| {
+        every(500)(sample).wasm(faulty.path())
+    })
+    .await?;
+    stage.until_usable(3)?;
+    let held = stage.load(60, 0)?.open().await;
+    assert_all_well(&held.report());
+    // What has been open for so long must be in a pod's count.
+    let first = stage.pods().first().context("a pod")?;
+    let asked = first.polls() + 5;
+    first.until(|counters| counters.polls >= asked).await?;
+    stage.until_usable(0)?;
+
+    drop(held);
+    let trap = |stage: &Stage| stage.envoy.wait_for_log("proxy_on_log failed", PATIENCE);
+    block_in_place(|| trap(&stage))?;
+    for pod in stage.pods() {
+        pod.until(|counters| counters.open == 0).await?;
+    }
+    stage.until_usable(3)?;
+    let again = stage.load(60, 0)?.open().await;
+    assert_all_well(&again.report());
+    assert_eq!(stage.counts(), [10, 20, 30]);
+    let log = stage.envoy.log();
+    assert!(log.contains("no sign of life from workers"), "{log}");
     Ok(())
 }
 
