@@ -3,6 +3,7 @@
 
 mod address;
 mod interval;
+mod line;
 mod membership;
 mod poll_state;
 mod record;
@@ -10,6 +11,7 @@ mod record;
 pub use address::{AddressError, PodAddress};
 pub(crate) use interval::Others;
 pub use interval::{Interval, Judgment};
+pub use line::PodLine;
 pub use membership::{
     DiscoveryFailure, Exclusion, HOST_LIST_LIMIT, HostList, LONGEST_LISTENER, Member,
     MembershipChange, Priority,

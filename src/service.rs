@@ -8,12 +8,14 @@ mod attendance;
 mod held;
 mod name_cache;
 mod statistics;
+mod succession;
 
 pub use self::announcer::Announcer;
 pub use self::attendance::Attendance;
 pub use self::held::HeldWebSockets;
 pub use self::name_cache::{Directory, NameCache, PodNames, names_in};
 pub use self::statistics::{PREFIX, ServiceStatistics};
+pub use self::succession::Succession;
 
 use std::cell::Cell;
 
@@ -23,7 +25,7 @@ use crate::host::StatisticId;
 use crate::load::View;
 use crate::log_budget::RareLine;
 use crate::shell::Shell;
-use crate::table::{Contended, Effect, Event, Look, SharedTable, Table};
+use crate::table::{Contended, Effect, Event, LAYOUT, Look, SharedTable, Table};
 
 /// A service, as one worker sees it.
 pub struct Service<S: Shell> {
@@ -46,6 +48,8 @@ pub struct Service<S: Shell> {
     table: S::Table,
     /// When this worker gives signs of life.
     attendance: Attendance,
+    /// Which version of the module is current.
+    pub succession: Succession,
     /// Whether this worker's polls reach pods behind internal listeners.
     pub reach: Cell<Reach>,
     /// When this worker last looked whether counts are needed before their time.
@@ -98,6 +102,7 @@ impl<S: Shell> Service<S> {
             forbidden_line: RareLine::default(),
             table: shell.open_table(&config),
             attendance: Attendance::of(&config),
+            succession: Succession::of(&config, LAYOUT.into()),
             reach: Cell::default(),
             looked_at: Cell::default(),
             fingerprint: config.fingerprint(),
@@ -147,6 +152,11 @@ impl<S: Shell> Service<S> {
     /// Whether this configuration of the service is the current one by `table`.
     pub fn is_current(&self, table: &Table) -> bool {
         table.current().fingerprint() == self.fingerprint
+    }
+
+    /// Whether this configuration is the one that polls: the current one, of the current version.
+    pub fn may_poll(&self, table: &Table) -> bool {
+        self.succession.is_current() && self.is_current(table)
     }
 
     /// Adds one to a counter.

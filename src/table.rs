@@ -11,6 +11,7 @@
 
 mod current;
 mod event;
+mod handover;
 mod ledger;
 mod progress;
 mod roll;
@@ -19,8 +20,9 @@ mod value;
 
 pub use current::{Current, Look, PATIENCE};
 pub use event::{Effect, Event};
+pub use handover::{Handover, Part};
 pub use ledger::{Holding, Ledger, Posting};
 pub use progress::Progress;
 pub use roll::{BEAT, Roll, lease};
 pub use store::{Contended, SharedTable, Store, key};
-pub use value::{StateChange, Table};
+pub use value::{LAYOUT, StateChange, Table};

@@ -38,6 +38,7 @@ impl<S: Shell> Worker<S> {
         for service in &balancer.services {
             // Before it does anything: it may end without a word.
             service.attend(id, now);
+            service.consult(false, now);
         }
         Self {
             id,
@@ -65,6 +66,7 @@ impl<S: Shell> Worker<S> {
         balancer.calm_down(self.tick_period());
         let has_requests = balancer.take_requests();
         for service in &balancer.services {
+            service.consult(has_requests, now);
             self.look(service, has_requests, now);
             self.tend(service, now);
         }
@@ -121,7 +123,7 @@ impl<S: Shell> Worker<S> {
     fn take_duties(&self, service: &Service<S>, now: Timestamp) -> Duties {
         let table = service.table();
         let view = service.view(&table, now);
-        let is_current = service.is_current(&table);
+        let is_current = service.may_poll(&table);
         let is_poller = is_current && table.poller() == self.id;
         let none = |table| Duties {
             table,
@@ -133,14 +135,16 @@ impl<S: Shell> Worker<S> {
             worker: self.id,
             steps_back: service.reach.get().steps_back(),
         };
-        let is_due = is_current && poll::is_due(&table, &service.config, asker, now);
+        let is_due = is_current
+            && poll::is_due(&table, &service.config, asker, now)
+            && service.is_still_current();
         let is_news = is_poller && table.has_state_changes(&view);
         if !(is_due || is_news) {
             return none(table);
         }
         let duties = service.update(|table| {
             let previous = table.poller();
-            let questions = if service.is_current(table) {
+            let questions = if service.may_poll(table) {
                 poll::claim(table, &service.config, asker, now)
             } else {
                 Vec::new()

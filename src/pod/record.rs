@@ -8,6 +8,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligne
 
 use super::address::PodAddress;
 use super::interval::{Interval, Judgment, Others};
+use super::line::PodLine;
 use super::membership::{Exclusion, Member, Priority};
 use super::poll_state::PollState;
 use crate::clock::Timestamp;
@@ -115,6 +116,9 @@ pub struct PodRecord {
     counted_early: U32,
     /// Open WebSockets of workers that are lost: nobody will tell of their ends.
     lost: U32,
+    /// Of the opened and the closed, those that workers of other versions opened and closed.
+    opened_elsewhere: U32,
+    closed_elsewhere: U32,
     /// WebSockets that are open by the books of those who took part in the last recount …
     recounted: U32,
     /// … and upgrades on their way.
@@ -164,14 +168,14 @@ const SMALL_PART: f64 = 0.1;
 const LATELY: Duration = Duration::from_secs(2);
 
 /// No pod holds so many.
-const NO_LIMIT: u64 = u64::MAX;
+pub(super) const NO_LIMIT: u64 = u64::MAX;
 
 /// The pod does not say …
 const UNSAID: u8 = 0;
 /// … or says no …
-const NO: u8 = 1;
+pub(super) const NO: u8 = 1;
 /// … or yes.
-const YES: u8 = 2;
+pub(super) const YES: u8 = 2;
 
 impl PodRecord {
     /// The record of a pod that nobody has asked yet.
@@ -492,10 +496,47 @@ impl PodRecord {
     /// Nobody has anything else on the pod than was counted anew. Whether that is news.
     pub(crate) fn end_recount(&mut self) -> bool {
         let before = (self.lost, self.in_flight);
-        let known = open(self.opened, self.closed);
+        let elsewhere = since(self.opened_elsewhere, self.closed_elsewhere);
+        let known = open(self.opened, self.closed).saturating_sub(elsewhere);
         self.lost.set(known.saturating_sub(self.recounted.get()));
         self.in_flight = self.recounted_in_flight;
         before != (self.lost, self.in_flight)
+    }
+
+    /// Workers of other versions have so many WebSockets open on the pod.
+    pub(crate) fn count_elsewhere(&mut self, open: u32) {
+        let before = since(self.opened_elsewhere, self.closed_elsewhere);
+        let add = |counter: &mut U32, more| counter.set(counter.get().wrapping_add(more));
+        let (more, fewer) = (open.saturating_sub(before), before.saturating_sub(open));
+        add(&mut self.opened, more);
+        add(&mut self.opened_elsewhere, more);
+        add(&mut self.closed, fewer);
+        add(&mut self.closed_elsewhere, fewer);
+    }
+
+    /// What this version tells others of the pod.
+    pub(crate) fn line(&self) -> PodLine {
+        let ended = self.closed.get().wrapping_add(self.lost.get());
+        PodLine {
+            address: self.address,
+            exclusion: self.exclusion,
+            priority: self.priority,
+            endpoint_weight: self.endpoint_weight,
+            counted_at: self.counted_at,
+            connections: self.connections,
+            weight: self.own_weight,
+            limit: self.limit,
+            draining: self.draining,
+            opened: U32::new(since(self.opened, self.opened_elsewhere)),
+            closed: U32::new(ended.wrapping_sub(self.closed_elsewhere.get())),
+        }
+    }
+
+    /// Whether Envoy says this of the pod.
+    pub(crate) fn is_member(&self, member: &Member) -> bool {
+        let mut other = *self;
+        other.set_member(member);
+        self.is_at(PackedAddress::from(member.pod)) && other.as_bytes() == self.as_bytes()
     }
 
     /// The pod did not accept a connection.
@@ -701,7 +742,7 @@ impl From<PodAddress> for PackedAddress {
 }
 
 impl PackedAddress {
-    fn unpack(self) -> PodAddress {
+    pub(crate) fn unpack(self) -> PodAddress {
         if self.kind == CLUSTER {
             return PodAddress::CLUSTER;
         }

@@ -13,6 +13,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligne
 
 use super::current::{Current, Look};
 use super::event::{Effect, Event};
+use super::handover::Part;
 use super::ledger::{Holding, Ledger, Posting};
 use super::progress::Progress;
 use crate::clock::Timestamp;
@@ -22,12 +23,12 @@ use crate::load::{PodState, View};
 use crate::metric::PollFailure;
 use crate::pod::{
     Answer, DiscoveryFailure, HostList, Judgment, LONGEST_LISTENER, Member, MembershipChange,
-    PackedAddress, PodAddress, PodRecord, PollState, Reported,
+    PackedAddress, PodAddress, PodLine, PodRecord, PollState, Reported,
 };
 
 /// First bytes of every table; another number for another layout, because modules of two
 /// versions can share a `vm_id` while one replaces the other.
-pub(super) const LAYOUT: u32 = 0x7773_620a;
+pub const LAYOUT: u32 = 0x7773_620a;
 
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
@@ -196,12 +197,16 @@ impl Table {
     /// What Envoy calls a pod; none where the cluster is the pod.
     #[must_use]
     pub fn upstream(&self, pod: PodAddress) -> Option<String> {
-        let header = self.header();
-        let listener = header.and_then(|header| {
+        pod.upstream(self.listener())
+    }
+
+    /// The listener that internal pods are behind; empty where there are none.
+    fn listener(&self) -> &str {
+        let listener = self.header().and_then(|header| {
             let name = header.listener.get(..header.listener_length.into())?;
             std::str::from_utf8(name).ok()
         });
-        pod.upstream(listener.unwrap_or_default())
+        listener.unwrap_or_default()
     }
 
     /// Which configuration is current.
@@ -560,6 +565,61 @@ impl Table {
             self.change(pod, PodRecord::rebalance);
         }
         may_close
+    }
+}
+
+/// Other versions; see [`Handover`](super::Handover).
+impl Table {
+    /// What this version tells others.
+    #[must_use]
+    pub fn part(&self) -> Part {
+        Part {
+            listener: self.listener().to_owned(),
+            pods: self.pods().iter().map(PodRecord::line).collect(),
+        }
+    }
+
+    /// Takes note of what other versions have open.
+    pub fn count_elsewhere(&mut self, open: &BTreeMap<PodAddress, u32>) {
+        let Some((_, pods)) = self.parts_mut() else {
+            return;
+        };
+        for pod in pods {
+            let open = open.get(&pod.address()).copied().unwrap_or_default();
+            pod.count_elsewhere(open);
+        }
+    }
+
+    /// Takes the pods of the current version, and its counts where they are later, beside what other
+    /// versions have open.
+    pub fn take_over(&mut self, rules: &Rules, part: &Part, open: &BTreeMap<PodAddress, u32>) {
+        let members: Vec<Member> = part.pods.iter().map(PodLine::member).collect();
+        let known = |(pod, member): (&PodRecord, &Member)| pod.is_member(member);
+        let is_same =
+            members.len() == self.pods().len() && self.pods().iter().zip(&members).all(known);
+        if !is_same {
+            self.reset(&members);
+        }
+        if let Some((header, _)) = self.parts_mut() {
+            header.set_listener(&part.listener);
+        }
+        self.count_elsewhere(open);
+        for line in &part.pods {
+            self.take_line(rules, line);
+        }
+    }
+
+    fn take_line(&mut self, rules: &Rules, line: &PodLine) {
+        let (pod, counted_at) = (line.address.unpack(), Timestamp::from(line.counted_at));
+        let is_later = |pod: &PodRecord| counted_at > pod.counted_at();
+        if !self.pod(pod).is_some_and(is_later) {
+            return;
+        }
+        self.change(pod, |pod| {
+            pod.ask(counted_at, counted_at.plus(rules.refresh_interval));
+        });
+        // The current version has told of it.
+        let _effect = self.answer(rules, pod, counted_at, Ok(line.reported()));
     }
 }
 

@@ -14,7 +14,7 @@ use crate::host::{
 };
 use crate::pod::{DiscoveryFailure, HostList};
 use crate::shell::Shell;
-use crate::table::Store;
+use crate::table::{LAYOUT, Store};
 
 /// A call that was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +37,11 @@ pub(crate) struct Call {
 
 /// Clock, shared data, statistics and calls of one process.
 #[derive(Clone, Default)]
-pub(crate) struct FakeHost(Rc<State>);
+pub(crate) struct FakeHost {
+    state: Rc<State>,
+    /// Of which version of the module the values are; zero for the usual one.
+    version: u64,
+}
 
 #[derive(Default)]
 struct State {
@@ -62,46 +66,65 @@ impl FakeHost {
         host
     }
 
+    /// The same process for another version of the module, which has tables of its own.
+    pub(crate) fn of_version(&self, version: u64) -> Self {
+        Self {
+            state: Rc::clone(&self.state),
+            version,
+        }
+    }
+
+    fn key(&self, key: &str) -> String {
+        let own = format!("wsbalancer/{LAYOUT:x}/");
+        let others = format!("wsbalancer/{:x}/", u64::from(LAYOUT) + self.version);
+        key.replace(&own, &others)
+    }
+
     /// Sets the clock.
     pub(crate) fn set_now(&self, now: Timestamp) {
-        self.0.now.set(now);
+        self.state.now.set(now);
     }
 
     /// What happens between the next read of a value and its conditional write.
     pub(crate) fn meanwhile(&self, happens: impl FnOnce() + 'static) {
-        self.0.meanwhile.set(Some(Box::new(happens)));
+        self.state.meanwhile.set(Some(Box::new(happens)));
     }
 
     /// The calls sent since this was last asked.
     pub(crate) fn take_calls(&self) -> Vec<Call> {
-        self.0.calls.take()
+        self.state.calls.take()
     }
 
     /// The value of the statistic `name`.
     pub(crate) fn statistic(&self, name: &str) -> u64 {
-        let names = self.0.statistic_names.borrow();
+        let names = self.state.statistic_names.borrow();
         let index = names.iter().position(|known| known == name);
         let id = StatisticId(u32::try_from(index.expect("the statistic is defined")).unwrap());
-        self.0.statistics.borrow().get(&id).copied().unwrap_or(0)
+        self.state
+            .statistics
+            .borrow()
+            .get(&id)
+            .copied()
+            .unwrap_or(0)
     }
 
     /// Lets the next `n` conditional writes fail, as if another worker were faster.
     pub(crate) fn outdate(&self, n: u32) {
-        self.0.outdated.set(n);
+        self.state.outdated.set(n);
     }
 
     /// The tick period that was set last; zero where none was.
     pub(crate) fn tick_period(&self) -> Duration {
-        self.0.tick_period.get()
+        self.state.tick_period.get()
     }
 
     /// Whether Envoy takes no calls from now on.
     pub(crate) fn set_unreachable(&self, unreachable: bool) {
-        self.0.unreachable.set(unreachable);
+        self.state.unreachable.set(unreachable);
     }
 
     fn define(&self, name: &str) -> StatisticId {
-        let mut names = self.0.statistic_names.borrow_mut();
+        let mut names = self.state.statistic_names.borrow_mut();
         let index = names.iter().position(|known| known == name);
         let index = index.unwrap_or_else(|| {
             names.push(name.to_owned());
@@ -113,33 +136,34 @@ impl FakeHost {
 
 impl Timer for FakeHost {
     fn set_tick_period(&self, period: Duration) {
-        self.0.tick_period.set(period);
+        self.state.tick_period.set(period);
     }
 }
 
 impl SharedData for FakeHost {
     fn read(&self, key: &str) -> Option<(Vec<u8>, Version)> {
-        let values = self.0.values.borrow();
-        let (value, version) = values.get(key)?;
+        let values = self.state.values.borrow();
+        let (value, version) = values.get(&self.key(key))?;
         Some((value.clone(), Version(*version)))
     }
 
     fn write(&self, key: &str, value: &[u8], version: Option<Version>) -> Result<(), Outdated> {
-        if let Some(happens) = self.0.meanwhile.take() {
+        if let Some(happens) = self.state.meanwhile.take() {
             happens();
         }
-        let mut values = self.0.values.borrow_mut();
+        let key = &self.key(key);
+        let mut values = self.state.values.borrow_mut();
         let current = values.get(key).map(|&(_, version)| Version(version));
-        let left = self.0.outdated.get();
+        let left = self.state.outdated.get();
         if version.is_some() && left > 0 {
-            self.0.outdated.set(left - 1);
+            self.state.outdated.set(left - 1);
             return Err(Outdated);
         }
         if version.is_some() && current.is_some() && version != current {
             return Err(Outdated);
         }
-        self.0.version.set(self.0.version.get() + 1);
-        values.insert(key.to_owned(), (value.to_vec(), self.0.version.get()));
+        self.state.version.set(self.state.version.get() + 1);
+        values.insert(key.to_owned(), (value.to_vec(), self.state.version.get()));
         Ok(())
     }
 }
@@ -154,22 +178,27 @@ impl Statistics for FakeHost {
     }
 
     fn add(&self, counter: StatisticId, n: u32) {
-        *self.0.statistics.borrow_mut().entry(counter).or_default() += u64::from(n);
+        *self
+            .state
+            .statistics
+            .borrow_mut()
+            .entry(counter)
+            .or_default() += u64::from(n);
     }
 
     fn set(&self, gauge: StatisticId, value: u64) {
-        self.0.statistics.borrow_mut().insert(gauge, value);
+        self.state.statistics.borrow_mut().insert(gauge, value);
     }
 }
 
 impl Calls for FakeHost {
     fn get(&self, call: &Get<'_>) -> Result<CallToken, NotSent> {
-        if self.0.unreachable.get() {
+        if self.state.unreachable.get() {
             return Err(NotSent);
         }
-        self.0.tokens.set(self.0.tokens.get() + 1);
-        let token = CallToken(self.0.tokens.get());
-        self.0.calls.borrow_mut().push(Call {
+        self.state.tokens.set(self.state.tokens.get() + 1);
+        let token = CallToken(self.state.tokens.get());
+        self.state.calls.borrow_mut().push(Call {
             token,
             cluster: call.cluster.to_owned(),
             upstream: call.upstream.map(str::to_owned),
@@ -188,7 +217,7 @@ impl Calls for FakeHost {
 
 impl Clock for FakeHost {
     fn now(&self) -> Timestamp {
-        self.0.now.get()
+        self.state.now.get()
     }
 
     fn date(&self) -> SystemTime {

@@ -11,12 +11,12 @@ pub mod istio;
 pub mod lds;
 pub mod markdown;
 pub mod mesh;
+pub mod modules;
 pub mod prometheus;
 pub mod python;
 pub mod resources;
 pub mod runnable;
 pub mod sidecars;
-pub mod trap;
 pub mod xds;
 
 use std::net::SocketAddr;

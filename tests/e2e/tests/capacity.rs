@@ -8,7 +8,7 @@ use tokio::task::block_in_place;
 use wsbalancer_backend::{FleetConfig, MetricBehavior, Pod};
 use wsbalancer_client::imbalance;
 use wsbalancer_e2e::eds::{self, Endpoint};
-use wsbalancer_e2e::{PATIENCE, Stage, assert_all_well, every, preloaded, seldom, trap};
+use wsbalancer_e2e::{PATIENCE, Stage, assert_all_well, every, modules, preloaded, seldom};
 use wsbalancer_harness::Envoy;
 
 /// Three pods with what the first, the second and the third say.
@@ -92,7 +92,7 @@ async fn full_pods_get_nothing_and_when_all_are_full_clients_are_told() -> Resul
 /// A VM that traps tells nobody what becomes of its WebSockets.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_worker_had_whose_vm_traps_fills_no_pod() -> Result<()> {
-    let faulty = trap::at_the_end()?;
+    let faulty = modules::that_traps_at_the_end()?;
     let options = Envoy::options().concurrency(1);
     let stage = Stage::start_with(options, limited([10, 20, 30]), |sample| {
         every(500)(sample).wasm(faulty.path())

@@ -16,9 +16,9 @@ use wsbalancer_e2e::PATIENCE;
 use wsbalancer_e2e::ask::{ask, get, get_json};
 use wsbalancer_e2e::istio::{agent_answer_without_module, documents, extension_name};
 use wsbalancer_e2e::mesh::{Inbound, Mesh, PODS, Shape};
+use wsbalancer_e2e::modules;
 use wsbalancer_e2e::resources::{self, Kind, Resources};
 use wsbalancer_e2e::runnable::{ADMIN_CLUSTER, Runnable, set_option};
-use wsbalancer_e2e::trap;
 
 const INTERVAL: Duration = Duration::from_millis(200);
 
@@ -171,7 +171,7 @@ fn change_module(mesh: &Mesh, module: &Path, host: &str) -> Result<()> {
 /// A draining VM that crashes takes its own WebSockets with it, and nothing else.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trap_in_a_draining_vm_changes_nothing_for_the_current_one() -> Result<()> {
-    let faulty = trap::at_the_end()?;
+    let faulty = modules::that_traps_at_the_end()?;
     let named = |runnable: Runnable| often(runnable).option("metricHost", "first");
     let resources = gateway(&plugin()?)?;
     let mesh = Mesh::start(Shape::GATEWAY, resources, Inbound::Nothing, named).await?;
@@ -181,7 +181,7 @@ async fn a_trap_in_a_draining_vm_changes_nothing_for_the_current_one() -> Result
     change_module(&mesh, faulty.path(), "faulty")?;
     until_current(&mesh, 1, &mut held)?;
     let doomed = mesh.open(20).await?;
-    change_module(&mesh, &trap::sound(), "sound")?;
+    change_module(&mesh, &modules::sound(), "sound")?;
     until_current(&mesh, 2, &mut held)?;
     let mut sound = vec![mesh.open(20).await?];
 
@@ -194,6 +194,35 @@ async fn a_trap_in_a_draining_vm_changes_nothing_for_the_current_one() -> Result
     let log = stage.envoy.log();
     let taken_over = log.matches("this configuration is current now").count();
     assert_eq!(taken_over, 2, "nothing has taken over from it");
+    Ok(())
+}
+
+/// Neither can read the other's tables.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_module_of_another_version_takes_over_with_all_that_is_known() -> Result<()> {
+    let other = modules::of_another_version()?;
+    let named = |runnable: Runnable| often(runnable).option("metricHost", "first");
+    let resources = gateway(&plugin()?)?;
+    let mesh = Mesh::start(Shape::GATEWAY, resources, Inbound::Nothing, named).await?;
+    let stage = &mesh.stage;
+    stage.until_usable(PODS)?;
+    let mut held = vec![mesh.open(40).await?];
+
+    change_module(&mesh, other.path(), "other")?;
+    until_current(&mesh, 1, &mut held)?;
+    stage.until_usable(PODS)?;
+    assert_asked_once_an_interval(&mesh).await?;
+    held.push(mesh.open(40).await?);
+    assert_eq!(
+        stage.stat("upgrades_fallback")?,
+        0,
+        "each had a count to go by"
+    );
+    let counts = stage.counts();
+    let (most, least) = (counts.iter().max(), counts.iter().min());
+    let difference = most.zip(least).map(|(most, least)| most - least);
+    assert!(difference <= Some(1), "{counts:?}");
+    assert_all_live(&mut held).await;
     Ok(())
 }
 
