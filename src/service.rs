@@ -4,18 +4,16 @@
 //! what only this worker has.
 
 mod announcer;
-mod attendance;
 mod held;
 mod name_cache;
+mod sharing;
 mod statistics;
-mod succession;
 
 pub use self::announcer::Announcer;
-pub use self::attendance::Attendance;
 pub use self::held::HeldWebSockets;
 pub use self::name_cache::{Directory, NameCache, PodNames, names_in};
+pub use self::sharing::{Attendance, Succession};
 pub use self::statistics::{PREFIX, ServiceStatistics};
-pub use self::succession::Succession;
 
 use std::cell::Cell;
 
@@ -47,7 +45,7 @@ pub struct Service<S: Shell> {
     pub forbidden_line: RareLine,
     table: S::Table,
     /// When this worker gives signs of life.
-    attendance: Attendance,
+    pub attendance: Attendance,
     /// Which version of the module is current.
     pub succession: Succession,
     /// Whether this worker's polls reach pods behind internal listeners.
@@ -125,6 +123,11 @@ impl<S: Shell> Service<S> {
     pub fn record(&self, events: &[Event]) {
         let effects = self.table.record(&self.config.rules, events);
         self.announce(&effects);
+    }
+
+    /// See [`SharedTable::recount`].
+    pub fn recount(&self) -> u32 {
+        self.table.recount()
     }
 
     /// Tries again to take in what waits.

@@ -10,6 +10,7 @@ use crate::host::{Answer, CallToken};
 use crate::poll::{self, Asker, Polls, Question};
 use crate::rebalance;
 use crate::service::Service;
+use crate::sharing;
 use crate::shell::Shell;
 use crate::table::{Contended, Look, StateChange, Table};
 
@@ -37,8 +38,8 @@ impl<S: Shell> Worker<S> {
         let balancer = Balancer::new(shell, config, seed);
         for service in &balancer.services {
             // Before it does anything: it may end without a word.
-            service.attend(id, now);
-            service.consult(false, now);
+            sharing::attend(service, id, now);
+            sharing::consult(service, false, now);
         }
         Self {
             id,
@@ -66,7 +67,7 @@ impl<S: Shell> Worker<S> {
         balancer.calm_down(self.tick_period());
         let has_requests = balancer.take_requests();
         for service in &balancer.services {
-            service.consult(has_requests, now);
+            sharing::consult(service, has_requests, now);
             self.look(service, has_requests, now);
             self.tend(service, now);
         }
@@ -105,7 +106,7 @@ impl<S: Shell> Worker<S> {
     /// What a tick does for one service.
     fn tend(&mut self, service: &Rc<Service<S>>, now: Timestamp) {
         service.flush();
-        service.attend(self.id, now);
+        sharing::attend(service, self.id, now);
         let duties = self.take_duties(service, now);
         if duties.is_poller {
             service.names.write(&service.shell, &duties.table);
@@ -137,7 +138,7 @@ impl<S: Shell> Worker<S> {
         };
         let is_due = is_current
             && poll::is_due(&table, &service.config, asker, now)
-            && service.is_still_current();
+            && sharing::is_still_current(service);
         let is_news = is_poller && table.has_state_changes(&view);
         if !(is_due || is_news) {
             return none(table);

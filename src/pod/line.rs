@@ -4,7 +4,7 @@ use zerocopy::native_endian::{F64, U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::membership::{Exclusion, Member, Priority};
-use super::record::{NO, NO_LIMIT, PackedAddress, Reported, YES};
+use super::record::{PackedAddress, PodRecord, Reported};
 use crate::metric::Weight;
 
 /// What a version says of a pod.
@@ -35,7 +35,38 @@ pub struct PodLine {
     pub closed: U32,
 }
 
+/// In [`PodLine::limit`].
+const NO_LIMIT: u64 = u64::MAX;
+/// In [`PodLine::draining`].
+const UNSAID: u8 = 0;
+const NO: u8 = 1;
+const YES: u8 = 2;
+
 impl PodLine {
+    /// What there is to say of a pod.
+    #[must_use]
+    pub fn of(pod: &PodRecord) -> Self {
+        let (member, reported) = (pod.member(), pod.reported());
+        let (opened, closed) = pod.opened_and_closed_here();
+        Self {
+            address: PackedAddress::from(member.pod),
+            exclusion: member.exclusion.map_or(0, Exclusion::code),
+            priority: U16::new(member.priority.code()),
+            endpoint_weight: U32::new(member.weight),
+            counted_at: pod.counted_at().into(),
+            connections: U64::new(reported.connections),
+            weight: F64::new(reported.weight.map_or(0.0, Weight::get)),
+            limit: U64::new(reported.limit.unwrap_or(NO_LIMIT)),
+            draining: match reported.draining {
+                None => UNSAID,
+                Some(false) => NO,
+                Some(true) => YES,
+            },
+            opened: U32::new(opened),
+            closed: U32::new(closed),
+        }
+    }
+
     /// What Envoy says of the pod.
     #[must_use]
     pub fn member(&self) -> Member {

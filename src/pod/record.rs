@@ -8,7 +8,6 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligne
 
 use super::address::PodAddress;
 use super::interval::{Interval, Judgment, Others};
-use super::line::PodLine;
 use super::membership::{Exclusion, Member, Priority};
 use super::poll_state::PollState;
 use crate::clock::Timestamp;
@@ -168,14 +167,14 @@ const SMALL_PART: f64 = 0.1;
 const LATELY: Duration = Duration::from_secs(2);
 
 /// No pod holds so many.
-pub(super) const NO_LIMIT: u64 = u64::MAX;
+const NO_LIMIT: u64 = u64::MAX;
 
 /// The pod does not say …
 const UNSAID: u8 = 0;
 /// … or says no …
-pub(super) const NO: u8 = 1;
+const NO: u8 = 1;
 /// … or yes.
-pub(super) const YES: u8 = 2;
+const YES: u8 = 2;
 
 impl PodRecord {
     /// The record of a pod that nobody has asked yet.
@@ -373,6 +372,38 @@ impl PodRecord {
         (!overruled).then_some(exclusion)
     }
 
+    /// What Envoy says of the pod.
+    #[must_use]
+    pub fn member(&self) -> Member {
+        Member {
+            pod: self.address(),
+            exclusion: Exclusion::from_code(self.exclusion),
+            priority: self.priority(),
+            weight: self.endpoint_weight.get(),
+        }
+    }
+
+    /// What the pod last said of itself.
+    #[must_use]
+    pub fn reported(&self) -> Reported {
+        Reported {
+            connections: self.connections(),
+            weight: Weight::try_from(self.own_weight.get()).ok(),
+            limit: self.limit(),
+            draining: self.draining(),
+            body_size: self.body_size(),
+        }
+    }
+
+    /// WebSockets that workers of this version have opened, and how many of them have ended; both
+    /// may wrap.
+    #[must_use]
+    pub fn opened_and_closed_here(&self) -> (u32, u32) {
+        let ended = self.closed.get().wrapping_add(self.lost.get());
+        let closed = ended.wrapping_sub(self.closed_elsewhere.get());
+        (since(self.opened, self.opened_elsewhere), closed)
+    }
+
     /// Whether the pod did not accept a connection, and has not answered a poll since.
     #[must_use]
     pub fn has_refused(&self) -> bool {
@@ -512,31 +543,6 @@ impl PodRecord {
         add(&mut self.opened_elsewhere, more);
         add(&mut self.closed, fewer);
         add(&mut self.closed_elsewhere, fewer);
-    }
-
-    /// What this version tells others of the pod.
-    pub(crate) fn line(&self) -> PodLine {
-        let ended = self.closed.get().wrapping_add(self.lost.get());
-        PodLine {
-            address: self.address,
-            exclusion: self.exclusion,
-            priority: self.priority,
-            endpoint_weight: self.endpoint_weight,
-            counted_at: self.counted_at,
-            connections: self.connections,
-            weight: self.own_weight,
-            limit: self.limit,
-            draining: self.draining,
-            opened: U32::new(since(self.opened, self.opened_elsewhere)),
-            closed: U32::new(ended.wrapping_sub(self.closed_elsewhere.get())),
-        }
-    }
-
-    /// Whether Envoy says this of the pod.
-    pub(crate) fn is_member(&self, member: &Member) -> bool {
-        let mut other = *self;
-        other.set_member(member);
-        self.is_at(PackedAddress::from(member.pod)) && other.as_bytes() == self.as_bytes()
     }
 
     /// The pod did not accept a connection.

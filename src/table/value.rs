@@ -575,7 +575,7 @@ impl Table {
     pub fn part(&self) -> Part {
         Part {
             listener: self.listener().to_owned(),
-            pods: self.pods().iter().map(PodRecord::line).collect(),
+            pods: self.pods().iter().map(PodLine::of).collect(),
         }
     }
 
@@ -594,10 +594,8 @@ impl Table {
     /// versions have open.
     pub fn take_over(&mut self, rules: &Rules, part: &Part, open: &BTreeMap<PodAddress, u32>) {
         let members: Vec<Member> = part.pods.iter().map(PodLine::member).collect();
-        let known = |(pod, member): (&PodRecord, &Member)| pod.is_member(member);
-        let is_same =
-            members.len() == self.pods().len() && self.pods().iter().zip(&members).all(known);
-        if !is_same {
+        let known = self.pods().iter().map(PodRecord::member);
+        if !known.eq(members.iter().copied()) {
             self.reset(&members);
         }
         if let Some((header, _)) = self.parts_mut() {

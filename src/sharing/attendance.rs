@@ -1,99 +1,84 @@
 //! A worker's signs of life, and what it does about workers that give none; see
 //! [`Roll`](crate::table::Roll) for the whole.
 
-use std::cell::Cell;
 use std::time::Duration;
 
-use super::Service;
 use crate::clock::{Timestamp, part};
-use crate::config::ServiceConfig;
+use crate::service::Service;
 use crate::shell::Shell;
-use crate::table::{self, BEAT, Roll, SharedTable, Table, lease};
+use crate::table::{BEAT, Roll, Table, lease};
 
-/// When one worker signs the roll of a service.
-pub struct Attendance {
-    /// Under what name the roll is shared.
-    key: String,
-    signed_at: Cell<Timestamp>,
-    /// From when on it judges others. One that was held up itself may have been so with all others.
-    judges_from: Cell<Timestamp>,
-    /// Workers that it has struck off, for whom nobody has begun a recount yet.
-    struck_off: Cell<usize>,
-}
-
-impl Attendance {
-    pub(super) fn of(config: &ServiceConfig) -> Self {
-        Self {
-            key: format!("{}/workers", table::key(config)),
-            signed_at: Cell::default(),
-            judges_from: Cell::default(),
-            struck_off: Cell::default(),
-        }
+/// Gives a sign of life for `worker`, if one is due, and looks after those who give none.
+pub fn attend<S: Shell>(service: &Service<S>, worker: u64, now: Timestamp) {
+    let attendance = &service.attendance;
+    let since_last = now.since(attendance.signed_at.get());
+    if since_last < BEAT {
+        return;
+    }
+    let lease = lease(service.config.rules.refresh_interval);
+    if since_last > part(lease, 2) {
+        attendance.judges_from.set(now.plus(lease));
+    }
+    let table = service.table();
+    if service.recount() != table.recount() {
+        // Whatever a worker changes, it takes part first.
+        service.record(&[]);
+    }
+    let (bytes, version) = service.shell.read(&attendance.key).unzip();
+    let mut roll = Roll::from_bytes(&bytes.unwrap_or_default());
+    roll.sign(worker, now, service.recount());
+    let lost = if now >= attendance.judges_from.get() {
+        roll.strike_off(now, lease)
+    } else {
+        0
+    };
+    let written = service
+        .shell
+        .write(&attendance.key, roll.as_bytes(), version);
+    // Where another worker was faster the next tick tries again.
+    if written.is_ok() {
+        attendance.signed_at.set(now);
+        let lost = attendance.struck_off.get().saturating_add(lost);
+        attendance.struck_off.set(lost);
+        recount(service, &table, &roll, now, lease);
     }
 }
 
-impl<S: Shell> Service<S> {
-    /// Gives a sign of life for `worker`, if one is due, and looks after those who give none.
-    pub fn attend(&self, worker: u64, now: Timestamp) {
-        let attendance = &self.attendance;
-        let since_last = now.since(attendance.signed_at.get());
-        if since_last < BEAT {
-            return;
+/// Begins a recount for those who were struck off, or ends one that is complete. Under contention
+/// the next sign of life tries again.
+///
+/// Whoever was struck off wrongly may do something before it signs again, and then end without
+/// a word. So a recount follows a lease later.
+fn recount<S: Shell>(
+    service: &Service<S>,
+    table: &Table,
+    roll: &Roll,
+    now: Timestamp,
+    lease: Duration,
+) {
+    let again_at = now.plus(lease);
+    let (lost, number) = (service.attendance.struck_off.get(), service.recount());
+    if lost > 0 {
+        if service
+            .update(|table| table.begin_recount(again_at))
+            .is_ok()
+        {
+            service.attendance.struck_off.set(0);
+            service.announcer.lost_workers(lost);
         }
-        let lease = lease(self.config.rules.refresh_interval);
-        if since_last > part(lease, 2) {
-            attendance.judges_from.set(now.plus(lease));
+    } else if table.is_recounting() && roll.is_complete(number) {
+        let _ended = service.update(|table| table.end_recount(number, now));
+    } else if table.has_returned() {
+        let noted = service.update(|table| table.settle_returned(now, again_at));
+        if noted.is_ok() {
+            service.announcer.returned_worker();
         }
-        let table = self.table();
-        if self.table.recount() != table.recount() {
-            // Whatever a worker changes, it takes part first.
-            self.record(&[]);
-        }
-        let (bytes, version) = self.shell.read(&attendance.key).unzip();
-        let mut roll = Roll::from_bytes(&bytes.unwrap_or_default());
-        roll.sign(worker, now, self.table.recount());
-        let lost = if now >= attendance.judges_from.get() {
-            roll.strike_off(now, lease)
-        } else {
-            0
-        };
-        let written = self.shell.write(&attendance.key, roll.as_bytes(), version);
-        // Where another worker was faster the next tick tries again.
-        if written.is_ok() {
-            attendance.signed_at.set(now);
-            let lost = attendance.struck_off.get().saturating_add(lost);
-            attendance.struck_off.set(lost);
-            self.recount(&table, &roll, now, lease);
-        }
-    }
-
-    /// Begins a recount for those who were struck off, or ends one that is complete. Under contention
-    /// the next sign of life tries again.
-    ///
-    /// Whoever was struck off wrongly may do something before it signs again, and then end without
-    /// a word. So a recount follows a lease later.
-    fn recount(&self, table: &Table, roll: &Roll, now: Timestamp, lease: Duration) {
-        let again_at = now.plus(lease);
-        let (lost, number) = (self.attendance.struck_off.get(), self.table.recount());
-        if lost > 0 {
-            if self.update(|table| table.begin_recount(again_at)).is_ok() {
-                self.attendance.struck_off.set(0);
-                self.announcer.lost_workers(lost);
+    } else if table.recount_is_due(now) {
+        let _begun = service.update(|table| {
+            if table.recount_is_due(now) {
+                table.begin_recount(Timestamp::NEVER);
             }
-        } else if table.is_recounting() && roll.is_complete(number) {
-            let _ended = self.update(|table| table.end_recount(number, now));
-        } else if table.has_returned() {
-            let noted = self.update(|table| table.settle_returned(now, again_at));
-            if noted.is_ok() {
-                self.announcer.returned_worker();
-            }
-        } else if table.recount_is_due(now) {
-            let _begun = self.update(|table| {
-                if table.recount_is_due(now) {
-                    table.begin_recount(Timestamp::NEVER);
-                }
-            });
-        }
+        });
     }
 }
 
@@ -199,7 +184,7 @@ mod tests {
                 self.host.set_now(self.now);
                 for worker in self.workers.iter().filter(|worker| !worker.is_held_up) {
                     worker.service.flush();
-                    worker.service.attend(worker.id, self.now);
+                    attend(&worker.service, worker.id, self.now);
                 }
             }
         }

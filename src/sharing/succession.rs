@@ -1,114 +1,77 @@
 //! Which version of the module is current for a service, where several share its pods; see
 //! [`Handover`](crate::table::Handover) for the whole.
 
-use std::cell::Cell;
-
-use super::Service;
 use crate::clock::Timestamp;
-use crate::config::ServiceConfig;
+use crate::service::Service;
 use crate::shell::Shell;
 use crate::table::{BEAT, Handover, Table, lease};
 
-/// What one worker knows of the versions that share a service.
-pub struct Succession {
-    /// Under what name the value is shared: that of the cluster, whatever the version.
-    key: String,
-    /// Its own version.
-    version: u64,
-    looked_at: Cell<Timestamp>,
-    /// Whether requests have begun since it last told of them.
-    has_requests: Cell<bool>,
-    is_current: Cell<bool>,
-    /// Whether there were other versions when it last looked.
-    has_others: Cell<bool>,
+/// Whether this version is still current; to be asked before anything is polled.
+pub fn is_still_current<S: Shell>(service: &Service<S>) -> bool {
+    let own = &service.succession;
+    let bytes = service.shell.read(&own.key).map(|(bytes, _)| bytes);
+    let handover = Handover::from_bytes(&bytes.unwrap_or_default());
+    let is_superseded = ![0, own.version].contains(&handover.current());
+    own.is_current.set(own.is_current() && !is_superseded);
+    own.is_current()
 }
 
-impl Succession {
-    pub(super) fn of(config: &ServiceConfig, version: u64) -> Self {
-        Self {
-            key: format!("wsbalancer/versions/{}", config.cluster),
-            version,
-            looked_at: Cell::default(),
-            has_requests: Cell::default(),
-            is_current: Cell::default(),
-            has_others: Cell::default(),
+/// Tells versions of each other's doings, about once a second: at a tick, before which requests
+/// have begun or have not.
+pub fn consult<S: Shell>(service: &Service<S>, has_requests: bool, now: Timestamp) {
+    let own = &service.succession;
+    own.has_requests.set(own.has_requests.get() || has_requests);
+    let waits = own.has_requests.get() && !own.is_current();
+    if now.since(own.looked_at.get()) < BEAT && !waits {
+        return;
+    }
+    let (bytes, revision) = service.shell.read(&own.key).unzip();
+    let mut handover = Handover::from_bytes(&bytes.unwrap_or_default());
+    let before = handover.current();
+    let patience = lease(service.config.rules.refresh_interval);
+    let is_news = handover.look(own.version, own.has_requests.get(), now, patience);
+    handover.forget(now, patience);
+    let is_current = handover.current() == own.version;
+    take_in(service, &handover, before);
+    if is_news || !handover.is_written(own.version, now, BEAT) {
+        // With what was just taken in: if it is current now, others take it from here.
+        handover.write(own.version, now, &service.table().part());
+        let bytes = handover.to_bytes();
+        if service.shell.write(&own.key, &bytes, revision).is_err() {
+            // Another worker was faster: the next tick tries again.
+            return;
         }
     }
-
-    /// Whether this version was current when the worker last looked.
-    pub fn is_current(&self) -> bool {
-        self.is_current.get()
+    own.looked_at.set(now);
+    own.has_requests.set(false);
+    own.is_current.set(is_current);
+    if is_current && ![0, own.version].contains(&before) {
+        service.announcer.is_current(&service.config);
     }
 }
 
-impl<S: Shell> Service<S> {
-    /// Whether this version is still current; to be asked before anything is polled.
-    pub fn is_still_current(&self) -> bool {
-        let own = &self.succession;
-        let bytes = self.shell.read(&own.key).map(|(bytes, _)| bytes);
-        let handover = Handover::from_bytes(&bytes.unwrap_or_default());
-        let is_superseded = ![0, own.version].contains(&handover.current());
-        own.is_current.set(own.is_current() && !is_superseded);
-        own.is_current()
+/// Takes in what other versions have written, of which `current` is, or has been until now, the
+/// current one.
+fn take_in<S: Shell>(service: &Service<S>, handover: &Handover, current: u64) {
+    let own = &service.succession;
+    let has_others = handover.has_others(own.version);
+    if !has_others && !own.has_others.get() {
+        return;
     }
-
-    /// Tells versions of each other's doings, about once a second: at a tick, before which requests
-    /// have begun or have not.
-    pub fn consult(&self, has_requests: bool, now: Timestamp) {
-        let own = &self.succession;
-        own.has_requests.set(own.has_requests.get() || has_requests);
-        let waits = own.has_requests.get() && !own.is_current();
-        if now.since(own.looked_at.get()) < BEAT && !waits {
-            return;
-        }
-        let (bytes, revision) = self.shell.read(&own.key).unzip();
-        let mut handover = Handover::from_bytes(&bytes.unwrap_or_default());
-        let before = handover.current();
-        let patience = lease(self.config.rules.refresh_interval);
-        let is_news = handover.look(own.version, own.has_requests.get(), now, patience);
-        handover.forget(now, patience);
-        let is_current = handover.current() == own.version;
-        self.take_in(&handover, before);
-        if is_news || !handover.is_written(own.version, now, BEAT) {
-            // With what was just taken in: if it is current now, others take it from here.
-            handover.write(own.version, now, &self.table().part());
-            let bytes = handover.to_bytes();
-            if self.shell.write(&own.key, &bytes, revision).is_err() {
-                // Another worker was faster: the next tick tries again.
-                return;
-            }
-        }
-        own.looked_at.set(now);
-        own.has_requests.set(false);
-        own.is_current.set(is_current);
-        if is_current && ![0, own.version].contains(&before) {
-            self.announcer.is_current(&self.config);
-        }
-    }
-
-    /// Takes in what other versions have written, of which `current` is, or has been until now, the
-    /// current one.
-    fn take_in(&self, handover: &Handover, current: u64) {
-        let own = &self.succession;
-        let has_others = handover.has_others(own.version);
-        if !has_others && !own.has_others.get() {
-            return;
-        }
-        let elsewhere = handover.open_elsewhere(own.version);
-        let leader = handover.part_of(current);
-        let leader = leader.filter(|part| current != own.version && !part.pods.is_empty());
-        let change = |table: &mut Table| match &leader {
-            Some(part) => table.take_over(&self.config.rules, part, &elsewhere),
-            None => table.count_elsewhere(&elsewhere),
-        };
-        let table = self.table();
-        let mut after = table.clone();
-        change(&mut after);
-        let is_news = after.as_bytes() != table.as_bytes();
-        let is_taken = !is_news || self.update(change).is_ok();
-        // Under contention the next look tries again.
-        own.has_others.set(has_others || !is_taken);
-    }
+    let elsewhere = handover.open_elsewhere(own.version);
+    let leader = handover.part_of(current);
+    let leader = leader.filter(|part| current != own.version && !part.pods.is_empty());
+    let change = |table: &mut Table| match &leader {
+        Some(part) => table.take_over(&service.config.rules, part, &elsewhere),
+        None => table.count_elsewhere(&elsewhere),
+    };
+    let table = service.table();
+    let mut after = table.clone();
+    change(&mut after);
+    let is_news = after.as_bytes() != table.as_bytes();
+    let is_taken = !is_news || service.update(change).is_ok();
+    // Under contention the next look tries again.
+    own.has_others.set(has_others || !is_taken);
 }
 
 #[cfg(test)]
@@ -154,7 +117,7 @@ mod tests {
             let host = self.host.of_version(version);
             let mut service = Service::open(host, config.services.remove(0));
             service.succession.version = version;
-            service.consult(false, self.now);
+            consult(&service, false, self.now);
             self.versions.push(service);
         }
 
@@ -163,13 +126,13 @@ mod tests {
                 self.now = self.now.plus(Duration::from_secs(1));
                 self.host.set_now(self.now);
                 for version in &self.versions {
-                    version.consult(false, self.now);
+                    consult(version, false, self.now);
                 }
             }
         }
 
         fn request(&self, version: usize) {
-            self.versions[version].consult(true, self.now);
+            consult(&self.versions[version], true, self.now);
         }
 
         fn current(&self) -> Vec<bool> {
@@ -263,10 +226,10 @@ mod tests {
         process.poll(0, 42);
         process.pass(1);
         process.start();
-        assert!(process.versions[0].is_still_current());
+        assert!(is_still_current(&process.versions[0]));
         process.request(1);
-        assert!(!process.versions[0].is_still_current());
-        assert!(process.versions[1].is_still_current());
+        assert!(!is_still_current(&process.versions[0]));
+        assert!(is_still_current(&process.versions[1]));
     }
 
     #[test]
