@@ -17,7 +17,7 @@ use std::cmp::Ordering;
 
 use fastrand::Rng;
 
-use super::passive_health::{CHANCE, Health, MOST_WAITING};
+use super::passive_health::{CHANCE, Health};
 use super::pod_state::{PodState, Standing};
 use super::view::View;
 use crate::pod::{PodAddress, PodRecord, Priority};
@@ -65,8 +65,8 @@ impl Load {
         let mut is_picked = || random.f64() < CHANCE;
         let (standing, holds_back) = match health {
             Health::Suspect => {
-                let has_room = pod.in_flight() < MOST_WAITING;
-                (standing, is_slow || !has_room || !is_picked())
+                let may_try = view.has_room_to_fail(pod) && is_picked();
+                (standing, is_slow || !may_try)
             }
             Health::Probing if is_picked() => (standing, false),
             Health::Probing => (Standing::Failing, false),

@@ -88,6 +88,8 @@ pub struct Accrual {
     failures: U16,
     /// How often the pod was ejected since it last succeeded.
     ejections: u8,
+    /// Whether one of them was a WebSocket that was ended at once: 1 or 0.
+    has_cuts: u8,
     /// When the first failure was noticed.
     since: U64,
     /// Until when the pod is left out; [`Timestamp::NEVER`] where it is not ejected.
@@ -119,6 +121,12 @@ impl Accrual {
     #[must_use]
     pub const fn ejections(&self) -> u8 {
         self.ejections
+    }
+
+    /// Whether one of them was a WebSocket that was ended at once, so that to open one proves nothing.
+    #[must_use]
+    pub const fn has_cuts(&self) -> bool {
+        self.has_cuts != 0
     }
 
     /// Until when the pod is left out; [`Timestamp::NEVER`] where it is not ejected.
@@ -225,6 +233,11 @@ impl Accrual {
             self.others_good = others.good;
         }
         counts
+    }
+
+    /// The last failure was a WebSocket that was ended at once.
+    pub(crate) const fn note_cut(&mut self) {
+        self.has_cuts = 1;
     }
 
     /// The pod is left out until then.

@@ -300,6 +300,9 @@ impl Table {
         if pod.is_some_and(|pod| pod.cut_off(opened_at)) {
             header.outcomes.cut();
             accrue(pods, place, &view, header.outcomes, began_at);
+            if let Some(pod) = pods.get_mut(place) {
+                pod.accrual_mut().note_cut();
+            }
         }
     }
 
