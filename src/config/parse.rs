@@ -927,8 +927,9 @@ mod tests {
             "unhealthyThreshold" => json!(4_294_967_296_u64),
             "threshold" => json!(1),
             "minWeightPercent" | "maxEjectionPercent" => json!(100.5),
-            "consecutiveFailures" => json!(0),
-            "aggression" | "maxPerSecond" | "window" | "interval" => json!(0),
+            "consecutiveFailures" | "aggression" | "maxPerSecond" | "window" | "interval" => {
+                json!(0)
+            }
             "baseEjectionTime" | "minAge" | "cacheTTL" | "refreshInterval" | "burstInterval"
             | "metricTimeout" => {
                 json!("9000h")

@@ -5,12 +5,11 @@ use std::num::NonZeroU32;
 use anyhow::{Context, Result};
 use http::StatusCode;
 use serde_json::{Value, json};
-use tokio::task::block_in_place;
 use wsbalancer_backend::{FleetConfig, HandshakeBehavior, Pod};
 use wsbalancer_client::{Held, Load};
 use wsbalancer_e2e::ask::get_json;
-use wsbalancer_e2e::{PATIENCE, Stage, assert_all_well, every, preloaded};
-use wsbalancer_harness::{Sample, wait_until};
+use wsbalancer_e2e::{Stage, assert_all_well, brisk, every, preloaded};
+use wsbalancer_harness::Sample;
 
 /// Handshakes one after the other, `rate` a second or as fast as they are answered, each of which the
 /// pods answer as `path` says.
@@ -37,17 +36,6 @@ fn told(stage: &Stage) -> Result<Vec<Value>> {
 fn failures(held: &Held) -> u64 {
     let connections = held.report().connections;
     connections.requested - connections.opened
-}
-
-/// Waits until the first pod is in this state, for as long as `act` brings it there.
-fn until_state(stage: &Stage, state: &str, act: impl Fn() -> Result<()>) -> Result<()> {
-    block_in_place(|| {
-        wait_until(&format!("the first pod {state}"), PATIENCE, || {
-            act().ok()?;
-            let pods = told(stage).ok()?;
-            (pods.first()?["state"] == state).then_some(())
-        })
-    })
 }
 
 fn assert_nobody_was_down(stage: &Stage) -> Result<()> {
@@ -221,7 +209,10 @@ async fn a_client_that_asks_the_same_bad_thing_ejects_nobody() -> Result<()> {
 /// connection first.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_opens_and_closes_in_a_loop_ejects_nobody() -> Result<()> {
-    let stage = Stage::start(preloaded(3, &[0, 100, 100]), with_ejections_of("60s")).await?;
+    let stage = Stage::start(preloaded(3, &[0, 100, 100]), |sample| {
+        brisk(with_ejections_of("60s")(sample))
+    })
+    .await?;
     stage.until_usable(3)?;
     for others in [0, 1] {
         let mut kept = Vec::new();
@@ -247,5 +238,5 @@ async fn switched_off_it_leaves_none_out() -> Result<()> {
     failing.answer_handshake(HandshakeBehavior::Status(StatusCode::INTERNAL_SERVER_ERROR));
     let held = in_turn(&stage, 50, 0, "/chat")?.open().await;
     assert_eq!(failures(&held), 50);
-    until_state(&stage, "healthy", || Ok(()))
+    assert_nobody_was_down(&stage)
 }
