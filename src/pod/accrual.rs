@@ -92,6 +92,8 @@ pub struct Accrual {
     has_cuts: u8,
     /// When the first failure was noticed.
     since: U64,
+    /// When a WebSocket was first ended at once, since the last row.
+    first_cut_at: U64,
     /// Until when the pod is left out; [`Timestamp::NEVER`] where it is not ejected.
     ejected_until: U64,
     /// WebSockets that had been opened on the pod when the row began.
@@ -197,6 +199,16 @@ impl Accrual {
         }
     }
 
+    /// Whether a WebSocket that was ended at once at `at`, and whose handshake was sent on at `began_at`,
+    /// is more than one of many that end together: it came after another such end.
+    pub(crate) fn repeats_cut(&mut self, began_at: Timestamp, at: Timestamp) -> bool {
+        let first_cut_at = Timestamp::from(self.first_cut_at);
+        if !first_cut_at.happened() {
+            self.first_cut_at = at.into();
+        }
+        first_cut_at.happened() && began_at >= first_cut_at
+    }
+
     /// A handshake has failed at `at` that was sent at `began_at`, when `opened` WebSockets had been
     /// opened on the pod, and others' handshakes had come to `others`. Whether it counts.
     ///
@@ -221,6 +233,7 @@ impl Accrual {
                 opened_at_earlier_mark: U32::new(opened),
                 others_before: others,
                 others_good: others.good,
+                first_cut_at: self.first_cut_at,
                 ..Self::new_zeroed()
             };
             return true;
@@ -292,6 +305,15 @@ mod tests {
         assert!(accrual.fail(at(2_000), at(2_000), 0, Outcomes::new(8, 3)));
         let meanwhile = accrual.meanwhile(Outcomes::new(9, 5));
         assert_eq!(meanwhile, Meanwhile { good: 2, bad: 5 });
+    }
+
+    #[test]
+    fn many_websockets_that_end_together_are_no_row() {
+        let mut accrual = Accrual::new_zeroed();
+        for millis in 1_000..1_100 {
+            assert!(!accrual.repeats_cut(at(900), at(millis)));
+        }
+        assert!(accrual.repeats_cut(at(1_050), at(1_200)));
     }
 
     #[test]

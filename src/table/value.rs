@@ -299,9 +299,12 @@ impl Table {
         let pod = pods.get_mut(place);
         if pod.is_some_and(|pod| pod.cut_off(opened_at)) {
             header.outcomes.cut();
-            accrue(pods, place, &view, header.outcomes, began_at);
-            if let Some(pod) = pods.get_mut(place) {
-                pod.accrual_mut().note_cut();
+            let pod = pods.get_mut(place);
+            if pod.is_some_and(|pod| pod.accrual_mut().repeats_cut(began_at, at)) {
+                accrue(pods, place, &view, header.outcomes, began_at);
+                if let Some(pod) = pods.get_mut(place) {
+                    pod.accrual_mut().note_cut();
+                }
             }
         }
     }
