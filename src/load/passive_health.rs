@@ -24,7 +24,6 @@
 
 use std::time::Duration;
 
-use super::pod_state::PodState;
 use super::view::View;
 use crate::config::PassiveHealth;
 use crate::pod::{Meanwhile, PodRecord};
@@ -35,7 +34,7 @@ pub const CHANCE: f64 = 0.1;
 /// On such a pod so many handshakes wait at most.
 pub const MOST_WAITING: u32 = 5;
 /// What happens as rarely as this is no coincidence.
-const COINCIDENCE: f64 = 1e-6;
+pub const COINCIDENCE: f64 = 1e-6;
 /// No pod is ejected for longer at once: Envoy's `max_ejection_time`.
 const LONGEST_EJECTION: Duration = Duration::from_secs(300);
 
@@ -59,18 +58,10 @@ pub fn ejection_time(health: &PassiveHealth, ejections: u8) -> Duration {
         .min(longest)
 }
 
-/// Whether one more of the pods may be ejected. Those that are down by other reasons are no part of
-/// them, for they serve nobody.
+/// Whether one more pod may be ejected where so many serve and so many are ejected. Those that are down
+/// by other reasons are no part of them.
 #[must_use]
-pub fn may_eject_one_more(pods: &[PodRecord], view: &View, health: &PassiveHealth) -> bool {
-    let (mut serving, mut ejected) = (0_u32, 0_u32);
-    for pod in pods {
-        match view.state(pod) {
-            PodState::Failing => ejected = ejected.saturating_add(1),
-            PodState::Usable | PodState::Full => serving = serving.saturating_add(1),
-            _ => {}
-        }
-    }
+pub fn may_eject_one_more(serving: u32, ejected: u32, health: &PassiveHealth) -> bool {
     let all = f64::from(serving) + f64::from(ejected);
     f64::from(ejected) + 1.0 <= all * health.max_ejection_percent / 100.0
 }
@@ -135,7 +126,7 @@ mod tests {
     use super::*;
     use crate::clock::Timestamp;
     use crate::config::Rules;
-    use crate::load::rank;
+    use crate::load::{PodState, rank};
     use crate::pod::{PodAddress, Reported};
     use crate::table::{Event, Table};
     use crate::testing::{NOW, RULES, address, report};

@@ -470,7 +470,15 @@ fn accrue(
     let Some(health) = &view.rules.passive_health else {
         return;
     };
-    let has_room = passive_health::may_eject_one_more(pods, view, health);
+    let (mut serving, mut ejected) = (0_u32, 0_u32);
+    for pod in &*pods {
+        match view.state(pod) {
+            PodState::Failing => ejected = ejected.saturating_add(1),
+            PodState::Usable | PodState::Full => serving = serving.saturating_add(1),
+            _ => {}
+        }
+    }
+    let has_room = passive_health::may_eject_one_more(serving, ejected, health);
     let Some(pod) = pods.get_mut(place) else {
         return;
     };
