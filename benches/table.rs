@@ -9,7 +9,7 @@ use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_ma
 use fastrand::Rng;
 use serde_json::json;
 use wsbalancer::clock::Timestamp;
-use wsbalancer::config::Rules;
+use wsbalancer::config::{PassiveHealth, Rules};
 use wsbalancer::discovery;
 use wsbalancer::host::Answer;
 use wsbalancer::load::rank;
@@ -25,6 +25,11 @@ const RULES: Rules = Rules {
     refresh_interval: Duration::from_secs(5),
     unhealthy_threshold: 3,
     counts_connections: true,
+    passive_health: Some(PassiveHealth {
+        consecutive_failures: 5,
+        base_ejection_time: Duration::from_secs(10),
+        max_ejection_percent: 50.0,
+    }),
     slow_start: None,
 };
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
+use crate::clock::Timestamp;
 use crate::config::{Config, ServiceConfig, Settings};
 use crate::service::Service;
 use crate::shell::Shell;
@@ -21,6 +22,8 @@ pub struct Balancer<S: Shell> {
     seed: Cell<u64>,
     /// Whether requests have begun since the last tick.
     has_requests: Cell<bool>,
+    /// The last moment of which it was told.
+    noted_at: Cell<Timestamp>,
     /// Whether the next tick is to come at once.
     hurries: Cell<bool>,
     /// Whether another filter of this kind has been seen before this one.
@@ -36,6 +39,7 @@ impl<S: Shell> Balancer<S> {
             settings: config.settings,
             seed: Cell::new(seed),
             has_requests: Cell::new(false),
+            noted_at: Cell::default(),
             hurries: Cell::new(false),
             is_second: Cell::new(false),
             shell,
@@ -57,6 +61,16 @@ impl<S: Shell> Balancer<S> {
     /// Whether requests have begun since this was last asked.
     pub fn take_requests(&self) -> bool {
         self.has_requests.take()
+    }
+
+    /// Notes what time it is.
+    pub fn note_time(&self, now: Timestamp) {
+        self.noted_at.set(now);
+    }
+
+    /// A moment that is not long past, a tick at most; asking for it costs no call.
+    pub fn lately(&self) -> Timestamp {
+        self.noted_at.get()
     }
 
     /// Notes that another filter of this kind comes before this one; whether that is news.

@@ -20,6 +20,6 @@ mod values;
 
 pub use error::ConfigError;
 pub use headers::PollHeaders;
-pub use rules::{BurstPolls, Rebalance, Rules, SlowStart};
+pub use rules::{BurstPolls, PassiveHealth, Rebalance, Rules, SlowStart};
 pub use service::{Discovery, MetricCluster, PodSource, ServiceConfig};
 pub use settings::{Config, OnNoPods, RouteBy, Settings, StatusConfig};

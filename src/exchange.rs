@@ -17,11 +17,20 @@ use crate::service::Service;
 use crate::shell::Shell;
 use crate::status::{self, StatusRequest};
 use crate::upgrade::{
-    Choice, Explanation, Refusal, Upgrade, Upstream, asks_for_websocket, has_token, key, route_by,
+    Choice, Ending, Explanation, Refusal, Upgrade, Upstream, asks_for_websocket, has_token, key,
+    route_by,
 };
 
-/// `UpstreamConnectionFailure` among Envoy's response flags (the attribute `response.flags`).
-const UPSTREAM_CONNECTION_FAILURE: u64 = 0x20;
+/// `UpstreamConnectionFailure` among Envoy's response flags (the attribute `response.flags`, of which
+/// Envoy's `stream_info.h` has the order).
+const UPSTREAM_CONNECTION_FAILURE: u64 = 1 << 5;
+/// `DownstreamConnectionTermination`: the client has disconnected.
+const CLIENT_DISCONNECTED: u64 = 1 << 14;
+/// `UpstreamRetryLimitExceeded`, which stands beside whatever was answered last.
+const RETRIES_EXCEEDED: u64 = 1 << 15;
+/// The pod did not answer: `UpstreamRequestTimeout`, `LocalReset`, `UpstreamRemoteReset`,
+/// `UpstreamConnectionTermination`, `StreamIdleTimeout` and `UpstreamProtocolError`.
+const NO_ANSWER: u64 = 1 << 2 | 1 << 3 | 1 << 4 | 1 << 6 | 1 << 16 | 1 << 23;
 /// Filter state in which the access log finds the pod that was chosen …
 const CHOSEN_POD: &str = "wsbalancer_pod";
 /// … and why it was.
@@ -107,6 +116,7 @@ impl<S: Shell> Exchange<S> {
             return Flow::Continue;
         }
         let now = balancer.shell.now();
+        balancer.note_time(now);
         match route_by::choose(balancer, service, now) {
             Some(choice) => self.send_on(choice, request, now),
             None => Flow::Continue,
@@ -144,17 +154,22 @@ impl<S: Shell> Exchange<S> {
             return;
         };
         let status = request.header(Head::Response, ":status");
-        if status.as_deref() == Some(b"101") {
-            let upstream = upstream(upgrade.service(), upgrade.chosen(), request);
-            upgrade.open(upstream, self.balancer.shell.now());
+        let status = status.as_deref().unwrap_or_default();
+        let raises_doubts = if status == b"101" {
+            let upstream = upstream(upgrade.service(), upgrade.chosen(), status, request);
+            let raises_doubts = upgrade.open(upstream, self.balancer.shell.now());
             if self.key_added {
                 // It answers a key that the client did not send.
                 request.set_header(Head::Response, ACCEPT, None);
             }
+            raises_doubts
         } else {
-            let upstream = upstream(upgrade.service(), None, request);
+            let upstream = upstream(upgrade.service(), None, status, request);
             let now = self.balancer.shell.now();
-            upgrade.decline(upstream, || ending(request), now);
+            upgrade.decline(upstream, || details(request), now)
+        };
+        if raises_doubts {
+            self.balancer.hurry(SHORTEST_TICK);
         }
         if self.balancer.settings.debug_headers {
             let Explanation { pod, reason } = upgrade.explain();
@@ -168,9 +183,39 @@ impl<S: Shell> Exchange<S> {
         let Some(upgrade) = &mut self.upgrade else {
             return;
         };
-        let service = Rc::clone(upgrade.service());
-        let upstream = || upstream(&service, None, request);
-        upgrade.end(upstream, || ending(request), || self.balancer.shell.now());
+        let ending = Ended {
+            balancer: &self.balancer,
+            service: Rc::clone(upgrade.service()),
+            request,
+        };
+        if upgrade.end(&ending, self.balancer.lately()) {
+            self.balancer.hurry(SHORTEST_TICK);
+        }
+    }
+}
+
+/// A request that has ended.
+struct Ended<'a, S: Shell, R> {
+    balancer: &'a Balancer<S>,
+    service: Rc<Service<S>>,
+    request: &'a R,
+}
+
+impl<S: Shell, R: Request> Ending for Ended<'_, S, R> {
+    fn upstream(&self) -> Upstream {
+        upstream(&self.service, None, b"", self.request)
+    }
+
+    fn details(&self) -> String {
+        details(self.request)
+    }
+
+    fn is_clients(&self) -> bool {
+        flags(self.request) & CLIENT_DISCONNECTED != 0
+    }
+
+    fn now(&self) -> Timestamp {
+        self.balancer.shell.now()
     }
 }
 
@@ -271,10 +316,12 @@ fn whole_seconds(span: Duration) -> u64 {
 }
 
 /// What Envoy knows of the way so far. Where the pod that was `chosen` serves, it was the first
-/// that was tried, and nothing else needs to be asked.
+/// that was tried, and nothing else needs to be asked. `status` is what was answered; empty before
+/// that.
 fn upstream<S: Shell>(
     service: &Service<S>,
     chosen: Option<PodAddress>,
+    status: &[u8],
     request: &impl Request,
 ) -> Upstream {
     if !route_by::went_by_choice(service, request) {
@@ -287,20 +334,30 @@ fn upstream<S: Shell>(
         return Upstream {
             pod,
             attempts: 1,
-            connect_failed: false,
+            ..Upstream::default()
         };
     }
     let attempts = number(request, &["upstream", "request_attempt_count"]).unwrap_or(0);
-    let flags = number(request, &["response", "flags"]).unwrap_or(0);
+    let flags = flags(request);
+    let connect_failed = flags & UPSTREAM_CONNECTION_FAILURE != 0;
+    // With any other flag, an answer of 5xx is Envoy's own.
+    let is_error = status.starts_with(b"5") && flags & !RETRIES_EXCEEDED == 0;
+    let is_over = flags & CLIENT_DISCONNECTED != 0 || connect_failed;
     Upstream {
         pod,
         attempts: usize::try_from(attempts).unwrap_or(usize::MAX),
-        connect_failed: flags & UPSTREAM_CONNECTION_FAILURE != 0,
+        connect_failed,
+        failed: !is_over && (is_error || flags & NO_ANSWER != 0),
     }
 }
 
+/// Envoy's response flags.
+fn flags(request: &impl Request) -> u64 {
+    number(request, &["response", "flags"]).unwrap_or(0)
+}
+
 /// Why a request ended, in Envoy's words.
-fn ending(request: &impl Request) -> String {
+fn details(request: &impl Request) -> String {
     let details = request.attribute(&["response", "code_details"]);
     String::from_utf8_lossy(&details.unwrap_or_default()).into_owned()
 }
@@ -579,9 +636,9 @@ mod tests {
         let number = |number: u64| number.to_le_bytes();
         let cases = [
             // Another flag than that of a failed connection.
-            (2, 0x40, [PodState::Usable, PodState::Refusing]),
-            // Nobody took it.
-            (2, 0x20, [PodState::Refusing; 2]),
+            (2, 0x40, [PodState::Usable; 2]),
+            // Nobody took it; of the first it is not told why.
+            (2, 0x20, [PodState::Refusing, PodState::Usable]),
         ];
         for (attempts, flags, states) in cases {
             let mut exchange = exchange("");
@@ -591,10 +648,45 @@ mod tests {
             request.put_attribute("upstream.request_attempt_count", &number(attempts));
             request.put_attribute("response.flags", &number(flags));
             exchange.on_end(&request);
-            assert_eq!(testing::states(&exchange.balancer.services[0]), states);
+            let service = &exchange.balancer.services[0];
+            assert_eq!(testing::states(service), states);
+            assert!(service.table().pods()[1].is_doubted());
         }
-        let nothing = upstream(&exchange("").balancer.services[0], None, &handshake("chat"));
+        let service = &exchange("").balancer.services[0];
+        let nothing = upstream(service, None, b"", &handshake("chat"));
         assert_eq!(nothing, Upstream::default());
+    }
+
+    /// Only what the pod itself did is its failure.
+    #[test]
+    fn what_a_pod_fails_is_told_from_what_envoy_and_the_client_do() {
+        for (status, flags, is_failed) in [
+            ("500", 0, true),
+            ("503", 0, true),
+            ("503", 0x8000, true),
+            ("504", 0x4, true),
+            ("503", 0x40, true),
+            ("", 0x10, true),
+            // No connection, no host, a circuit breaker, a client that left, a fault of Envoy's.
+            ("503", 0x20, false),
+            ("503", 0x2, false),
+            ("503", 0x80, false),
+            ("", 0x4000, false),
+            ("503", 0x400, false),
+            // A client's mistake, and no WebSocket.
+            ("404", 0, false),
+            ("426", 0, false),
+            ("200", 0, false),
+        ] {
+            let exchange = exchange("");
+            let request = handshake("chat");
+            request.put_attribute("upstream.address", b"10.0.0.1:8080");
+            request.put_attribute("upstream.request_attempt_count", &1_u64.to_le_bytes());
+            request.put_attribute("response.flags", &u64::to_le_bytes(flags));
+            let service = &exchange.balancer.services[0];
+            let upstream = upstream(service, None, status.as_bytes(), &request);
+            assert_eq!(upstream.failed, is_failed, "{status} {flags:#x}");
+        }
     }
 
     #[test]

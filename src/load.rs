@@ -7,12 +7,14 @@
 
 mod even_share;
 pub mod fleet;
+pub mod passive_health;
 mod pod_state;
 mod rank;
 mod slow_start;
 mod view;
 
 pub use even_share::EvenShare;
-pub use pod_state::PodState;
+pub use passive_health::Health;
+pub use pod_state::{PodState, Standing};
 pub use rank::{Load, Ranked, Ranking, rank};
 pub use view::View;

@@ -1,6 +1,7 @@
 //! What is known of one pod: its address, what Envoy says of it, and its record in the table that
 //! all workers share.
 
+mod accrual;
 mod address;
 mod interval;
 mod line;
@@ -8,6 +9,7 @@ mod membership;
 mod poll_state;
 mod record;
 
+pub use accrual::{Accrual, Meanwhile, Outcomes, PROVEN};
 pub use address::{AddressError, PodAddress};
 pub(crate) use interval::Others;
 pub use interval::{Interval, Judgment};

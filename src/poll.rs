@@ -7,14 +7,16 @@
 //! is dead or stalled, and the worker that notices takes the role over. Only workers of the service's
 //! [current](crate::table::Current) configuration ask.
 //!
-//! Within a burst the pods are asked before their time, by whichever worker sees that it is needed.
+//! Within a burst the pods are asked before their time, by whichever worker sees that it is needed. So
+//! is a pod that has refused a connection or was passed by, at once.
 
 mod burst;
 mod calls;
 mod schedule;
 
-pub use burst::{EARLY_LOOK, claim as claim_early, is_due as is_early_due, look_early};
+pub use burst::{EARLY_LOOK, look_early};
 pub use calls::Polls;
 pub use schedule::{
-    Asker, Question, SHORTEST_TICK, claim, first_interval, is_abandoned, is_due, tick_period,
+    Asker, Question, SHORTEST_TICK, claim, claim_early, first_interval, is_abandoned, is_due,
+    is_early_due, tick_period,
 };

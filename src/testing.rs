@@ -3,17 +3,19 @@
 mod host;
 mod request;
 
+use std::cell::Cell;
 use std::time::Duration;
 
 pub(crate) use self::host::{Call, FakeHost};
 pub(crate) use self::request::FakeRequest;
 use crate::balancer::Balancer;
 use crate::clock::Timestamp;
-use crate::config::{Config, Rules};
+use crate::config::{Config, PassiveHealth, Rules};
 use crate::load::PodState;
 use crate::pod::{PodAddress, Reported};
 use crate::service::Service;
 use crate::table::{Event, Table};
+use crate::upgrade::{Ending, Upstream};
 
 /// When most tests take place.
 pub(crate) const NOW: Timestamp = Timestamp::from_nanos(1_000_000_000);
@@ -24,8 +26,65 @@ pub(crate) const RULES: Rules = Rules {
     refresh_interval: Duration::from_secs(5),
     unhealthy_threshold: 3,
     counts_connections: true,
+    passive_health: Some(PassiveHealth {
+        consecutive_failures: 5,
+        base_ejection_time: Duration::from_secs(10),
+        max_ejection_percent: 50.0,
+    }),
     slow_start: None,
 };
+
+/// A request that has ended.
+pub(crate) struct Ended {
+    pub(crate) upstream: Upstream,
+    pub(crate) is_clients: bool,
+    pub(crate) at: Timestamp,
+    /// How often anything was asked about it.
+    pub(crate) questions: Cell<u32>,
+}
+
+impl Ended {
+    /// One that ended at this moment, which was not its client's doing.
+    pub(crate) fn at(at: Timestamp) -> Self {
+        Self {
+            upstream: Upstream::default(),
+            is_clients: false,
+            at,
+            questions: Cell::new(0),
+        }
+    }
+
+    /// One that went this way.
+    pub(crate) fn by(self, upstream: Upstream) -> Self {
+        Self { upstream, ..self }
+    }
+
+    fn note_question(&self) {
+        self.questions.set(self.questions.get() + 1);
+    }
+}
+
+impl Ending for Ended {
+    fn upstream(&self) -> Upstream {
+        self.note_question();
+        self.upstream
+    }
+
+    fn details(&self) -> String {
+        self.note_question();
+        "via_upstream".to_owned()
+    }
+
+    fn is_clients(&self) -> bool {
+        self.note_question();
+        self.is_clients
+    }
+
+    fn now(&self) -> Timestamp {
+        self.note_question();
+        self.at
+    }
+}
 
 /// The n-th pod.
 pub(crate) fn address(n: u8) -> PodAddress {

@@ -10,4 +10,4 @@ pub mod route_by;
 pub use choice::{Candidate, Choice};
 pub use explanation::Explanation;
 pub use handshake::{asks_for_websocket, has_token, key};
-pub use life::{Refusal, Upgrade, Upstream};
+pub use life::{Ending, Refusal, Upgrade, Upstream};

@@ -64,6 +64,7 @@ impl<S: Shell> Worker<S> {
     /// closed already.
     pub fn tick(&mut self) -> Vec<u32> {
         let (balancer, now) = (Rc::clone(&self.balancer), self.balancer.shell.now());
+        balancer.note_time(now);
         balancer.calm_down(self.tick_period());
         let has_requests = balancer.take_requests();
         for service in &balancer.services {
@@ -388,7 +389,7 @@ mod tests {
     fn burst(process: &Process) {
         let pod = address(1);
         for _ in 0..20 {
-            process.service().record(&[Event::Opened { pod }]);
+            process.service().record(&[Event::Opened { pod, at: NOW }]);
         }
     }
 
@@ -852,7 +853,7 @@ mod tests {
         let mut process = Process::of(1, &at_path("/old"));
         process.tick(0);
         let pod = address(1);
-        let opened = [(); 3].map(|()| Event::Opened { pod });
+        let opened = [(); 3].map(|()| Event::Opened { pod, at: NOW });
         process.service().record(&opened);
         let corrected = process.configure(&at_path("/new"));
         process.go_on(1, &[corrected]);

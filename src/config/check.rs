@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use super::defaults;
 use super::error::ConfigError;
-use super::fields::{Fields, MetricFields, ServiceFields, StatusFields};
+use super::fields::{Fields, MetricFields, PassiveHealthFields, ServiceFields, StatusFields};
 use super::headers::PollHeaders;
 use super::numbers::{Bounded, Whole};
-use super::rules::{BurstPolls, Rebalance, Rules, SlowStart};
+use super::reader::OrOff;
+use super::rules::{BurstPolls, PassiveHealth, Rebalance, Rules, SlowStart};
 use super::service::{Discovery, MetricCluster, PodSource, ServiceConfig};
 use super::settings::{Config, RouteBy, Settings, StatusConfig};
 use super::values::{
@@ -227,7 +228,30 @@ impl Service<'_> {
                 .counts_connections
                 .or(common.counts_connections)
                 .unwrap_or(true),
+            passive_health: self.passive_health(),
             slow_start: self.slow_start(),
+        })
+    }
+
+    /// On unless it is switched off.
+    fn passive_health(&self) -> Option<PassiveHealth> {
+        let written = self.own.passive_health.or(self.common.passive_health);
+        let fields = match written {
+            None => PassiveHealthFields::default(),
+            Some(OrOff::On(fields)) => fields,
+            Some(OrOff::Off) => return None,
+        };
+        let failures = fields.consecutive_failures;
+        Some(PassiveHealth {
+            consecutive_failures: failures
+                .and_then(|Whole(failures)| u16::try_from(failures).ok())
+                .unwrap_or(defaults::CONSECUTIVE_FAILURES),
+            base_ejection_time: span(fields.base_ejection_time, None)
+                .unwrap_or(defaults::BASE_EJECTION_TIME),
+            max_ejection_percent: bounded(
+                fields.max_ejection_percent,
+                defaults::MAX_EJECTION_PERCENT,
+            ),
         })
     }
 

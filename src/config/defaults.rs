@@ -20,6 +20,12 @@ pub(super) const BURST_BYTES_PER_SECOND: f64 = 2e6;
 pub(super) const METRIC_TIMEOUT_LIMIT: Duration = Duration::from_secs(2);
 /// Polls failed in a row until a pod gets no new WebSockets.
 pub(super) const UNHEALTHY_THRESHOLD: u32 = 3;
+/// Handshakes failed in a row until a pod is ejected: Envoy's default, and linkerd's is 7.
+pub(super) const CONSECUTIVE_FAILURES: u16 = 5;
+/// For how long a pod is ejected the first time; Envoy's default is 30 s.
+pub(super) const BASE_EJECTION_TIME: Duration = Duration::from_secs(10);
+/// Of the pods at most so many are ejected at a time, in percent; Envoy's default is 10.
+pub(super) const MAX_EJECTION_PERCENT: f64 = 50.0;
 /// The header contract of the Gateway API's endpoint picker protocol.
 pub(super) const OVERRIDE_HEADER: &str = "x-gateway-destination-endpoint";
 /// How many pods the override header names.

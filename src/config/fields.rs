@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::headers::HeaderFields;
 use super::names::fields_of;
 use super::numbers::{Aggression, Bounded, PerSecond, Percent, Shares, Whole};
-use super::reader::Place;
+use super::reader::{OrOff, Place};
 use super::settings::{OnNoPods, RouteBy};
 use super::values::{
     AllowedOrigin, Authority, HeaderName, HostName, HttpPath, LogLevel, Span, SpanOrNever,
@@ -16,6 +16,9 @@ use crate::pod::PodAddress;
 
 /// More entries than this in the override header help no retry policy.
 pub(super) const MOST_ATTEMPTS: u32 = 16;
+
+/// Whoever wants more failures in a row wants `off`.
+pub(super) const MOST_FAILURES: u32 = 1_000;
 
 /// All of them.
 #[derive(Default, Deserialize)]
@@ -43,6 +46,7 @@ pub(super) struct Fields {
     pub(super) metric_timeout: Option<Span>,
     pub(super) unhealthy_threshold: Option<Whole<1, { u32::MAX }>>,
     pub(super) counts_connections: Option<bool>,
+    pub(super) passive_health: Option<OrOff<PassiveHealthFields>>,
     pub(super) slow_start: Option<SlowStartFields>,
     pub(super) rebalance: Option<RebalanceFields>,
     pub(super) allowed_origins: Option<Vec<AllowedOrigin>>,
@@ -67,6 +71,7 @@ pub(super) struct ServiceFields {
     pub(super) metric_timeout: Option<Span>,
     pub(super) unhealthy_threshold: Option<Whole<1, { u32::MAX }>>,
     pub(super) counts_connections: Option<bool>,
+    pub(super) passive_health: Option<OrOff<PassiveHealthFields>>,
     pub(super) slow_start: Option<SlowStartFields>,
     pub(super) rebalance: Option<RebalanceFields>,
     pub(super) allowed_origins: Option<Vec<AllowedOrigin>>,
@@ -95,6 +100,14 @@ pub(super) struct MetricFields {
     pub(super) port: Option<u16>,
 }
 
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct PassiveHealthFields {
+    pub(super) consecutive_failures: Option<Whole<1, MOST_FAILURES>>,
+    pub(super) base_ejection_time: Option<Span>,
+    pub(super) max_ejection_percent: Option<Bounded<Percent>>,
+}
+
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct SlowStartFields {
@@ -119,13 +132,14 @@ pub(super) struct StatusFields {
 }
 
 /// Where options stand, the outer places first.
-pub(super) fn places() -> [Place; 7] {
+pub(super) fn places() -> [Place; 8] {
     let place = |at, fields| Place { at, fields };
     [
         place("beside services", fields_of::<Fields>()),
         place("in a service", fields_of::<ServiceFields>()),
         place("in discovery", fields_of::<DiscoveryFields>()),
         place("in metric", fields_of::<MetricFields>()),
+        place("in passiveHealth", fields_of::<PassiveHealthFields>()),
         place("in slowStart", fields_of::<SlowStartFields>()),
         place("in rebalance", fields_of::<RebalanceFields>()),
         place("in status", fields_of::<StatusFields>()),

@@ -38,8 +38,8 @@ mod tests {
 
     use super::*;
     use crate::config::{
-        BurstPolls, Discovery, MetricCluster, OnNoPods, PodSource, PollHeaders, Rebalance, RouteBy,
-        Rules, ServiceConfig, Settings, SlowStart, StatusConfig,
+        BurstPolls, Discovery, MetricCluster, OnNoPods, PassiveHealth, PodSource, PollHeaders,
+        Rebalance, RouteBy, Rules, ServiceConfig, Settings, SlowStart, StatusConfig,
     };
     use crate::metric::Metric;
     use crate::pod::PodAddress;
@@ -80,6 +80,11 @@ mod tests {
                         refresh_interval: Duration::from_secs(5),
                         unhealthy_threshold: 3,
                         counts_connections: true,
+                        passive_health: Some(PassiveHealth {
+                            consecutive_failures: 5,
+                            base_ejection_time: Duration::from_secs(10),
+                            max_ejection_percent: 50.0,
+                        }),
                         slow_start: None,
                     },
                     burst_polls: Some(BurstPolls {
@@ -582,6 +587,53 @@ mod tests {
     }
 
     #[test]
+    fn passive_health_is_on_unless_it_is_off() {
+        let health = |json: &str| with(json).map(|config| config.services[0].rules.passive_health);
+        let defaults = health(r#""attempts": 3"#).unwrap();
+        assert!(defaults.is_some());
+        for json in ["{}", "null"] {
+            let json = format!(r#""passiveHealth": {json}"#);
+            assert_eq!(health(&json).unwrap(), defaults, "{json}");
+        }
+        // In YAML without quotes `off` is `false`.
+        for off in ["false", r#""off""#, r#""Off""#] {
+            let json = format!(r#""passiveHealth": {off}"#);
+            assert_eq!(health(&json).unwrap(), None, "{json}");
+        }
+        let json = r#""passiveHealth": {"consecutiveFailures": 3, "baseEjectionTime": "1m",
+            "maxEjectionPercent": 10}"#;
+        let written = PassiveHealth {
+            consecutive_failures: 3,
+            base_ejection_time: Duration::from_secs(60),
+            max_ejection_percent: 10.0,
+        };
+        assert_eq!(health(json).unwrap(), Some(written));
+        let services = parse(
+            r#"{"passiveHealth": "off", "services": [
+                {"cluster": "a", "endpoints": ["1.1.1.1:1"]},
+                {"cluster": "b", "endpoints": ["1.1.1.1:1"], "passiveHealth": {}}]}"#,
+        );
+        let services = services.unwrap().services;
+        let health = |n: usize| services[n].rules.passive_health;
+        assert_eq!((health(0), health(1)), (None, defaults));
+        for (value, reason) in [
+            (
+                "true",
+                "true is not an object with consecutiveFailures, baseEjectionTime and \
+                 maxEjectionPercent",
+            ),
+            (
+                r#"{"base": 1}"#,
+                "base: is not an option: there are consecutiveFailures, baseEjectionTime and \
+                 maxEjectionPercent",
+            ),
+        ] {
+            let error = with(&format!(r#""passiveHealth": {value}"#)).unwrap_err();
+            assert!(error.ends_with(reason), "{error}");
+        }
+    }
+
+    #[test]
     fn each_service_has_its_origins() {
         let services = r#""services": [
             {"cluster": "a", "endpoints": ["1.1.1.1:1"]},
@@ -874,9 +926,12 @@ mod tests {
             "attempts" => json!(17),
             "unhealthyThreshold" => json!(4_294_967_296_u64),
             "threshold" => json!(1),
-            "minWeightPercent" => json!(100.5),
-            "aggression" | "maxPerSecond" | "window" | "interval" => json!(0),
-            "minAge" | "cacheTTL" | "refreshInterval" | "burstInterval" | "metricTimeout" => {
+            "minWeightPercent" | "maxEjectionPercent" => json!(100.5),
+            "consecutiveFailures" | "aggression" | "maxPerSecond" | "window" | "interval" => {
+                json!(0)
+            }
+            "baseEjectionTime" | "minAge" | "cacheTTL" | "refreshInterval" | "burstInterval"
+            | "metricTimeout" => {
                 json!("9000h")
             }
             "cluster" | "adminCluster" => json!(""),
@@ -890,7 +945,8 @@ mod tests {
             "port" => json!(65_536),
             // Truths, and what is not one value.
             "requireOrigin" | "debugHeaders" | "countsConnections" | "hosts" | "services[0]"
-            | "discovery" | "slowStart" | "rebalance" | "status" | "metric" | "metricHeaders" => {
+            | "discovery" | "passiveHealth" | "slowStart" | "rebalance" | "status" | "metric"
+            | "metricHeaders" => {
                 return None;
             }
             _ => panic!("which value can {option} not have?"),

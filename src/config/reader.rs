@@ -14,13 +14,15 @@
 //! What is missing is the same as `null`, but for the words: so it is not an error of serde's, which
 //! could not tell what it should be. That makes a `default` that is not `None` impossible.
 
+use std::fmt;
 use std::iter::Enumerate;
+use std::marker::PhantomData;
 use std::slice;
 
 use serde::de::value::StrDeserializer;
 use serde::de::{
-    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Expected, MapAccess, SeqAccess,
-    Unexpected, VariantAccess, Visitor,
+    Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Expected, MapAccess,
+    SeqAccess, Unexpected, VariantAccess, Visitor,
 };
 use serde::forward_to_deserialize_any;
 use serde_json::{Number, Value};
@@ -47,6 +49,45 @@ pub(super) struct Place {
     pub(super) at: &'static str,
     /// Which options it has.
     pub(super) fields: &'static [&'static str],
+}
+
+/// An object, or `off` in its place.
+#[derive(Clone, Copy)]
+pub(super) enum OrOff<T> {
+    /// It is not wanted.
+    Off,
+    /// It is, with these options.
+    On(T),
+}
+
+/// How [`OrOff`] makes itself known to the document: serde has no form for it.
+const OR_OFF: &str = "OrOff";
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for OrOff<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OrOffVisitor<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for OrOffVisitor<T> {
+            type Value = OrOff<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object, or off")
+            }
+
+            fn visit_unit<E>(self) -> Result<OrOff<T>, E> {
+                Ok(OrOff::Off)
+            }
+
+            fn visit_newtype_struct<D: Deserializer<'de>>(
+                self,
+                deserializer: D,
+            ) -> Result<OrOff<T>, D::Error> {
+                T::deserialize(deserializer).map(OrOff::On)
+            }
+        }
+
+        deserializer.deserialize_newtype_struct(OR_OFF, OrOffVisitor(PhantomData))
+    }
 }
 
 /// The number that a text says, where it says one: digits with or without a sign, a fraction and an
@@ -101,6 +142,15 @@ impl<'document> Written<'document> {
             format!("is not an option: there are {}", listed(known))
         };
         ConfigError::here(reason).within(name)
+    }
+
+    /// A truth, or a text that says one.
+    fn truth(self) -> Option<bool> {
+        match self.value? {
+            Value::Bool(truth) => Some(*truth),
+            Value::String(text) => truth_in(text),
+            _ => None,
+        }
     }
 
     /// A number, or a text that says one.
@@ -184,12 +234,7 @@ impl<'de> Deserializer<'de> for Written<'_> {
     }
 
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConfigError> {
-        let truth = match self.value {
-            Some(Value::Bool(truth)) => Some(*truth),
-            Some(Value::String(text)) => truth_in(text),
-            _ => None,
-        };
-        match truth {
+        match self.truth() {
             Some(truth) => visitor.visit_bool(truth),
             None => Err(self.unlike(&"true or false")),
         }
@@ -218,9 +263,12 @@ impl<'de> Deserializer<'de> for Written<'_> {
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(
         self,
-        _name: &'static str,
+        name: &'static str,
         visitor: V,
     ) -> Result<V::Value, ConfigError> {
+        if name == OR_OFF && self.truth() == Some(false) {
+            return visitor.visit_unit();
+        }
         visitor.visit_newtype_struct(self)
     }
 

@@ -15,8 +15,21 @@ pub struct Rules {
     pub unhealthy_threshold: u32,
     /// Whether the counts are of connections, so that they can be judged by what this gateway opened.
     pub counts_connections: bool,
+    /// When pods are left out that fail handshakes; none leaves none out.
+    pub passive_health: Option<PassiveHealth>,
     /// How pods are started that have just come up; none lets them have all at once.
     pub slow_start: Option<SlowStart>,
+}
+
+/// When pods are left out that fail handshakes while others do not.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PassiveHealth {
+    /// Handshakes failed in a row until the pod is ejected, at least; at least 1.
+    pub consecutive_failures: u16,
+    /// For how long it is ejected the first time; twice as long each further time in a row.
+    pub base_ejection_time: Duration,
+    /// Of the pods at most this part is ejected at a time; 0 to 100.
+    pub max_ejection_percent: f64,
 }
 
 /// How often the pods of a service may be asked for their counts before their time.

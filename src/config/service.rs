@@ -118,6 +118,7 @@ impl ServiceConfig {
                     unhealthy_threshold,
                     // What is done with the counts makes them no others.
                     counts_connections: _,
+                    passive_health: _,
                     slow_start: _,
                 },
             burst_polls,

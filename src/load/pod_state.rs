@@ -1,5 +1,6 @@
 //! Whether a pod gets new WebSockets.
 
+use super::passive_health::Health;
 use super::view::View;
 use crate::num::approximate;
 use crate::pod::{Exclusion, PodRecord};
@@ -11,8 +12,10 @@ pub enum PodState {
     Unknown,
     /// It gets new WebSockets.
     Usable,
-    /// It did not accept a connection, and has not answered a poll since.
+    /// It did not accept a connection, and has not answered a poll since: it comes last.
     Refusing,
+    /// It failed too many handshakes in a row, while others did not: it comes last of all.
+    Failing,
     /// Too many polls failed in a row.
     Unhealthy,
     /// Its last count is too old.
@@ -37,7 +40,8 @@ impl PodState {
             Self::Stale => 4,
             Self::Draining => 5,
             Self::Full => 6,
-            Self::Excluded(exclusion) => exclusion.code().saturating_add(Self::Full.code()),
+            Self::Failing => 7,
+            Self::Excluded(exclusion) => exclusion.code().saturating_add(Self::Failing.code()),
         }
     }
 
@@ -45,6 +49,39 @@ impl PodState {
     #[must_use]
     pub const fn takes_part(self) -> bool {
         matches!(self, Self::Usable | Self::Full)
+    }
+}
+
+/// Where a pod stands among those that may serve: better ones come first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// Nothing is known to be wrong.
+    Sound,
+    /// A handshake passed it by, and nobody knows why yet.
+    Doubted,
+    /// See [`PodState::Refusing`].
+    Refusing,
+    /// See [`PodState::Failing`].
+    Failing,
+}
+
+impl PodState {
+    /// Where a pod in this state stands among those that may serve; none where it may not.
+    #[must_use]
+    pub fn standing(self, pod: &PodRecord, health: Health) -> Option<Standing> {
+        match self {
+            Self::Usable if pod.is_doubted() => Some(Standing::Doubted),
+            Self::Usable => Some(Standing::Sound),
+            Self::Failing if health == Health::Probing => Some(Standing::Sound),
+            Self::Failing => Some(Standing::Failing),
+            Self::Refusing => Some(Standing::Refusing),
+            Self::Unknown
+            | Self::Unhealthy
+            | Self::Stale
+            | Self::Draining
+            | Self::Full
+            | Self::Excluded(_) => None,
+        }
     }
 }
 
@@ -63,6 +100,10 @@ impl View {
             PodState::Draining
         } else if pod.limit().is_some_and(is_full) {
             PodState::Full
+        } else if pod.has_refused() {
+            PodState::Refusing
+        } else if matches!(self.health(pod), Health::Ejected | Health::Probing) {
+            PodState::Failing
         } else {
             PodState::Usable
         }
@@ -72,9 +113,7 @@ impl View {
     #[must_use]
     pub fn trouble(&self, pod: &PodRecord) -> Option<PodState> {
         let counted_at = pod.poll().succeeded_at();
-        if pod.has_refused() {
-            Some(PodState::Refusing)
-        } else if !counted_at.happened() {
+        if !counted_at.happened() {
             Some(PodState::Unknown)
         } else if pod.poll().failures_in_a_row() >= self.rules.unhealthy_threshold {
             Some(PodState::Unhealthy)
@@ -98,11 +137,19 @@ impl View {
                 None if pod.is_implausible() => "it gets new WebSockets, by what this gateway has \
                      open on it: its counts lack some of that"
                     .to_owned(),
+                None if pod.is_doubted() => "a handshake passed it by; it comes last until it \
+                     answers a poll"
+                    .to_owned(),
+                None if self.health(pod) == Health::Suspect => {
+                    let failures = pod.accrual().failures();
+                    format!("it failed {failures} handshakes in a row; others are preferred")
+                }
                 None => "it gets new WebSockets".to_owned(),
             },
             PodState::Refusing => {
-                "it refused a connection; it is left out until it answers a poll".to_owned()
+                "it refused a connection; it comes last until it answers a poll".to_owned()
             }
+            PodState::Failing => self.failing(pod),
             PodState::Unhealthy => {
                 let failures = pod.poll().failures_in_a_row();
                 format!("{failures} polls failed in a row")
@@ -115,5 +162,17 @@ impl View {
             },
             PodState::Excluded(exclusion) => exclusion.to_string(),
         }
+    }
+
+    fn failing(&self, pod: &PodRecord) -> String {
+        let accrual = pod.accrual();
+        let failures = accrual.failures();
+        let left = accrual.ejected_until().since(self.now).as_secs_f64().ceil();
+        let then = if left > 0.0 {
+            format!("it is left out for {left:.0} s")
+        } else {
+            "single ones try it".to_owned()
+        };
+        format!("it failed {failures} handshakes in a row, and others did not; {then}")
     }
 }

@@ -1,6 +1,10 @@
 //! Which pods get the next WebSocket: the usable ones with the smallest load, best first. Pods of
 //! a lower priority follow those of a higher one, whatever they hold.
 //!
+//! Pods in doubt follow those of which nothing is known to be wrong, then those that refuse, and at last
+//! those that are ejected: no such pod makes a set of pods empty. One that has failed a
+//! [handshake](super::passive_health) lets others go first but for a part of the time.
+//!
 //! A load is the estimate for each unit of the pod's weight, with the next WebSocket in it, as
 //! weighted least connections has it: with nothing open, the pod of the largest weight comes
 //! first. A pod in its [slow start](super::slow_start) lets others go first as often as its factor
@@ -13,15 +17,17 @@ use std::cmp::Ordering;
 
 use fastrand::Rng;
 
-use super::pod_state::PodState;
+use super::passive_health::{CHANCE, Health};
+use super::pod_state::{PodState, Standing};
 use super::view::View;
 use crate::pod::{PodAddress, PodRecord, Priority};
 
 /// What decides between pods, one after the other: the least comes first.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
+    standing: Standing,
     priority: Priority,
-    /// Whether the pod is in its slow start and lets others go first.
+    /// Whether the pod lets others go first: in its slow start, or after a failed handshake.
     holds_back: bool,
     /// See [`View::load_with_one_more`].
     connections: f64,
@@ -30,21 +36,45 @@ pub struct Load {
 }
 
 impl Load {
-    /// The least that the pod's load can be.
-    fn at_least(view: &View, pod: &PodRecord) -> Self {
+    /// The least that the load of a pod in this health can be. One that is to be tried is so by
+    /// the next, whatever it holds.
+    fn at_least(view: &View, pod: &PodRecord, health: Health) -> Self {
+        let connections = match health {
+            Health::Probing => 0.0,
+            Health::Good | Health::Suspect | Health::Ejected => view.load_with_one_more(pod),
+        };
         Self {
+            standing: Standing::Sound,
             priority: pod.priority(),
             holds_back: false,
-            connections: view.load_with_one_more(pod),
+            connections,
             tie_breaker: 0,
         }
     }
 
     /// The load itself, with what is random in it.
-    fn drawn(self, view: &View, pod: &PodRecord, random: &mut Rng) -> Self {
+    fn drawn(
+        self,
+        view: &View,
+        (pod, standing): (&PodRecord, Standing),
+        health: Health,
+        random: &mut Rng,
+    ) -> Self {
         let slow_start = view.slow_start(pod);
+        let is_slow = slow_start.is_some_and(|factor| random.f64() >= factor);
+        let mut is_picked = || random.f64() < CHANCE;
+        let (standing, holds_back) = match health {
+            Health::Suspect => {
+                let may_try = view.has_room_to_fail(pod) && is_picked();
+                (standing, is_slow || !may_try)
+            }
+            Health::Probing if is_picked() => (standing, false),
+            Health::Probing => (Standing::Failing, false),
+            Health::Good | Health::Ejected => (standing, is_slow),
+        };
         Self {
-            holds_back: slow_start.is_some_and(|factor| random.f64() >= factor),
+            standing,
+            holds_back,
             tie_breaker: random.u32(..),
             ..self
         }
@@ -53,8 +83,8 @@ impl Load {
 
 impl Ord for Load {
     fn cmp(&self, other: &Self) -> Ordering {
-        (self.priority, self.holds_back)
-            .cmp(&(other.priority, other.holds_back))
+        (self.standing, self.priority, self.holds_back)
+            .cmp(&(other.standing, other.priority, other.holds_back))
             .then(self.connections.total_cmp(&other.connections))
             .then(self.tie_breaker.cmp(&other.tie_breaker))
     }
@@ -74,7 +104,7 @@ impl PartialEq for Load {
 
 impl Eq for Load {}
 
-/// A usable pod.
+/// A pod that may serve.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ranked {
     /// The pod.
@@ -102,24 +132,29 @@ pub fn rank(pods: &[PodRecord], places: usize, view: &View, random: &mut Rng) ->
     let (mut some_are_full, mut some_are_unknown) = (false, false);
     let mut best: Vec<(Load, &PodRecord)> = Vec::with_capacity(places.saturating_add(1));
     for pod in pods {
-        let at_least = Load::at_least(view, pod);
+        let health = view.health(pod);
+        let at_least = Load::at_least(view, pod, health);
         let is_beaten = |(worst, _): &(Load, &PodRecord)| best.len() >= places && at_least > *worst;
         if best.last().is_some_and(is_beaten) {
             continue;
         }
-        match view.state(pod) {
-            PodState::Usable => {}
+        let state = view.state(pod);
+        match state {
+            PodState::Usable | PodState::Refusing | PodState::Failing => {}
             PodState::Full => {
                 some_are_full = true;
                 continue;
             }
-            PodState::Unknown | PodState::Stale | PodState::Unhealthy | PodState::Refusing => {
+            PodState::Unknown | PodState::Stale | PodState::Unhealthy => {
                 some_are_unknown = true;
                 continue;
             }
             PodState::Draining | PodState::Excluded(_) => continue,
         }
-        let load = at_least.drawn(view, pod, random);
+        let Some(standing) = state.standing(pod, health) else {
+            continue;
+        };
+        let load = at_least.drawn(view, (pod, standing), health, random);
         let place = best.partition_point(|(other, _)| *other < load);
         best.insert(place, (load, pod));
         best.truncate(places);

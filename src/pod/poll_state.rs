@@ -102,6 +102,13 @@ impl PollState {
         };
     }
 
+    /// The answer to a question that was asked before its time is in, and bad: that does not count
+    /// among the failures in a row, for it could as well have been asked later.
+    pub fn settle_early(&mut self, failure: u16) {
+        self.asked_at = Timestamp::NEVER.into();
+        self.failure.set(failure);
+    }
+
     /// The answer to the question asked at `asked_at` is in: good, or bad for the reason that
     /// `failure` stands for.
     pub fn settle(&mut self, asked_at: Timestamp, failure: Option<u16>) {

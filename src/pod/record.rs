@@ -6,6 +6,7 @@ use std::time::Duration;
 use zerocopy::native_endian::{F64, U16, U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::accrual::{Accrual, Outcomes};
 use super::address::PodAddress;
 use super::interval::{Interval, Judgment, Others};
 use super::membership::{Exclusion, Member, Priority};
@@ -91,6 +92,10 @@ pub struct PodRecord {
     draining: u8,
     /// When the pod was last seen to refuse; [`Timestamp::NEVER`] once it answered a later poll.
     refused_at: U64,
+    /// When a handshake last passed the pod by; [`Timestamp::NEVER`] once a later poll has ended.
+    doubted_at: U64,
+    /// When the pod was last asked.
+    last_asked_at: U64,
     /// When the pod last came up; [`Timestamp::NEVER`] where it was up from the beginning.
     started_at: U64,
     /// Upgrades on their way. They are in no report: the pod does not count them yet.
@@ -133,8 +138,8 @@ pub struct PodRecord {
     /// WebSockets that others opened on the pod, less those of theirs that ended: a sum that fades
     /// within [`LATELY`].
     others: F64,
-    /// Whether the pod was asked before its time: 1 or 0.
-    is_early: u8,
+    /// When the pod was asked: [`AT_ITS_TIME`], [`EARLY`] or [`ALONE`].
+    asked_how: u8,
     /// Whether the last count was a leap, and not believed: 1 or 0.
     has_leapt: u8,
     /// Counts in a row that were not believed, of those that were asked for at their time.
@@ -150,6 +155,12 @@ pub struct PodRecord {
     opened_until: [U32; LASTING],
     /// Bytes of the last body that had a count.
     body_size: U32,
+    /// Handshakes that the pod failed.
+    failed: U32,
+    /// WebSockets that the pod ended at once.
+    cut: U32,
+    /// Its failures in a row.
+    accrual: Accrual,
 }
 
 /// A WebSocket that was there when the pod was asked so many times ago is in any count.
@@ -168,6 +179,13 @@ const LATELY: Duration = Duration::from_secs(2);
 
 /// No pod holds so many.
 const NO_LIMIT: u64 = u64::MAX;
+
+/// The pod was asked when its time had come, …
+const AT_ITS_TIME: u8 = 0;
+/// … before that, with the others, …
+const EARLY: u8 = 1;
+/// … or before that and without them.
+const ALONE: u8 = 2;
 
 /// The pod does not say …
 const UNSAID: u8 = 0;
@@ -410,6 +428,57 @@ impl PodRecord {
         self.refused_at.get() != Timestamp::NEVER.as_nanos()
     }
 
+    /// Whether a handshake passed the pod by, and no poll has told since whether it is there.
+    #[must_use]
+    pub fn is_doubted(&self) -> bool {
+        Timestamp::from(self.doubted_at).happened()
+    }
+
+    /// Whether the pod refused a connection or was passed by, and was not asked since; nor within the
+    /// last `pause`.
+    #[must_use]
+    pub fn is_to_be_asked(&self, now: Timestamp, pause: Duration) -> bool {
+        let asked_at = Timestamp::from(self.last_asked_at);
+        let noticed_at = Timestamp::from(self.refused_at).max(self.doubted_at.into());
+        noticed_at > asked_at && !self.poll.is_under_way() && now.since(asked_at) >= pause
+    }
+
+    /// Whether it was last asked without the other pods: its answer is not of their moment.
+    #[must_use]
+    pub const fn was_asked_alone(&self) -> bool {
+        self.asked_how == ALONE
+    }
+
+    /// Handshakes that the pod failed: with a status of 5xx, without an answer, or so that Envoy
+    /// went on to another.
+    #[must_use]
+    pub fn failed(&self) -> u32 {
+        self.failed.get()
+    }
+
+    /// WebSockets that ended within [`PROVEN`](super::PROVEN), not by their clients' disconnecting.
+    #[must_use]
+    pub fn cut(&self) -> u32 {
+        self.cut.get()
+    }
+
+    /// What its handshakes came to.
+    pub(crate) fn outcomes(&self) -> Outcomes {
+        let good = self.opened.get().wrapping_sub(self.cut.get());
+        Outcomes::new(good, self.failed.get().wrapping_add(self.cut.get()))
+    }
+
+    /// Its failures in a row.
+    #[must_use]
+    pub const fn accrual(&self) -> &Accrual {
+        &self.accrual
+    }
+
+    /// Its failures in a row, to note what others' come to or what follows.
+    pub(crate) const fn accrual_mut(&mut self) -> &mut Accrual {
+        &mut self.accrual
+    }
+
     /// When the pod last came up; [`Timestamp::NEVER`] where it was up from the beginning.
     #[must_use]
     pub fn started_at(&self) -> Timestamp {
@@ -436,10 +505,21 @@ impl PodRecord {
 
     /// Notes that the pod is asked at `now`, and when it will be again.
     pub(crate) fn ask(&mut self, now: Timestamp, next: Timestamp) {
-        self.is_early = u8::from(next == self.poll.due_at());
+        self.asked_how = if next == self.poll.due_at() {
+            EARLY
+        } else {
+            AT_ITS_TIME
+        };
         self.poll.ask(now, next);
+        self.last_asked_at = now.into();
         self.opened_when_asked = self.opened;
         self.closed_when_asked = self.closed;
+    }
+
+    /// Notes that the pod is asked at `now` without the others, and when it is due as before.
+    pub(crate) fn ask_alone(&mut self, now: Timestamp) {
+        self.ask(now, self.poll.due_at());
+        self.asked_how = ALONE;
     }
 
     /// The pod is to be asked again, as if it had not been.
@@ -483,8 +563,9 @@ impl PodRecord {
         self.recounted_in_flight.set(recounted);
     }
 
-    /// A WebSocket is open on the pod.
-    pub(crate) fn open(&mut self) {
+    /// A WebSocket is open on the pod since `at`.
+    pub(crate) fn open(&mut self, at: Timestamp) {
+        self.accrual.open(at, self.opened.get());
         count_one(&mut self.opened);
         self.recounted.set(self.recounted.get().saturating_add(1));
     }
@@ -551,6 +632,26 @@ impl PodRecord {
         count_one(&mut self.refusals);
     }
 
+    /// A handshake passed the pod by.
+    pub(crate) fn doubt(&mut self, at: Timestamp) {
+        self.doubted_at = at.into();
+    }
+
+    /// The pod failed a handshake.
+    pub(crate) fn fail(&mut self) {
+        count_one(&mut self.failed);
+    }
+
+    /// A WebSocket that was opened at `opened_at` has ended at once. As [`close`](Self::close).
+    pub(crate) fn cut_off(&mut self, opened_at: Timestamp) -> bool {
+        let is_known = self.close();
+        if is_known {
+            count_one(&mut self.cut);
+            self.accrual.cut(opened_at);
+        }
+        is_known
+    }
+
     /// Takes the answer to the poll that was sent at `asked_at`, if it is waited for. Where there
     /// was a report before, what happened since.
     pub(crate) fn answer(
@@ -564,12 +665,14 @@ impl PodRecord {
         }
         // What was counted in another way can't be compared.
         let counted_before = self.counted_at().happened() && self.reported_otherwise == 0;
-        self.poll
-            .settle(asked_at, outcome.err().map(PollFailure::code));
-        let Ok(reported) = outcome else {
-            count_one(&mut self.polls_failed);
-            return None;
+        let reported = match outcome {
+            Ok(reported) => reported,
+            Err(failure) => {
+                self.fail_poll(asked_at, failure);
+                return None;
+            }
         };
+        self.poll.settle(asked_at, None);
         self.take_words(asked_at, &reported);
         self.counts_otherwise = u8::from(others.is_none());
         self.compare_with_lasting(reported.connections);
@@ -601,7 +704,9 @@ impl PodRecord {
             Judgment::Leap => is_second_leap,
         };
         if !is_believed && self.doubted < MOST_DOUBTED {
-            self.doubted = self.doubted.saturating_add(u8::from(self.is_early == 0));
+            self.doubted = self
+                .doubted
+                .saturating_add(u8::from(self.asked_how == AT_ITS_TIME));
             return Some(Answer::Doubted(judgment));
         }
         self.doubted = 0;
@@ -627,9 +732,23 @@ impl PodRecord {
         counted_before.then_some(Answer::After(interval))
     }
 
+    /// A poll has brought no count. One that was passed by before is taken to refuse.
+    fn fail_poll(&mut self, asked_at: Timestamp, failure: PollFailure) {
+        count_one(&mut self.polls_failed);
+        if self.asked_how == AT_ITS_TIME {
+            self.poll.settle(asked_at, Some(failure.code()));
+        } else {
+            self.poll.settle_early(failure.code());
+        }
+        if self.is_doubted() && asked_at >= self.doubted_at.into() {
+            self.refuse(self.doubted_at.into());
+            self.doubted_at = Timestamp::NEVER.into();
+        }
+    }
+
     /// Notes whether a count that was asked for at its time lacks WebSockets that must be in it.
     fn compare_with_lasting(&mut self, count: u64) {
-        if self.is_early != 0 {
+        if self.asked_how != AT_ITS_TIME {
             return;
         }
         let lasting = f64::from(self.lasting(self.opened, self.closed));
@@ -675,8 +794,11 @@ impl PodRecord {
             Some(false) => NO,
             Some(true) => YES,
         };
-        if asked_at.as_nanos() >= self.refused_at.get() {
+        if asked_at >= self.refused_at.into() {
             self.refused_at = Timestamp::NEVER.into();
+        }
+        if asked_at >= self.doubted_at.into() {
+            self.doubted_at = Timestamp::NEVER.into();
         }
     }
 

@@ -50,7 +50,7 @@ pub fn look_early<S: Shell>(service: &Service<S>, now: Timestamp) -> bool {
 
 /// Whether the pods of a service are to be asked before their time.
 #[must_use]
-pub fn is_due(table: &Table, service: &ServiceConfig, now: Timestamp) -> bool {
+pub(super) fn is_due(table: &Table, service: &ServiceConfig, now: Timestamp) -> bool {
     let Some(bounds) = &service.burst_polls else {
         return false;
     };
@@ -67,13 +67,13 @@ pub fn is_due(table: &Table, service: &ServiceConfig, now: Timestamp) -> bool {
 }
 
 /// Asks the pods, where they are to be asked before their time: those that answered the last time.
-pub fn claim(table: &mut Table, service: &ServiceConfig, now: Timestamp) -> Vec<PodAddress> {
+pub(super) fn claim(table: &mut Table, service: &ServiceConfig, now: Timestamp) -> Vec<PodAddress> {
     if !is_due(table, service, now) {
         return Vec::new();
     }
     table.ask(now, |pod| {
         let poll = pod.poll();
-        let is_good = poll.succeeded_at().happened() && poll.failures_in_a_row() == 0;
+        let is_good = poll.succeeded_at().happened() && poll.failure() == 0;
         (is_good && !poll.is_under_way()).then_some(poll.due_at())
     })
 }
@@ -181,7 +181,7 @@ mod tests {
             for _ in 0..count {
                 let pod = address(n);
                 self.table
-                    .apply(&self.service.rules, &[Event::Opened { pod }]);
+                    .apply(&self.service.rules, &[Event::Opened { pod, at: NOW }]);
             }
         }
 

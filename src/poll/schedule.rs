@@ -19,6 +19,11 @@ pub const SHORTEST_TICK: Duration = Duration::from_millis(1);
 /// knows what part of the fleet's traffic is its own.
 const FIRST_INTERVAL_PART: u32 = 8;
 
+/// A pod that is in doubt, or refuses, is asked again no sooner than this …
+const BETWEEN_DOUBTS: Duration = Duration::from_millis(250);
+/// … and of all such pods no more than so many at once.
+const MOST_DOUBTED: usize = 20;
+
 /// How soon Envoy is asked again while it has not listed any pods yet: at its start it may not
 /// know the cluster.
 const FIRST_DISCOVERY_INTERVAL: Duration = Duration::from_secs(1);
@@ -90,7 +95,31 @@ fn is_time(table: &Table, service: &ServiceConfig, asker: Asker, now: Timestamp)
 /// Whether counts are to be asked for before their time. Whoever sees it asks, and is no poller for
 /// that: the poller may be one that no request comes to.
 fn is_early(table: &Table, service: &ServiceConfig, asker: Asker, now: Timestamp) -> bool {
-    !asker.steps_back && burst::is_due(table, service, now)
+    !asker.steps_back && is_early_due(table, service, now)
+}
+
+/// Whether pods are to be asked before their time: within a burst, or because a handshake has found
+/// no connection or has passed them by.
+#[must_use]
+pub fn is_early_due(table: &Table, service: &ServiceConfig, now: Timestamp) -> bool {
+    table.pods().iter().any(|pod| is_in_question(pod, now)) || burst::is_due(table, service, now)
+}
+
+/// Asks the pods that are to be asked before their time.
+pub fn claim_early(table: &mut Table, service: &ServiceConfig, now: Timestamp) -> Vec<PodAddress> {
+    let mut asked = burst::claim(table, service, now);
+    let mut left = MOST_DOUBTED;
+    asked.extend(table.ask_alone(now, |pod| {
+        let is_asked = left > 0 && is_in_question(pod, now);
+        left = left.saturating_sub(usize::from(is_asked));
+        is_asked
+    }));
+    asked
+}
+
+/// Whether only a poll can say if the pod is there.
+fn is_in_question(pod: &PodRecord, now: Timestamp) -> bool {
+    pod.is_to_be_asked(now, BETWEEN_DOUBTS)
 }
 
 /// Whether nobody has polled for two intervals what is to be polled.
@@ -123,7 +152,7 @@ pub fn claim(
     } else if asker.steps_back {
         (None, Vec::new())
     } else {
-        (None, burst::claim(table, service, now))
+        (None, claim_early(table, service, now))
     };
     let counts = counts.into_iter().map(Question::Count);
     hosts.into_iter().chain(counts).collect()

@@ -167,7 +167,7 @@ mod tests {
         fn open(&mut self, pod: usize) {
             self.contexts += 1;
             self.truth[pod] += 1;
-            self.record(pod, |pod| Event::Opened { pod });
+            self.record(pod, |pod| Event::Opened { pod, at: START });
             let held = &self.service.held;
             held.insert(address_of(pod), self.now, self.contexts);
         }

@@ -1,7 +1,7 @@
 //! Which pods hold too many, and how many of them are this gateway's to close.
 
 use crate::config::Rebalance;
-use crate::load::{EvenShare, PodState, View};
+use crate::load::{EvenShare, Health, PodState, View};
 use crate::num::rounded_down;
 use crate::pod::{Exclusion, PodAddress, PodRecord};
 use crate::table::Table;
@@ -78,6 +78,9 @@ fn is_calm(view: &View, pod: &PodRecord) -> bool {
     );
     let is_sound = pod.poll().failures_in_a_row() == 0
         && view.trouble(pod).is_none()
+        && pod.last_failure().is_none()
+        && !(pod.has_refused() || pod.is_doubted())
+        && view.health(pod) == Health::Good
         && pod.exclusion().is_none()
         // What agrees with nobody's doing says nothing of where there is room.
         && !pod.is_unsteady()

@@ -202,7 +202,11 @@ impl Announcer {
                 log::info!("cluster {cluster}: pod {pod} drains, with {estimate:.0} WebSockets");
             }
             PodState::Full => log::warn!("cluster {cluster}: pod {pod} is full: {reason}"),
-            PodState::Refusing | PodState::Unhealthy | PodState::Stale | PodState::Excluded(_) => {
+            PodState::Refusing
+            | PodState::Failing
+            | PodState::Unhealthy
+            | PodState::Stale
+            | PodState::Excluded(_) => {
                 log::warn!("cluster {cluster}: pod {pod} is down: {reason}");
             }
         }

@@ -21,10 +21,14 @@ pub struct ServiceStatistics {
     pub upgrades_full: StatisticId,
     /// Upgrades that were answered with 403 for the origin of their page.
     pub upgrades_forbidden: StatisticId,
+    /// Upgrades that a pod answered with 5xx, or not at all.
+    pub upgrades_failed: StatisticId,
     /// Upgrades that needed more than one pod.
     pub upgrades_retried: StatisticId,
     /// Upgrades that were served by another pod than the one chosen, without a retry.
     pub upgrades_mismatched: StatisticId,
+    /// WebSockets that ended within a second, and not by their clients' disconnecting.
+    pub websockets_cut: StatisticId,
     /// WebSockets that rebalancing closed.
     pub websockets_rebalanced: StatisticId,
     /// Polls that brought a count.
@@ -54,8 +58,10 @@ impl ServiceStatistics {
             upgrades_rejected: counter("upgrades_rejected"),
             upgrades_full: counter("upgrades_full"),
             upgrades_forbidden: counter("upgrades_forbidden"),
+            upgrades_failed: counter("upgrades_failed"),
             upgrades_retried: counter("upgrades_retried"),
             upgrades_mismatched: counter("upgrades_mismatched"),
+            websockets_cut: counter("websockets_cut"),
             websockets_rebalanced: counter("websockets_rebalanced"),
             polls_ok: counter("polls_ok"),
             polls_failed: counter("polls_failed"),

@@ -137,7 +137,7 @@ mod tests {
                 self.open[pod] += 1;
                 let pod = pod_at(pod);
                 self.service
-                    .record(&[Event::Settled { pod }, Event::Opened { pod }]);
+                    .record(&[Event::Settled { pod }, Event::Opened { pod, at: NOW }]);
             }
         }
 

@@ -182,7 +182,7 @@ mod tests {
         }
     }
 
-    const OPENED: fn(PodAddress) -> Event = |pod| Event::Opened { pod };
+    const OPENED: fn(PodAddress) -> Event = |pod| Event::Opened { pod, at: NOW };
     const CLOSED: fn(PodAddress) -> Event = |pod| Event::Closed { pod };
 
     #[test]

@@ -160,7 +160,10 @@ mod tests {
             })
             .collect();
         service.record(&answers);
-        service.record(&[Event::Opened { pod: address(2) }]);
+        service.record(&[Event::Opened {
+            pod: address(2),
+            at: NOW,
+        }]);
         let hostile = PodReport {
             pod_name: Some("<script>\"\\\n".to_owned()),
             ..PodReport::default()

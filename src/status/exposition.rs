@@ -84,7 +84,7 @@ const OF_SERVICES: [Family<ServiceSnapshot>; 6] = [
     ),
 ];
 
-const OF_PODS: [Family<PodSnapshot>; 13] = [
+const OF_PODS: [Family<PodSnapshot>; 16] = [
     gauge(
         "wsbalancer_pod_connections",
         "WebSockets that the pod reports.",
@@ -119,6 +119,11 @@ const OF_PODS: [Family<PodSnapshot>; 13] = [
         |pod| Some(f64::from(u8::from(pod.state.is_usable()))),
     ),
     gauge(
+        "wsbalancer_pod_implausible",
+        "Whether the pod's counts lack WebSockets that are open on it.",
+        |pod| Some(f64::from(u8::from(pod.implausible))),
+    ),
+    gauge(
         "wsbalancer_pod_count_age_seconds",
         "Age of the pod's last count.",
         |pod| pod.count_age,
@@ -137,6 +142,16 @@ const OF_PODS: [Family<PodSnapshot>; 13] = [
         "wsbalancer_pod_refused_total",
         "Connections that the pod did not accept.",
         |pod| Some(pod.refused.into()),
+    ),
+    counter(
+        "wsbalancer_pod_failed_total",
+        "Handshakes that the pod failed.",
+        |pod| Some(pod.failed.into()),
+    ),
+    counter(
+        "wsbalancer_pod_cut_total",
+        "WebSockets on the pod that ended within a second, and not by their clients.",
+        |pod| Some(pod.cut.into()),
     ),
     counter(
         "wsbalancer_pod_polls_failed_total",

@@ -90,8 +90,11 @@ pub(super) struct PodSnapshot {
     pub(super) opened: u32,
     pub(super) closed: u32,
     pub(super) refused: u32,
+    pub(super) failed: u32,
+    pub(super) cut: u32,
     pub(super) polls_failed: u32,
     pub(super) rebalanced: u32,
+    pub(super) implausible: bool,
 }
 
 /// A [`PodState`] as it is shown.
@@ -105,12 +108,13 @@ pub(super) enum State {
     Stale,
     Ejected,
     Unhealthy,
+    Failing,
     Refusing,
     Unknown,
 }
 
 impl State {
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::Healthy,
         Self::SlowStart,
         Self::Full,
@@ -118,6 +122,7 @@ impl State {
         Self::Stale,
         Self::Ejected,
         Self::Unhealthy,
+        Self::Failing,
         Self::Refusing,
         Self::Unknown,
     ];
@@ -136,6 +141,7 @@ impl State {
             | PodState::Excluded(
                 Exclusion::Unhealthy | Exclusion::TimedOut | Exclusion::FailedHealthCheck,
             ) => Self::Unhealthy,
+            PodState::Failing => Self::Failing,
             PodState::Refusing => Self::Refusing,
             PodState::Unknown => Self::Unknown,
         }
@@ -156,6 +162,7 @@ impl State {
             Self::Stale => "stale",
             Self::Ejected => "ejected",
             Self::Unhealthy => "unhealthy",
+            Self::Failing => "failing",
             Self::Refusing => "refusing",
             Self::Unknown => "unknown",
         }
@@ -278,8 +285,11 @@ impl PodSnapshot {
             opened: pod.opened(),
             closed: pod.closed(),
             refused: pod.refusals(),
+            failed: pod.failed(),
+            cut: pod.cut(),
             polls_failed: pod.polls_failed(),
             rebalanced: pod.rebalanced(),
+            implausible: pod.is_implausible(),
         }
     }
 

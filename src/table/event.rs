@@ -21,11 +21,44 @@ pub enum Event {
     Opened {
         /// The pod that serves.
         pod: PodAddress,
+        /// Since when.
+        at: Timestamp,
     },
     /// A WebSocket on `pod` has ended.
     Closed {
         /// The pod that served.
         pod: PodAddress,
+    },
+    /// A WebSocket on `pod` has ended within [`PROVEN`](crate::pod::PROVEN), and its client has not
+    /// disconnected.
+    Cut {
+        /// The pod that served.
+        pod: PodAddress,
+        /// When its handshake was sent on.
+        began_at: Timestamp,
+        /// When it was opened.
+        opened_at: Timestamp,
+        /// When it ended.
+        at: Timestamp,
+    },
+    /// An upgrade went from `pod` on to the next one. Envoy does not tell why: there may have been no
+    /// connection, or an answer that the route retries on.
+    PassedBy {
+        /// The pod that was left.
+        pod: PodAddress,
+        /// When the upgrade was sent on.
+        began_at: Timestamp,
+        /// When it was noticed.
+        at: Timestamp,
+    },
+    /// `pod` answered an upgrade with 5xx, or not at all.
+    Failed {
+        /// The pod that was tried last.
+        pod: PodAddress,
+        /// When the upgrade was sent on.
+        began_at: Timestamp,
+        /// When it was noticed.
+        at: Timestamp,
     },
     /// `pod` did not accept a connection.
     Refused {

@@ -261,14 +261,8 @@ mod tests {
         let store = open(&host);
         let first = asked(&store, NOW);
         assert_eq!(store.record(&RULES, &[first]).len(), 1);
-        let later = NOW.plus(RULES.refresh_interval * 2);
-        store.record(
-            &RULES,
-            &[Event::Refused {
-                pod: address(1),
-                at: NOW,
-            }],
-        );
+        // The count before is stale by then.
+        let later = NOW.plus(RULES.cache_ttl * 2);
         let second = asked(&store, later);
         host.outdate(u32::MAX);
         assert_eq!(store.record(&RULES, &[second]), []);

@@ -19,16 +19,16 @@ use super::progress::Progress;
 use crate::clock::Timestamp;
 use crate::config::Rules;
 use crate::load::fleet::Fleet;
-use crate::load::{PodState, View};
+use crate::load::{PodState, View, passive_health};
 use crate::metric::PollFailure;
 use crate::pod::{
     Answer, DiscoveryFailure, HostList, Judgment, LONGEST_LISTENER, Member, MembershipChange,
-    PackedAddress, PodAddress, PodLine, PodRecord, PollState, Reported,
+    Outcomes, PackedAddress, PodAddress, PodLine, PodRecord, PollState, Reported,
 };
 
 /// First bytes of every table; another number for another layout, because modules of two
 /// versions can share a `vm_id` while one replaces the other.
-pub const LAYOUT: u32 = 0x7773_620a;
+pub const LAYOUT: u32 = 0x7773_620c;
 
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
@@ -42,6 +42,8 @@ struct Header {
     began_at: U64,
     /// This gateway's part of the fleet.
     fleet: Fleet,
+    /// What all handshakes of this gateway came to.
+    outcomes: Outcomes,
     /// When a pod was asked whose count lacked what this gateway had opened before.
     late_at: U64,
     /// How far rebalancing has got.
@@ -245,9 +247,9 @@ impl Table {
                     self.postings.push((*pod, Posting::Arrived));
                     self.change(*pod, PodRecord::settle);
                 }
-                Event::Opened { pod } => {
+                Event::Opened { pod, at } => {
                     self.postings.push((*pod, Posting::Opened));
-                    self.open(*pod);
+                    self.open(*pod, *at);
                 }
                 Event::Closed { pod } => {
                     self.postings.push((*pod, Posting::Closed));
@@ -255,6 +257,20 @@ impl Table {
                         pod.close();
                     });
                 }
+                Event::Cut {
+                    pod,
+                    began_at,
+                    opened_at,
+                    at,
+                } => {
+                    self.postings.push((*pod, Posting::Closed));
+                    self.cut(rules, *pod, [*began_at, *opened_at, *at]);
+                }
+                Event::PassedBy { pod, began_at, at } => {
+                    self.change(*pod, |pod| pod.doubt(*at));
+                    self.fail(rules, *pod, *began_at, *at);
+                }
+                Event::Failed { pod, began_at, at } => self.fail(rules, *pod, *began_at, *at),
                 Event::Refused { pod, at } => self.change(*pod, |pod| pod.refuse(*at)),
                 Event::Answered {
                     pod,
@@ -280,14 +296,55 @@ impl Table {
         }
     }
 
-    fn open(&mut self, pod: PodAddress) {
+    fn open(&mut self, pod: PodAddress, at: Timestamp) {
         let Some((header, pods)) = self.parts_mut() else {
             return;
         };
         let address = PackedAddress::from(pod);
         if let Some(pod) = pods.iter_mut().find(|pod| pod.is_at(address)) {
-            pod.open();
+            pod.open(at);
+            header.outcomes.open();
             header.progress.return_one();
+        }
+    }
+
+    /// A pod has failed the handshake that was sent on at `began_at`.
+    fn fail(&mut self, rules: &Rules, pod: PodAddress, began_at: Timestamp, at: Timestamp) {
+        let view = self.view(rules, at);
+        let Some((header, pods)) = self.parts_mut() else {
+            return;
+        };
+        let address = PackedAddress::from(pod);
+        if let Some(place) = pods.iter().position(|pod| pod.is_at(address)) {
+            header.outcomes.fail();
+            if let Some(pod) = pods.get_mut(place) {
+                pod.fail();
+            }
+            accrue(pods, place, &view, header.outcomes, began_at);
+        }
+    }
+
+    /// A pod has ended a WebSocket at once: when its handshake was sent on, when it was opened, and
+    /// when it ended.
+    fn cut(&mut self, rules: &Rules, pod: PodAddress, [began_at, opened_at, at]: [Timestamp; 3]) {
+        let view = self.view(rules, at);
+        let Some((header, pods)) = self.parts_mut() else {
+            return;
+        };
+        let address = PackedAddress::from(pod);
+        let Some(place) = pods.iter().position(|pod| pod.is_at(address)) else {
+            return;
+        };
+        let pod = pods.get_mut(place);
+        if pod.is_some_and(|pod| pod.cut_off(opened_at)) {
+            header.outcomes.cut();
+            let pod = pods.get_mut(place);
+            if pod.is_some_and(|pod| pod.accrual_mut().repeats_cut(began_at, at)) {
+                accrue(pods, place, &view, header.outcomes, began_at);
+                if let Some(pod) = pods.get_mut(place) {
+                    pod.accrual_mut().note_cut();
+                }
+            }
         }
     }
 
@@ -312,6 +369,13 @@ impl Table {
         };
         let (last_failure, expected) = (pod.last_failure(), view.estimate(pod));
         let comes_up = outcome.is_ok() && header.comes_up(&view, pod);
+        let returns = outcome.is_ok() && (pod.has_refused() || view.trouble(pod).is_some());
+        if returns {
+            // What it did before says nothing of it now.
+            pod.accrual_mut().clear();
+        } else {
+            pod.accrual_mut().settle(asked_at);
+        }
         let others = header.fleet.others_lately();
         let others = rules.counts_connections.then_some(&others);
         let was_implausible = pod.is_implausible();
@@ -319,6 +383,8 @@ impl Table {
         match pod.answer(asked_at, outcome, others) {
             // What is wrong about itself says nothing of others.
             Some(Answer::After(_)) if pod.is_implausible() => {}
+            // Of one moment are only those that were asked together.
+            Some(Answer::After(_)) if pod.was_asked_alone() => {}
             Some(Answer::After(interval)) => header.fleet.observe(&interval, asked_at, count),
             Some(Answer::Doubted(judgment)) => doubted = Some(judgment),
             None => {}
@@ -431,6 +497,46 @@ impl Table {
     }
 }
 
+/// Takes a failed handshake into account, which began at `began_at`, of the pod at `place`: it may be
+/// the one for which the pod is ejected. All handshakes have come to `outcomes`.
+fn accrue(
+    pods: &mut [PodRecord],
+    place: usize,
+    view: &View,
+    outcomes: Outcomes,
+    began_at: Timestamp,
+) {
+    let Some(health) = &view.rules.passive_health else {
+        return;
+    };
+    let (mut serving, mut ejected) = (0_u32, 0_u32);
+    for pod in &*pods {
+        match view.state(pod) {
+            PodState::Failing => ejected = ejected.saturating_add(1),
+            PodState::Usable | PodState::Full => serving = serving.saturating_add(1),
+            _ => {}
+        }
+    }
+    let has_room = passive_health::may_eject_one_more(serving, ejected, health);
+    let Some(pod) = pods.get_mut(place) else {
+        return;
+    };
+    let others = outcomes.without(pod.outcomes());
+    let (opened, at) = (pod.opened(), view.now);
+    let accrual = pod.accrual_mut();
+    let was_ejected = accrual.ejected_until().happened();
+    let counts = accrual.fail(began_at, at, opened, others);
+    if counts
+        && (has_room || was_ejected)
+        && accrual.failures() >= health.consecutive_failures
+        && accrual.alive(opened) == 0
+        && passive_health::is_no_coincidence(accrual.failures(), accrual.meanwhile(others))
+    {
+        let time = passive_health::ejection_time(health, accrual.ejections());
+        accrual.eject(at.plus(time));
+    }
+}
+
 /// Between two looks at the hosts so many times what a look costs: a hundredth of a core.
 const PAUSE_FOR_COST: u32 = 100;
 /// Envoy is asked for the hosts at least so often, however often that fails.
@@ -516,6 +622,23 @@ impl Table {
         for pod in pods {
             if let Some(next) = next(pod) {
                 pod.ask(now, next);
+                asked.push(pod.address());
+            }
+        }
+        asked
+    }
+
+    /// Asks, at `now`, those pods of which `is_due` says so, before their time and without the others.
+    pub fn ask_alone(
+        &mut self,
+        now: Timestamp,
+        mut is_due: impl FnMut(&PodRecord) -> bool,
+    ) -> Vec<PodAddress> {
+        let mut asked = Vec::new();
+        let pods = self.parts_mut().map(|(_, pods)| pods).unwrap_or_default();
+        for pod in pods {
+            if is_due(pod) {
+                pod.ask_alone(now);
                 asked.push(pod.address());
             }
         }
@@ -733,7 +856,7 @@ mod tests {
     use crate::num::approximate;
     use crate::pod::Exclusion;
     use crate::testing::address;
-    use crate::testing::{RULES, report};
+    use crate::testing::{NOW, RULES, report};
 
     fn at(seconds: u64) -> Timestamp {
         Timestamp::NEVER.plus(Duration::from_secs(seconds))
@@ -806,7 +929,7 @@ mod tests {
 
     const CHOSEN: fn(PodAddress) -> Event = |pod| Event::Chosen { pod };
     const SETTLED: fn(PodAddress) -> Event = |pod| Event::Settled { pod };
-    const OPENED: fn(PodAddress) -> Event = |pod| Event::Opened { pod };
+    const OPENED: fn(PodAddress) -> Event = |pod| Event::Opened { pod, at: NOW };
     const CLOSED: fn(PodAddress) -> Event = |pod| Event::Closed { pod };
 
     #[test]
@@ -1285,7 +1408,7 @@ mod tests {
                 let event = match kind {
                     0 => { *waiting += 1; Event::Chosen { pod } }
                     1 => { *waiting = waiting.saturating_sub(1); Event::Settled { pod } }
-                    2 => Event::Opened { pod },
+                    2 => Event::Opened { pod, at: now },
                     3 => Event::Closed { pod },
                     4 => Event::Refused { pod, at: now },
                     _ => {

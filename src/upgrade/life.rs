@@ -9,7 +9,7 @@ use super::choice::{Candidate, Choice};
 use super::explanation::Explanation;
 use crate::clock::Timestamp;
 use crate::config::OnNoPods;
-use crate::pod::PodAddress;
+use crate::pod::{PROVEN, PodAddress};
 use crate::service::Service;
 use crate::shell::Shell;
 use crate::table::Event;
@@ -67,6 +67,23 @@ pub struct Upstream {
     pub attempts: usize,
     /// Whether the last try found no connection either.
     pub connect_failed: bool,
+    /// Whether the pod that was tried last answered with 5xx, or not at all.
+    pub failed: bool,
+}
+
+/// What there is to ask about a request that has ended. Each question costs a call of the host.
+pub trait Ending {
+    /// Its way to its pod.
+    fn upstream(&self) -> Upstream;
+
+    /// Why it ended, in Envoy's words.
+    fn details(&self) -> String;
+
+    /// Whether its client disconnected.
+    fn is_clients(&self) -> bool;
+
+    /// The time.
+    fn now(&self) -> Timestamp;
 }
 
 impl<S: Shell> Upgrade<S> {
@@ -128,15 +145,15 @@ impl<S: Shell> Upgrade<S> {
         Explanation::of(&self.candidates)
     }
 
-    /// The pod accepted the upgrade (status 101).
-    pub fn open(&mut self, upstream: Upstream, now: Timestamp) {
+    /// The pod accepted the upgrade (status 101). Whether pods are to be asked at once.
+    pub fn open(&mut self, upstream: Upstream, now: Timestamp) -> bool {
         if self.state == State::Ended {
-            return;
+            return false;
         }
         let pod = upstream.pod;
         self.state = State::Open { pod, since: now };
         let mut events = self.arrive(upstream, now);
-        events.extend(pod.map(|pod| Event::Opened { pod }));
+        events.extend(pod.map(|pod| Event::Opened { pod, at: now }));
         let service = &self.service;
         if upstream.attempts <= 1 && self.chosen().is_some() && pod != self.chosen() {
             service.count(service.statistics.upgrades_mismatched);
@@ -148,35 +165,34 @@ impl<S: Shell> Upgrade<S> {
         if log::log_enabled!(log::Level::Debug) {
             self.log_opened(upstream);
         }
+        raise_doubts(&events)
     }
 
     /// The pod's answer, or Envoy's own, is another than 101: no WebSocket comes of it, however long
     /// the client stays. Envoy keeps a stream open whose answer has an `upgrade` header, as a 426
-    /// should. `details` is as in [`end`](Self::end).
+    /// should. `details` is why, in Envoy's words. Whether pods are to be asked at once.
     pub fn decline(
         &mut self,
         upstream: Upstream,
         details: impl FnOnce() -> String,
         now: Timestamp,
-    ) {
-        if self.state == State::OnItsWay {
+    ) -> bool {
+        let is_over = self.state == State::OnItsWay;
+        if is_over {
             self.state = State::Ended;
-            self.give_up(upstream, details, now);
         }
+        is_over && self.give_up(upstream, details, now)
     }
 
-    /// The request has ended, opened or not. `upstream`, `details`, which is why it ended in Envoy's
-    /// words, and the time are asked for only where they are needed: each question costs a call.
-    pub fn end(
-        &mut self,
-        upstream: impl FnOnce() -> Upstream,
-        details: impl FnOnce() -> String,
-        now: impl FnOnce() -> Timestamp,
-    ) {
+    /// The request has ended, opened or not, and not before `lately`. Whether pods are to be asked at
+    /// once.
+    pub fn end(&mut self, ending: &impl Ending, lately: Timestamp) -> bool {
         let state = std::mem::replace(&mut self.state, State::Ended);
         let (service, cluster) = (&self.service, &self.service.config.cluster);
         match state {
-            State::OnItsWay => self.give_up(upstream(), details, now()),
+            State::OnItsWay => {
+                return self.give_up(ending.upstream(), || ending.details(), ending.now());
+            }
             State::Open {
                 pod: Some(pod),
                 since,
@@ -184,24 +200,61 @@ impl<S: Shell> Upgrade<S> {
                 let was_held = service.held.remove(pod, since, self.context_id);
                 // One that was closed to rebalance was counted then.
                 if was_held || service.config.rebalance.is_none() {
-                    service.record(&[Event::Closed { pod }]);
+                    service.record(&[self.closed(pod, since, ending, lately)]);
                 }
                 if log::log_enabled!(log::Level::Debug) {
                     log::debug!(
                         "cluster {cluster}: closed a WebSocket on {pod} after {:.3} s: {}",
-                        now().since(self.since).as_secs_f64(),
-                        printable(&details())
+                        ending.now().since(self.since).as_secs_f64(),
+                        printable(&ending.details())
                     );
                 }
             }
             State::Open { pod: None, .. } | State::Ended => {}
         }
+        false
     }
 
-    /// No WebSocket has come of it.
-    fn give_up(&self, upstream: Upstream, details: impl FnOnce() -> String, now: Timestamp) {
+    /// The end of a WebSocket that was open on `pod` since `opened_at`. Whose doing it was is asked
+    /// only where it came so soon that it may be the pod's fault.
+    fn closed(
+        &self,
+        pod: PodAddress,
+        opened_at: Timestamp,
+        ending: &impl Ending,
+        lately: Timestamp,
+    ) -> Event {
         let service = &self.service;
-        service.record(&self.arrive(upstream, now));
+        let closed = Event::Closed { pod };
+        if service.config.rules.passive_health.is_none() || lately.since(opened_at) >= PROVEN {
+            return closed;
+        }
+        let at = ending.now();
+        if at.since(opened_at) >= PROVEN || ending.is_clients() {
+            return closed;
+        }
+        service.count(service.statistics.websockets_cut);
+        Event::Cut {
+            pod,
+            began_at: self.since,
+            opened_at,
+            at,
+        }
+    }
+
+    /// No WebSocket has come of it. Whether pods are to be asked at once.
+    fn give_up(
+        &self,
+        upstream: Upstream,
+        details: impl FnOnce() -> String,
+        now: Timestamp,
+    ) -> bool {
+        let service = &self.service;
+        let events = self.arrive(upstream, now);
+        service.record(&events);
+        if upstream.failed {
+            service.count(service.statistics.upgrades_failed);
+        }
         if log::log_enabled!(log::Level::Debug) {
             let Explanation { pod, reason } = self.explain();
             log::debug!(
@@ -211,38 +264,51 @@ impl<S: Shell> Upgrade<S> {
                 printable(&details())
             );
         }
+        raise_doubts(&events)
     }
 
-    /// The upgrade is on its way no more: what its way tells of the pods.
+    /// The upgrade is on its way no more: what its way tells of the pods. Of those that were tried
+    /// before the last Envoy does not tell why they were left.
     fn arrive(&self, upstream: Upstream, now: Timestamp) -> Vec<Event> {
         let settled = self.chosen().map(|pod| Event::Settled { pod });
         if upstream.attempts > 1 {
             let service = &self.service;
             service.count(service.statistics.upgrades_retried);
         }
-        let named = self.candidates.iter().take(self.named);
-        let refused = named
-            .take(self.refusals(upstream))
-            .map(|candidate| Event::Refused {
-                pod: candidate.pod,
-                at: now,
-            });
-        settled.into_iter().chain(refused).collect()
+        let began_at = self.since;
+        let left = self.named().take(self.left(upstream));
+        let left = left.map(|candidate| Event::PassedBy {
+            pod: candidate.pod,
+            began_at,
+            at: now,
+        });
+        let last = upstream.pod.or_else(|| {
+            let place = upstream.attempts.checked_sub(1)?;
+            self.named().nth(place).map(|candidate| candidate.pod)
+        });
+        let refused = last.filter(|_| upstream.connect_failed);
+        let refused = refused.map(|pod| Event::Refused { pod, at: now });
+        let failed = upstream.pod.filter(|_| upstream.failed);
+        let failed = failed.map(|pod| Event::Failed {
+            pod,
+            began_at,
+            at: now,
+        });
+        let events = settled.into_iter().chain(left);
+        events.chain(refused).chain(failed).collect()
     }
 
-    /// How many of the named pods refused: those that were tried before the one that served.
-    fn refusals(&self, upstream: Upstream) -> usize {
-        let failed = if upstream.connect_failed {
-            upstream.attempts
-        } else {
-            upstream.attempts.saturating_sub(1)
-        };
+    /// The pods that Envoy may try, in this order.
+    fn named(&self) -> impl Iterator<Item = &Candidate> {
+        self.candidates.iter().take(self.named)
+    }
+
+    /// How many of them were tried before the last.
+    fn left(&self, upstream: Upstream) -> usize {
+        let left = upstream.attempts.saturating_sub(1);
         let mut candidates = self.candidates.iter();
         let place = candidates.position(|candidate| Some(candidate.pod) == upstream.pod);
-        match place {
-            Some(place) if !upstream.connect_failed => failed.min(place),
-            _ => failed,
-        }
+        place.map_or(left, |place| left.min(place))
     }
 
     fn log_opened(&self, upstream: Upstream) {
@@ -258,6 +324,12 @@ impl<S: Shell> Upgrade<S> {
     }
 }
 
+/// Whether events tell of pods of which only a poll can say whether they are there.
+fn raise_doubts(events: &[Event]) -> bool {
+    let is_doubt = |event: &Event| matches!(event, Event::PassedBy { .. } | Event::Refused { .. });
+    events.iter().any(is_doubt)
+}
+
 /// For a log line: control characters are escaped.
 fn printable(text: &str) -> String {
     text.chars().flat_map(char::escape_debug).collect()
@@ -270,10 +342,10 @@ mod tests {
     use super::*;
     use crate::balancer::Balancer;
     use crate::load::PodState;
-    use crate::pod::Reported;
+    use crate::pod::{PodRecord, Reported};
     use crate::testing::FakeHost;
     use crate::testing::address;
-    use crate::testing::{self, NOW, report_all};
+    use crate::testing::{self, NOW, RULES, report_all};
 
     /// Three pods with these counts.
     fn balancer(counts: [u64; 3], on_no_pods: &str) -> Balancer<FakeHost> {
@@ -311,16 +383,21 @@ mod tests {
         testing::states(&balancer.services[0])
     }
 
+    fn doubted(balancer: &Balancer<FakeHost>) -> Vec<bool> {
+        let table = balancer.services[0].table();
+        table.pods().iter().map(PodRecord::is_doubted).collect()
+    }
+
     fn served(n: u8, attempts: usize) -> Upstream {
         Upstream {
             pod: Some(address(n)),
             attempts,
-            connect_failed: false,
+            ..Upstream::default()
         }
     }
 
     fn end(upgrade: &mut Upgrade<FakeHost>, upstream: Upstream) {
-        upgrade.end(|| upstream, || "via_upstream".to_owned(), || NOW);
+        upgrade.end(&testing::Ended::at(NOW).by(upstream), NOW);
     }
 
     fn statistic(balancer: &Balancer<FakeHost>, name: &str) -> u64 {
@@ -332,7 +409,7 @@ mod tests {
     fn the_header_names_the_pods_best_first() {
         let balancer = balancer([5, 1, 3], "fallback");
         let (pods, _) = proceed(&balancer);
-        assert_eq!(pods.unwrap(), "10.0.0.2:8080,10.0.0.3:8080,10.0.0.1:8080");
+        assert_eq!(pods.unwrap().split(',').count(), 3, "there is nobody else");
         assert_eq!(statistic(&balancer, "upgrades_balanced"), 1);
     }
 
@@ -380,42 +457,96 @@ mod tests {
         assert_eq!(estimates(&balancer), [5.0, 2.0, 3.0]);
         upgrade.decline(served(3, 2), String::new, NOW);
         assert_eq!(estimates(&balancer), [5.0, 1.0, 3.0]);
-        assert_eq!(states(&balancer)[1], PodState::Refusing);
+        assert_eq!(doubted(&balancer), [false, true, false]);
         end(&mut upgrade, served(3, 2));
         assert_eq!(estimates(&balancer), [5.0, 1.0, 3.0]);
         assert_eq!(statistic(&balancer, "upgrades_retried"), 1, "once");
     }
 
     #[test]
-    fn the_count_follows_a_retry_and_the_refusing_pod_is_left_out() {
+    fn the_count_follows_a_retry_and_the_pod_that_was_left_comes_last() {
         let balancer = balancer([5, 1, 3], "fallback");
         let (_, mut upgrade) = proceed(&balancer);
-        upgrade.open(served(3, 2), NOW);
+        assert!(upgrade.open(served(3, 2), NOW), "it is asked at once");
         assert_eq!(estimates(&balancer), [5.0, 1.0, 4.0]);
-        assert_eq!(
-            states(&balancer),
-            [PodState::Usable, PodState::Refusing, PodState::Usable]
-        );
+        assert_eq!(states(&balancer), [PodState::Usable; 3], "nobody knows why");
+        assert_eq!(doubted(&balancer), [false, true, false]);
         assert_eq!(statistic(&balancer, "upgrades_retried"), 1);
         let (pods, _) = proceed(&balancer);
-        assert_eq!(pods.unwrap(), "10.0.0.3:8080,10.0.0.1:8080");
+        assert_eq!(pods.unwrap(), "10.0.0.3:8080,10.0.0.1:8080,10.0.0.2:8080");
     }
 
     #[test]
-    fn when_nobody_accepts_all_that_were_tried_are_left_out() {
+    fn when_nobody_accepts_only_the_last_is_known_to_refuse_and_all_are_tried_again() {
         let balancer = balancer([5, 1, 3], "fallback");
         let (_, mut upgrade) = proceed(&balancer);
         let upstream = Upstream {
             pod: Some(address(3)),
             attempts: 2,
             connect_failed: true,
+            ..Upstream::default()
         };
         end(&mut upgrade, upstream);
         assert_eq!(
             states(&balancer),
-            [PodState::Usable, PodState::Refusing, PodState::Refusing]
+            [PodState::Usable, PodState::Usable, PodState::Refusing]
         );
+        assert_eq!(doubted(&balancer), [false, true, false]);
         assert_eq!(estimates(&balancer), [5.0, 1.0, 3.0]);
+        for n in 1..=3 {
+            let at = NOW;
+            balancer.services[0].record(&[Event::Refused {
+                pod: address(n),
+                at,
+            }]);
+        }
+        let (pods, _) = proceed(&balancer);
+        assert_eq!(pods.unwrap().split(',').count(), 3, "there is nobody else");
+    }
+
+    /// What a pod answered, and how its WebSocket ended, is counted for it.
+    #[test]
+    fn failed_handshakes_and_websockets_that_end_at_once_are_the_pods() {
+        let balancer = balancer([5, 1, 3], "fallback");
+        let (_, mut upgrade) = proceed(&balancer);
+        let failed = Upstream {
+            failed: true,
+            ..served(2, 1)
+        };
+        assert!(!upgrade.decline(failed, String::new, NOW));
+        let after = |millis| NOW.plus(Duration::from_millis(millis));
+        // How long it lived, and whether the client left.
+        for (millis, is_clients, is_cut) in [(10, false, 1), (10, true, 0), (1_000, false, 0)] {
+            let before = statistic(&balancer, "websockets_cut");
+            let (_, mut upgrade) = proceed(&balancer);
+            upgrade.open(served(3, 1), NOW);
+            let ended = testing::Ended {
+                is_clients,
+                ..testing::Ended::at(after(millis))
+            };
+            upgrade.end(&ended, NOW);
+            assert_eq!(statistic(&balancer, "websockets_cut") - before, is_cut);
+        }
+        let table = balancer.services[0].table();
+        let told: Vec<_> = table
+            .pods()
+            .iter()
+            .map(|pod| (pod.failed(), pod.cut()))
+            .collect();
+        assert_eq!(told, [(0, 0), (1, 0), (0, 1)]);
+        assert_eq!(table.pods()[2].own_connections(), 0);
+        assert_eq!(statistic(&balancer, "upgrades_failed"), 1);
+    }
+
+    /// Of one that lived for long nothing is asked, for that would cost each of them a call.
+    #[test]
+    fn the_end_of_a_websocket_that_lived_costs_no_question() {
+        let balancer = balancer([5, 1, 3], "fallback");
+        let (_, mut upgrade) = proceed(&balancer);
+        upgrade.open(served(2, 1), NOW);
+        let ended = testing::Ended::at(NOW.plus(Duration::from_secs(2)));
+        upgrade.end(&ended, NOW.plus(Duration::from_secs(1)));
+        assert_eq!(ended.questions.get(), 0);
     }
 
     /// Envoy skips a host that is not in the cluster, and that is no refusal.
@@ -476,13 +607,17 @@ mod tests {
         let balancer = balancer([5, 5, 5], "fallback");
         limit(&balancer, [Some(5), None, None]);
         let service = &balancer.services[0];
-        for n in [2, 3] {
-            service.record(&[Event::Refused {
-                pod: address(n),
-                at: NOW,
-            }]);
-        }
-        assert_eq!(proceed(&balancer).0, None, "the fallback policy chooses");
+        let late = NOW.plus(RULES.cache_ttl);
+        let full = Reported {
+            limit: Some(5),
+            ..Reported::of(5)
+        };
+        service
+            .update(|table| testing::report(table, address(1), late, full))
+            .unwrap();
+        let (names, upgrade) = begin(&balancer, late.plus(Duration::from_secs(1)));
+        assert!(upgrade.is_ok());
+        assert_eq!(names, None, "the fallback policy chooses");
         assert_eq!(statistic(&balancer, "upgrades_fallback"), 1);
     }
 

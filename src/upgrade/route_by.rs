@@ -16,7 +16,7 @@ use crate::balancer::Balancer;
 use crate::clock::Timestamp;
 use crate::config::{PodSource, RouteBy};
 use crate::host::{Head, Request};
-use crate::load::{PodState, Ranked, rank};
+use crate::load::{Ranked, rank};
 use crate::pod::PodAddress;
 use crate::service::Service;
 use crate::shell::Shell;
@@ -195,7 +195,8 @@ fn take_effect<S: Shell>(choice: &Choice<S>, now: Timestamp, must: bool) -> bool
     choice.service.choose(now, |table: &Table| {
         let view = choice.service.view(table, now);
         let holds = table.pod(best.pod).is_some_and(|pod| {
-            view.state(pod) == PodState::Usable && view.estimate(pod) <= best.estimate
+            let standing = view.state(pod).standing(pod, view.health(pod));
+            standing.is_some() && view.estimate(pod) <= best.estimate
         });
         let takes_effect = must || holds;
         let chosen = Event::Chosen { pod: best.pod };
@@ -248,7 +249,7 @@ mod tests {
         Upstream {
             pod: pod_at(&balancer.services[1], b"10.0.0.7:8080"),
             attempts: 1,
-            connect_failed: false,
+            ..Upstream::default()
         }
     }
 
@@ -263,7 +264,7 @@ mod tests {
         assert_eq!(estimates(&balancer), [5.0, 2.0, 3.0]);
         upgrade.open(served(&balancer), NOW);
         assert_eq!(estimates(&balancer), [5.0, 2.0, 3.0]);
-        upgrade.end(Upstream::default, String::new, || NOW);
+        upgrade.end(&testing::Ended::at(NOW), NOW);
         assert_eq!(estimates(&balancer), [5.0, 1.0, 3.0]);
     }
 
@@ -276,7 +277,7 @@ mod tests {
             connect_failed: true,
             ..served(&balancer)
         };
-        first.end(|| failed, String::new, || NOW);
+        first.end(&testing::Ended::at(NOW).by(failed), NOW);
         let (header, _) = upgrade(&balancer);
         assert_eq!(header.as_deref(), Some("c"));
     }

@@ -6,7 +6,7 @@ const HISTORY = 600e3; // milliseconds
 const MAX_LINES = 12;
 const HEIGHT = 200; // of a chart
 // Worst first, as sorting by state shows them.
-const STATES = ['unhealthy', 'refusing', 'ejected', 'stale', 'unknown', 'draining', 'full', 'slowStart', 'healthy'];
+const STATES = ['unhealthy', 'failing', 'refusing', 'ejected', 'stale', 'unknown', 'draining', 'full', 'slowStart', 'healthy'];
 // Field, heading, and the fields that stand below in small, where they are not 0.
 const COLUMNS = [
   ['podName', 'Pod', 'address'], ['nodeName', 'Node', 'podIP'], ['state', 'State', 'reason', 'lastError', 'complaint'],

@@ -4,8 +4,9 @@
 
 use std::future;
 use std::str::FromStr;
+use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use axum::extract::FromRequestParts;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::http::request::Parts;
@@ -33,20 +34,32 @@ pub enum HandshakeBehavior {
     Status(#[serde(with = "status")] StatusCode),
     /// Accepts the connection and never answers.
     Hang,
+    /// Accepts it, and ends the WebSocket after this time, without a close frame.
+    End(#[serde(with = "humantime_serde")] Duration),
 }
 
+/// A handshake on a path that begins like this says itself what becomes of it: `/handshake/hang`.
+const OWN_BEHAVIOR: &str = "/handshake/";
+
 impl HandshakeBehavior {
+    /// What a request asks for itself by its path, if it does.
+    pub(crate) fn asked_for(request: &Parts) -> Option<Self> {
+        let path = request.uri.path().strip_prefix(OWN_BEHAVIOR)?;
+        path.parse().ok()
+    }
+
     /// Answers one handshake; `open` is asked for the guard of a WebSocket that is accepted.
     pub(crate) async fn answer(
         self,
         mut request: Parts,
         open: impl FnOnce() -> OpenWebSocket,
     ) -> Response {
-        match self {
-            Self::Accept => {}
+        let end = match self {
+            Self::Accept => None,
+            Self::End(after) => Some(after),
             Self::Status(status) => return status.into_response(),
             Self::Hang => return future::pending().await,
-        }
+        };
         let mut upgrade = match WebSocketUpgrade::from_request_parts(&mut request, &()).await {
             Ok(upgrade) => upgrade,
             Err(rejection) => return rejection.into_response(),
@@ -59,7 +72,7 @@ impl HandshakeBehavior {
             .max_message_size(MESSAGE_LIMIT)
             .max_frame_size(MESSAGE_LIMIT)
             .read_buffer_size(READ_BUFFER)
-            .on_upgrade(|socket| hold(socket, guard))
+            .on_upgrade(move |socket| hold(socket, guard, end))
     }
 }
 
@@ -82,11 +95,19 @@ fn first_protocol(headers: &HeaderMap) -> Option<HeaderValue> {
     HeaderValue::from_bytes(first).ok()
 }
 
-/// Echoes until the WebSocket ends or is dropped; the socket is gone before its guard is.
-async fn hold(socket: WebSocket, guard: OpenWebSocket) {
+/// Echoes until the WebSocket ends or is dropped, or until the pod ends it after so long; the socket
+/// is gone before its guard is.
+async fn hold(socket: WebSocket, guard: OpenWebSocket, end: Option<Duration>) {
+    let ended = async {
+        match end {
+            Some(after) => tokio::time::sleep(after).await,
+            None => future::pending().await,
+        }
+    };
     tokio::select! {
         () = echo(socket) => {}
         () = guard.dropped() => {}
+        () = ended => {}
     }
 }
 
@@ -105,13 +126,17 @@ async fn echo(mut socket: WebSocket) {
 impl FromStr for HandshakeBehavior {
     type Err = anyhow::Error;
 
-    /// Reads `accept`, `hang` or `status:CODE`.
+    /// Reads `accept`, `hang`, `status:CODE` or `end:TIME`.
     fn from_str(text: &str) -> anyhow::Result<Self> {
         Ok(match text.split_once(':') {
             None if text == "accept" => Self::Accept,
             None if text == "hang" => Self::Hang,
             Some(("status", code)) => Self::Status(status::parse(code)?),
-            _ => bail!("{text:?} is no way to answer: write accept, hang or status:CODE"),
+            Some(("end", time)) => Self::End(
+                humantime::parse_duration(time)
+                    .with_context(|| format!("{time:?} is not a time: write it as 2s or 150ms"))?,
+            ),
+            _ => bail!("{text:?} is no way to answer: write accept, hang, status:CODE or end:TIME"),
         })
     }
 }
@@ -126,6 +151,7 @@ mod tests {
             ("accept", r#""accept""#),
             ("hang", r#""hang""#),
             ("status:503", r#"{"status":503}"#),
+            ("end:10ms", r#"{"end":"10ms"}"#),
         ] {
             let behavior: HandshakeBehavior = argument.parse().unwrap();
             assert_eq!(serde_json::to_string(&behavior).unwrap(), json);

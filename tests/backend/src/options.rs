@@ -151,7 +151,9 @@ pub(crate) struct Options {
 
     /// What a pod does with WebSocket handshakes: all=hang
     ///
-    /// One of accept, hang and status:CODE. May be given several times.
+    /// One of accept, hang, status:CODE and end:TIME (accepts it, and ends the WebSocket after that
+    /// time without a close frame). May be given several times. A handshake on the path
+    /// /handshake/ANSWER gets that answer from every pod.
     #[arg(long, value_name = "POD=ANSWER", help_heading = "Switches")]
     handshake: Vec<Setting<HandshakeBehavior>>,
 }
@@ -269,7 +271,7 @@ mod tests {
     fn switches_reach_the_pods_they_name() {
         let config = config(
             "--pods 4 --refuse 0,3 --preload 1=500,2=7 --metric all=hang --metric 2=status:500 \
-             --handshake 3=status:503",
+             --handshake 3=status:503 --handshake 2=end:10ms",
         )
         .unwrap();
         let refusing: Vec<_> = config.pods.iter().map(|pod| pod.refusing).collect();

@@ -120,7 +120,8 @@ impl PodService {
         self.last_handshake
             .send_replace(Some(list_headers(&request.headers)));
         self.tally.count_handshake();
-        let behavior = self.switches.borrow().handshake;
+        let asked_for = HandshakeBehavior::asked_for(&request);
+        let behavior = asked_for.unwrap_or(self.switches.borrow().handshake);
         behavior.answer(request, || self.tally.open()).await
     }
 

@@ -149,7 +149,9 @@ pub enum PodState {
     Ejected,
     /// Too many polls failed, or Envoy's health checks.
     Unhealthy,
-    /// It did not take the last handshake.
+    /// It failed too many handshakes, while others did not.
+    Failing,
+    /// It refused a connection.
     Refusing,
     /// It has not told a count yet.
     Unknown,
@@ -189,6 +191,7 @@ impl PodState {
             Self::Stale => "stale",
             Self::Ejected => "ejected",
             Self::Unhealthy => "unhealthy",
+            Self::Failing => "failing",
             Self::Refusing => "refusing",
             Self::Unknown => "unknown",
             Self::Other(name) => name,
@@ -300,6 +303,7 @@ mod tests {
             "stale",
             "ejected",
             "unhealthy",
+            "failing",
             "refusing",
             "unknown",
             "resting",

@@ -29,7 +29,13 @@ async fn pods_that_come_up_fill_up() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dying_pod_costs_no_client_anything_and_returns() -> Result<()> {
-    let stage = Stage::start(FleetConfig::local(8), every(500)).await?;
+    let stage = Stage::start(FleetConfig::local(8), |sample| {
+        let mut sample = every(500)(sample);
+        // One that the pod has taken when it dies finds its connection closed.
+        sample.route()["retry_policy"]["retry_on"] = "connect-failure,refused-stream,reset".into();
+        sample
+    })
+    .await?;
     stage.until_usable(8)?;
     let load = stage.load(2_000, 500)?;
     let opening = tokio::spawn(async move { load.open().await });

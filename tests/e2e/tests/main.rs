@@ -21,6 +21,7 @@ mod manifests;
 mod metric;
 mod options;
 mod page;
+mod passive_health;
 mod polling;
 mod prometheus;
 mod protocol;

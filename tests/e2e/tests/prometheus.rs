@@ -20,7 +20,7 @@ const SERVICE: &str = "service";
 const POD: &str = "service, pod";
 
 /// Every series that there is, and its labels.
-const SERIES: [(&str, &str); 36] = [
+const SERIES: [(&str, &str); 41] = [
     // From the filter's status.
     ("wsbalancer_connections", SERVICE),
     ("wsbalancer_estimate", SERVICE),
@@ -32,12 +32,15 @@ const SERIES: [(&str, &str); 36] = [
     ("wsbalancer_pod_closed_total", POD),
     ("wsbalancer_pod_connections", POD),
     ("wsbalancer_pod_count_age_seconds", POD),
+    ("wsbalancer_pod_cut_total", POD),
     ("wsbalancer_pod_estimate", POD),
     ("wsbalancer_pod_even_share", POD),
     (
         "wsbalancer_pod_info",
         "node, pod, pod_ip, pod_name, service, state",
     ),
+    ("wsbalancer_pod_failed_total", POD),
+    ("wsbalancer_pod_implausible", POD),
     ("wsbalancer_pod_max_connections", POD),
     ("wsbalancer_pod_opened_total", POD),
     ("wsbalancer_pod_own_connections", POD),
@@ -55,12 +58,14 @@ const SERIES: [(&str, &str); 36] = [
     ("wsbalancer_polls_ignored", SERVICE),
     ("wsbalancer_polls_ok", SERVICE),
     ("wsbalancer_upgrades_balanced", SERVICE),
+    ("wsbalancer_upgrades_failed", SERVICE),
     ("wsbalancer_upgrades_fallback", SERVICE),
     ("wsbalancer_upgrades_forbidden", SERVICE),
     ("wsbalancer_upgrades_full", SERVICE),
     ("wsbalancer_upgrades_mismatched", SERVICE),
     ("wsbalancer_upgrades_rejected", SERVICE),
     ("wsbalancer_upgrades_retried", SERVICE),
+    ("wsbalancer_websockets_cut", SERVICE),
     ("wsbalancer_websockets_rebalanced", SERVICE),
 ];
 

@@ -53,8 +53,11 @@ pub trait Policy {
     }
 
     /// The WebSocket that goes by `id` is open.
-    fn open(&mut self, pod: PodId, _id: u32, _now: Timestamp) {
-        self.apply(&Event::Opened { pod: pod.address() });
+    fn open(&mut self, pod: PodId, _id: u32, now: Timestamp) {
+        self.apply(&Event::Opened {
+            pod: pod.address(),
+            at: now,
+        });
     }
 
     /// The WebSocket that goes by `id` has ended.

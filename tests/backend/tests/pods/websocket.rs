@@ -116,6 +116,35 @@ async fn refuses_a_handshake_with_the_status_it_is_told() {
 }
 
 #[tokio::test]
+async fn ends_a_websocket_after_the_time_it_is_told() {
+    let fleet = start(1).await;
+    let pod = &fleet.pods()[0];
+    pod.answer_handshake("end:20ms".parse().unwrap());
+    shake_hands(pod).await.unwrap();
+    let counters = pod
+        .until(|counters| counters.opened == 1 && counters.open == 0)
+        .await;
+    assert_eq!(counters.handshakes, 1);
+}
+
+/// Whatever the pod does with others, and nothing where the path says nothing.
+#[tokio::test]
+async fn a_handshake_says_itself_what_becomes_of_it() {
+    let fleet = start(1).await;
+    let pod = &fleet.pods()[0];
+    for (path, status) in [("handshake/status:503", 503), ("handshake/none", 101)] {
+        let stream = TcpStream::connect(pod.address()).await.unwrap();
+        let url = format!("ws://{}/{path}", pod.address());
+        let found = match client_async(url, stream).await {
+            Ok((_socket, response)) => response.status(),
+            Err(Error::Http(response)) => response.status(),
+            Err(error) => panic!("{error}"),
+        };
+        assert_eq!(found, status, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn leaves_a_handshake_without_an_answer() {
     let fleet = start(1).await;
     let pod = &fleet.pods()[0];

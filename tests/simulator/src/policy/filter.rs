@@ -94,7 +94,7 @@ impl Policy for Filter {
 
     fn open(&mut self, pod: PodId, id: u32, now: Timestamp) {
         let pod = pod.address();
-        self.apply(&Event::Opened { pod });
+        self.apply(&Event::Opened { pod, at: now });
         if self.service.rebalance.is_some() {
             self.held.insert(pod, now, id);
             self.since.insert(id, now);

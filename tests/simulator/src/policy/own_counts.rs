@@ -21,7 +21,7 @@ impl OwnCounts {
 
     fn apply(&mut self, event: &Event) {
         let (pod, is_more) = match *event {
-            Event::Chosen { pod } | Event::Opened { pod } => (pod, true),
+            Event::Chosen { pod } | Event::Opened { pod, .. } => (pod, true),
             Event::Settled { pod } | Event::Closed { pod } => (pod, false),
             _ => return,
         };
@@ -117,7 +117,8 @@ mod tests {
         least.apply(&Event::Chosen { pod });
         assert_eq!(chosen(&mut least, random), PodId(1));
         least.apply(&Event::Settled { pod });
-        least.apply(&Event::Opened { pod });
+        let at = Timestamp::from_nanos(1);
+        least.apply(&Event::Opened { pod, at });
         assert_eq!(chosen(&mut least, random), PodId(1));
         least.apply(&Event::Closed { pod });
         let on_first = (0..1_000).filter(|_| chosen(&mut least, random) == PodId(0));
@@ -130,7 +131,8 @@ mod tests {
         let mut policy = PowerOfTwo::default();
         policy.reset(&[PodId(0), PodId(1)]);
         let pod = PodId(0).address();
-        policy.apply(&Event::Opened { pod });
+        let at = Timestamp::from_nanos(1);
+        policy.apply(&Event::Opened { pod, at });
         let on_first = (0..4_000).filter(|_| chosen(&mut policy, random) == PodId(0));
         assert!((850..1_150).contains(&on_first.count()), "a quarter");
     }

@@ -165,11 +165,20 @@ impl Simulation<'_> {
             let pod = first.address();
             policy.apply(&Event::Settled { pod });
         }
-        let left = connection.pods.iter().take(connection.attempt.into());
-        for pod in left.flatten() {
-            policy.apply(&Event::Refused {
-                pod: pod.address(),
-                at: self.now,
+        let at = self.now;
+        let tried = connection.pods.iter().take(connection.attempt.into());
+        let mut tried = tried.flatten().map(|pod| pod.address()).peekable();
+        while let Some(pod) = tried.next() {
+            // Of the last alone Envoy tells why it was left.
+            let is_last = connection.stage == Stage::Over && tried.peek().is_none();
+            policy.apply(&if is_last {
+                Event::Refused { pod, at }
+            } else {
+                Event::PassedBy {
+                    pod,
+                    began_at: at,
+                    at,
+                }
             });
         }
     }

@@ -71,7 +71,7 @@ fn rank(state: &PodState) -> u8 {
     match state {
         PodState::Other(_) => 0,
         PodState::Unhealthy => 1,
-        PodState::Refusing => 2,
+        PodState::Refusing | PodState::Failing => 2,
         PodState::Ejected => 3,
         PodState::Stale => 4,
         PodState::Unknown => 5,

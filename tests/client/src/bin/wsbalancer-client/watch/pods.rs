@@ -174,7 +174,9 @@ fn color(state: &PodState) -> Color {
         PodState::Full => Color::Yellow,
         PodState::Draining => Color::Blue,
         PodState::Stale => Color::Magenta,
-        PodState::Ejected | PodState::Unhealthy | PodState::Refusing => Color::Red,
+        PodState::Ejected | PodState::Unhealthy | PodState::Failing | PodState::Refusing => {
+            Color::Red
+        }
         PodState::Unknown => Color::DarkGray,
         PodState::Other(_) => Color::Reset,
     }
