@@ -12,6 +12,7 @@
 mod current;
 mod event;
 mod progress;
+mod roster;
 mod store;
 mod value;
 

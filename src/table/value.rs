@@ -5,7 +5,6 @@
 //! costs no decoding, however many pods there are. Applying an event is arithmetic that can't
 //! fail; one of a pod that is not in the table changes nothing.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use zerocopy::native_endian::{U32, U64};
@@ -14,6 +13,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligne
 use super::current::{Current, Look};
 use super::event::{Effect, Event};
 use super::progress::Progress;
+use super::roster::Roster;
 use crate::clock::Timestamp;
 use crate::config::Rules;
 use crate::load::fleet::Fleet;
@@ -26,12 +26,15 @@ use crate::pod::{
 
 /// First bytes of every table; another number for another layout, because modules of two
 /// versions can share a `vm_id` while one replaces the other.
-pub(super) const LAYOUT: u32 = 0x7773_6209;
+pub(super) const LAYOUT: u32 = 0x7773_620a;
 
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 struct Header {
     layout: U32,
+    /// How many of the records are of pods that are listed; those behind them are of pods that are
+    /// away.
+    present: U32,
     /// The worker that asks; zero while there is none.
     poller: U64,
     /// The question which pods there are; never asked where they are configured.
@@ -67,7 +70,8 @@ pub struct StateChange {
 /// The pods of one service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
-    /// A [`Header`] and then [`PodRecord`]s, nothing else.
+    /// A [`Header`] and then [`PodRecord`]s, nothing else: those of the service's pods, and behind
+    /// them those of pods that are [away](super::roster).
     bytes: Vec<u8>,
 }
 
@@ -80,18 +84,28 @@ impl Table {
             layout: U32::new(LAYOUT),
             ..Header::new_zeroed()
         };
-        let mut bytes = header.as_bytes().to_vec();
-        for &address in pods {
-            bytes.extend_from_slice(PodRecord::new(address).as_bytes());
+        let records: Vec<PodRecord> = pods.iter().copied().map(PodRecord::new).collect();
+        Self::of(&header, &records, &[])
+    }
+
+    fn of(header: &Header, present: &[PodRecord], away: &[PodRecord]) -> Self {
+        let header = Header {
+            // A table of so many records fits into no memory.
+            present: U32::new(u32::try_from(present.len()).unwrap_or(u32::MAX)),
+            ..*header
+        };
+        let parts = [header.as_bytes(), present.as_bytes(), away.as_bytes()];
+        Self {
+            bytes: parts.concat(),
         }
-        Self { bytes }
     }
 
     /// The table in a value of shared data; none where the value is of another layout.
     #[must_use]
     pub fn from_bytes(bytes: Vec<u8>) -> Option<Self> {
-        let (header, pods) = Header::ref_from_prefix(&bytes).ok()?;
-        let is_sound = header.layout.get() == LAYOUT && <[PodRecord]>::ref_from_bytes(pods).is_ok();
+        let (header, records) = Header::ref_from_prefix(&bytes).ok()?;
+        let records = <[PodRecord]>::ref_from_bytes(records).ok()?;
+        let is_sound = header.layout.get() == LAYOUT && header.present() <= records.len();
         is_sound.then_some(Self { bytes })
     }
 
@@ -107,9 +121,25 @@ impl Table {
             .map(|(header, _)| header)
     }
 
+    /// The header, and the pods.
     fn parts_mut(&mut self) -> Option<(&mut Header, &mut [PodRecord])> {
-        let (header, pods) = Header::mut_from_prefix(&mut self.bytes).ok()?;
-        Some((header, <[PodRecord]>::mut_from_bytes(pods).ok()?))
+        let (header, records) = self.all_mut()?;
+        let pods = records.get_mut(..header.present())?;
+        Some((header, pods))
+    }
+
+    /// The header, and the records of the pods and of those that are away.
+    fn all_mut(&mut self) -> Option<(&mut Header, &mut [PodRecord])> {
+        let (header, records) = Header::mut_from_prefix(&mut self.bytes).ok()?;
+        Some((header, <[PodRecord]>::mut_from_bytes(records).ok()?))
+    }
+
+    /// The records of the pods, and of those that are away.
+    fn records(&self) -> &[PodRecord] {
+        Header::ref_from_prefix(&self.bytes)
+            .ok()
+            .and_then(|(_, records)| <[PodRecord]>::ref_from_bytes(records).ok())
+            .unwrap_or_default()
     }
 }
 
@@ -118,10 +148,8 @@ impl Table {
     /// The pods, in the order of the configuration or of Envoy's list.
     #[must_use]
     pub fn pods(&self) -> &[PodRecord] {
-        Header::ref_from_prefix(&self.bytes)
-            .ok()
-            .and_then(|(_, pods)| <[PodRecord]>::ref_from_bytes(pods).ok())
-            .unwrap_or_default()
+        let present = self.header().map_or(0, Header::present);
+        self.records().get(..present).unwrap_or_default()
     }
 
     /// The record of the pod at `address`.
@@ -227,29 +255,30 @@ impl Table {
                 } => effects.push(self.answer(rules, *pod, *asked_at, *outcome)),
                 Event::Unreached { pod, asked_at } => self.pass_on(*pod, *asked_at),
                 Event::Listed { asked_at, outcome } => {
-                    effects.extend(self.list(*asked_at, outcome));
+                    effects.extend(self.list(rules, *asked_at, outcome));
                 }
             }
         }
         effects
     }
 
+    /// Changes a pod's record, also that of one which is away: what is open on it lives on.
     fn change(&mut self, pod: PodAddress, change: impl FnOnce(&mut PodRecord)) {
-        let Some((_, pods)) = self.parts_mut() else {
+        let Some((_, records)) = self.all_mut() else {
             return;
         };
         let address = PackedAddress::from(pod);
-        if let Some(pod) = pods.iter_mut().find(|pod| pod.is_at(address)) {
+        if let Some(pod) = records.iter_mut().find(|pod| pod.is_at(address)) {
             change(pod);
         }
     }
 
     fn open(&mut self, pod: PodAddress) {
-        let Some((header, pods)) = self.parts_mut() else {
+        let Some((header, records)) = self.all_mut() else {
             return;
         };
         let address = PackedAddress::from(pod);
-        if let Some(pod) = pods.iter_mut().find(|pod| pod.is_at(address)) {
+        if let Some(pod) = records.iter_mut().find(|pod| pod.is_at(address)) {
             pod.open();
             header.progress.return_one();
         }
@@ -332,6 +361,7 @@ impl Table {
     /// comes of a list that nobody waits for: the next one is as good.
     fn list(
         &mut self,
+        rules: &Rules,
         asked_at: Timestamp,
         outcome: &Result<HostList, DiscoveryFailure>,
     ) -> Option<Effect> {
@@ -352,7 +382,7 @@ impl Table {
             Ok(list) => {
                 header.set_listener(&list.listener);
                 Effect::Listed {
-                    change: self.reset(&list.members),
+                    change: self.reset(&list.members, rules, asked_at),
                     recovered: last_failure != 0,
                 }
             }
@@ -363,35 +393,18 @@ impl Table {
         })
     }
 
-    /// Makes these pods the table's: those it had keep their records, others are forgotten.
-    pub fn reset(&mut self, members: &[Member]) -> MembershipChange {
-        let before = self.pods().len();
-        let known: BTreeMap<PodAddress, PodRecord> = self
-            .pods()
-            .iter()
-            .map(|pod| (pod.address(), *pod))
-            .collect();
-        let mut kept = 0_usize;
-        let mut bytes = self
-            .header()
-            .map_or_else(Vec::new, |header| header.as_bytes().to_vec());
-        for member in members {
-            let mut pod = match known.get(&member.pod) {
-                Some(&pod) => {
-                    kept = kept.saturating_add(1);
-                    pod
-                }
-                None => PodRecord::new(member.pod),
-            };
-            pod.set_member(member);
-            bytes.extend_from_slice(pod.as_bytes());
+    /// Makes these pods the table's, as of `now`: those it had keep their records, others are
+    /// remembered for a while and then forgotten.
+    pub fn reset(&mut self, members: &[Member], rules: &Rules, now: Timestamp) -> MembershipChange {
+        let Roster {
+            present,
+            away,
+            change,
+        } = Roster::after(self.records(), members, rules, now);
+        if let Some(header) = self.header() {
+            *self = Self::of(header, &present, &away);
         }
-        self.bytes = bytes;
-        MembershipChange {
-            pods: members.len(),
-            added: members.len().saturating_sub(kept),
-            removed: before.saturating_sub(kept),
-        }
+        change
     }
 }
 
@@ -407,6 +420,10 @@ fn back_off(interval: Duration, failures: u32) -> Duration {
 }
 
 impl Header {
+    fn present(&self) -> usize {
+        usize::try_from(self.present.get()).unwrap_or(usize::MAX)
+    }
+
     fn set_listener(&mut self, name: &str) {
         let name = name.as_bytes();
         let kept = self.listener.iter_mut().zip(name);
@@ -416,12 +433,13 @@ impl Header {
     }
 
     /// Whether a good answer brings the pod up. Those that are up when the service begins have
-    /// been there before, and are not new.
+    /// been there before, and are not new; nor is one that was only not asked, for it was away.
     fn comes_up(&self, view: &View, pod: &PodRecord) -> bool {
         let began_at = Timestamp::from(self.began_at);
         let has_begun =
             began_at.happened() && view.now.since(began_at) > view.rules.refresh_interval;
-        has_begun && view.trouble(pod).is_some()
+        let is_down = |trouble| trouble != PodState::Stale || !pod.was_away();
+        has_begun && view.trouble(pod).is_some_and(is_down)
     }
 
     /// Notes that a pod has given a count.
@@ -436,9 +454,9 @@ impl Header {
 impl Table {
     /// Looks which configuration is current; whether that is another one now. Then any of its workers
     /// may become the poller, the pods are asked at once, and none of them is new. `endpoints` are
-    /// the pods that the configuration lists, if it does.
-    pub fn look(&mut self, look: &Look, endpoints: Option<&[PodAddress]>) -> bool {
-        let Some((header, pods)) = self.parts_mut() else {
+    /// the pods that the configuration lists, if it does; `rules` are its rules.
+    pub fn look(&mut self, look: &Look, rules: &Rules, endpoints: Option<&[PodAddress]>) -> bool {
+        let Some((header, pods)) = self.all_mut() else {
             return false;
         };
         let Some(current) = header.current.after(look) else {
@@ -457,7 +475,7 @@ impl Table {
         }
         if let Some(endpoints) = endpoints {
             let members: Vec<Member> = endpoints.iter().copied().map(Member::new).collect();
-            self.reset(&members);
+            self.reset(&members, rules, look.now);
         }
         true
     }
@@ -800,7 +818,7 @@ mod tests {
     fn a_new_list_keeps_the_counts_of_the_pods_that_stay() {
         let mut one = One::new();
         one.poll(at(1), Ok(10));
-        let change = one.0.reset(&[listed(2), listed(1)]);
+        let change = one.0.reset(&[listed(2), listed(1)], &RULES, at(1));
         assert_eq!(
             change,
             MembershipChange {
@@ -814,7 +832,7 @@ mod tests {
             one.view(at(1)).state(one.0.pod(address(2)).unwrap()),
             PodState::Unknown
         );
-        let change = one.0.reset(&[listed(2)]);
+        let change = one.0.reset(&[listed(2)], &RULES, at(1));
         assert_eq!(
             change,
             MembershipChange {
@@ -823,10 +841,75 @@ mod tests {
                 removed: 1
             }
         );
+    }
+
+    #[test]
+    fn a_pod_that_is_away_keeps_its_counts() {
+        let mut one = One::new();
+        one.poll(at(1), Ok(10));
+        one.happen(CHOSEN);
+        one.happen(OPENED);
+        one.0.reset(&[], &RULES, at(2));
+        assert_eq!(
+            (one.0.pods().len(), one.0.pod(address(1)).is_some()),
+            (0, false)
+        );
+        one.happen(SETTLED);
+        one.happen(OPENED);
         one.happen(CLOSED);
-        one.0.reset(&[listed(1)]);
-        assert_eq!(one.state(at(1)), PodState::Unknown, "it was forgotten");
-        assert_eq!(one.estimate(), 0.0);
+        let mut one = One(Table::from_bytes(one.0.as_bytes().to_vec()).unwrap());
+        one.0.reset(&[listed(1)], &RULES, at(3));
+        assert_eq!((one.estimate(), one.pod().own_connections()), (11.0, 1));
+        assert_eq!(one.state(at(3)), PodState::Usable);
+    }
+
+    /// Only a list brings it back.
+    #[test]
+    fn a_pod_that_is_away_is_not_there_for_anything_else() {
+        let mut one = One::new();
+        one.ask(at(1));
+        one.0.reset(&[listed(2)], &RULES, at(2));
+        let answer = Event::Answered {
+            pod: address(1),
+            asked_at: at(1),
+            outcome: Ok(Reported::of(10)),
+        };
+        assert_eq!(one.0.apply(&RULES, &[answer]), [Effect::PollIgnored]);
+        assert_eq!(one.0.ask(at(3), |_| Some(at(8))), [address(2)]);
+        let view = one.view(at(3));
+        one.report(at(3), Reported::of(1));
+        assert_eq!(one.0.take_state_changes(&view).len(), 0);
+    }
+
+    #[test]
+    fn a_pod_that_was_away_is_not_new() {
+        // Away for so long that its count is stale, or for too long.
+        for (seconds, expect) in [(1, false), (45, false), (60, false), (61, true)] {
+            let mut one = One::new();
+            one.poll(at(1), Ok(10));
+            one.poll(at(10), Ok(10));
+            one.0.reset(&[], &RULES, at(11));
+            let now = at(11 + seconds);
+            one.0.reset(&[listed(1)], &RULES, now);
+            let is_stale = [PodState::Stale, PodState::Unknown].contains(&one.state(now));
+            assert_eq!(is_stale, seconds > 30, "{seconds}");
+            one.poll(now, Ok(10));
+            assert_eq!(one.pod().started_at().happened(), expect, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn a_pod_that_was_down_before_it_was_away_is_new() {
+        let mut one = One::new();
+        one.poll(at(1), Ok(10));
+        one.happen(|pod| Event::Refused { pod, at: at(8) });
+        one.0.reset(&[], &RULES, at(9));
+        one.0.reset(&[listed(1)], &RULES, at(50));
+        one.poll(at(50), Ok(10));
+        assert_eq!(one.pod().started_at(), at(50));
+        // It is away no more: a count that is stale now is news.
+        one.poll(at(100), Ok(10));
+        assert_eq!(one.pod().started_at(), at(100));
     }
 
     #[test]
@@ -834,23 +917,25 @@ mod tests {
         let mut one = One::new();
         one.poll(at(1), Ok(10));
         let exclusion = Exclusion::Ejected;
-        one.0.reset(&[Member {
+        let ejected = Member {
             exclusion: Some(exclusion),
             ..listed(1)
-        }]);
+        };
+        one.0.reset(&[ejected], &RULES, at(1));
         assert_eq!(one.state(at(1)), PodState::Excluded(exclusion));
-        one.0.reset(&[listed(1)]);
+        one.0.reset(&[listed(1)], &RULES, at(1));
         assert_eq!(one.state(at(1)), PodState::Usable);
     }
 
     #[test]
     fn the_pods_own_word_wins() {
         let mut one = One::new();
-        one.0.reset(&[Member {
+        let draining = Member {
             exclusion: Some(Exclusion::Draining),
             weight: 7,
             ..listed(1)
-        }]);
+        };
+        one.0.reset(&[draining], &RULES, at(1));
         one.report(at(1), Reported::of(10));
         assert_eq!(one.state(at(1)), PodState::Excluded(Exclusion::Draining));
         assert_eq!(one.pod().weight(), 7.0);
@@ -867,7 +952,7 @@ mod tests {
             ..Reported::of(10)
         };
         one.report(at(3), drains);
-        one.0.reset(&[listed(1)]);
+        one.0.reset(&[listed(1)], &RULES, at(1));
         assert_eq!(one.state(at(3)), PodState::Draining);
         one.report(at(4), Reported::of(10));
         assert_eq!(
@@ -1067,7 +1152,7 @@ mod tests {
         let mut table = Table::new(&[]);
         table.appoint(7);
         table.discover(at(1), at(6));
-        table.reset(&[listed(1), listed(2)]);
+        table.reset(&[listed(1), listed(2)], &RULES, at(1));
         let table = Table::from_bytes(table.as_bytes().to_vec()).unwrap();
         assert_eq!((table.pods().len(), table.poller()), (2, 7));
         assert!(table.discovery().awaits(at(1)));
