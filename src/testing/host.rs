@@ -18,7 +18,7 @@ use crate::table::Store;
 
 /// A call that was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Call {
+pub struct Call {
     /// What the answer comes with.
     pub token: CallToken,
     /// Where it went.
@@ -37,7 +37,7 @@ pub(crate) struct Call {
 
 /// Clock, shared data, statistics and calls of one process.
 #[derive(Clone, Default)]
-pub(crate) struct FakeHost(Rc<State>);
+pub struct FakeHost(Rc<State>);
 
 #[derive(Default)]
 struct State {
@@ -56,29 +56,29 @@ struct State {
 
 impl FakeHost {
     /// One whose clock shows `now`.
-    pub(crate) fn at(now: Timestamp) -> Self {
+    pub fn at(now: Timestamp) -> Self {
         let host = Self::default();
         host.set_now(now);
         host
     }
 
     /// Sets the clock.
-    pub(crate) fn set_now(&self, now: Timestamp) {
+    pub fn set_now(&self, now: Timestamp) {
         self.0.now.set(now);
     }
 
     /// What happens between the next read of a value and its conditional write.
-    pub(crate) fn meanwhile(&self, happens: impl FnOnce() + 'static) {
+    pub fn meanwhile(&self, happens: impl FnOnce() + 'static) {
         self.0.meanwhile.set(Some(Box::new(happens)));
     }
 
     /// The calls sent since this was last asked.
-    pub(crate) fn take_calls(&self) -> Vec<Call> {
+    pub fn take_calls(&self) -> Vec<Call> {
         self.0.calls.take()
     }
 
     /// The value of the statistic `name`.
-    pub(crate) fn statistic(&self, name: &str) -> u64 {
+    pub fn statistic(&self, name: &str) -> u64 {
         let names = self.0.statistic_names.borrow();
         let index = names.iter().position(|known| known == name);
         let id = StatisticId(u32::try_from(index.expect("the statistic is defined")).unwrap());
@@ -86,17 +86,17 @@ impl FakeHost {
     }
 
     /// Lets the next `n` conditional writes fail, as if another worker were faster.
-    pub(crate) fn outdate(&self, n: u32) {
+    pub fn outdate(&self, n: u32) {
         self.0.outdated.set(n);
     }
 
     /// The tick period that was set last; zero where none was.
-    pub(crate) fn tick_period(&self) -> Duration {
+    pub fn tick_period(&self) -> Duration {
         self.0.tick_period.get()
     }
 
     /// Whether Envoy takes no calls from now on.
-    pub(crate) fn set_unreachable(&self, unreachable: bool) {
+    pub fn set_unreachable(&self, unreachable: bool) {
         self.0.unreachable.set(unreachable);
     }
 
