@@ -110,7 +110,8 @@ fn host_list(criterion: &mut Criterion) {
                 |mut table| {
                     let body = black_box(&body);
                     let hosts = discovery::read("chat", Answer::Response { status: 200, body });
-                    table.reset(&hosts.expect("it is a list").members);
+                    let members = hosts.expect("it is a list").members;
+                    table.reset(&members, &RULES, NOW);
                     table
                 },
                 BatchSize::LargeInput,

@@ -55,5 +55,5 @@ pub mod worker;
 #[cfg(target_arch = "wasm32")]
 mod proxy;
 
-#[cfg(test)]
-mod testing;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;

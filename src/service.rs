@@ -206,6 +206,7 @@ impl<S: Shell> Service<S> {
     /// another.
     pub fn look(&self, table: &mut Table, look: &Look) -> bool {
         let had_one = table.current().fingerprint() != 0;
-        table.look(look, self.config.listed_pods()) && had_one
+        let pods = self.config.listed_pods();
+        table.look(look, &self.config.rules, pods) && had_one
     }
 }

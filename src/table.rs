@@ -15,6 +15,7 @@ mod handover;
 mod ledger;
 mod progress;
 mod roll;
+mod roster;
 mod store;
 mod value;
 

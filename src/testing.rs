@@ -1,4 +1,15 @@
 //! What unit tests share: fakes of what a shell brings, and pods that report.
+//!
+//! Other packages' tests have them with the feature `testing`.
+
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    clippy::must_use_candidate,
+    clippy::unwrap_used,
+    reason = "a test that asks for what can't be is to fail"
+)]
 
 mod host;
 mod request;
@@ -6,8 +17,8 @@ mod request;
 use std::cell::Cell;
 use std::time::Duration;
 
-pub(crate) use self::host::{Call, FakeHost};
-pub(crate) use self::request::FakeRequest;
+pub use self::host::{Call, FakeHost};
+pub use self::request::FakeRequest;
 use crate::balancer::Balancer;
 use crate::clock::Timestamp;
 use crate::config::{Config, PassiveHealth, Rules};
@@ -18,10 +29,10 @@ use crate::table::{Event, Table};
 use crate::upgrade::{Ending, Upstream};
 
 /// When most tests take place.
-pub(crate) const NOW: Timestamp = Timestamp::from_nanos(1_000_000_000);
+pub const NOW: Timestamp = Timestamp::from_nanos(1_000_000_000);
 
 /// The defaults.
-pub(crate) const RULES: Rules = Rules {
+pub const RULES: Rules = Rules {
     cache_ttl: Duration::from_secs(30),
     refresh_interval: Duration::from_secs(5),
     unhealthy_threshold: 3,
@@ -35,17 +46,21 @@ pub(crate) const RULES: Rules = Rules {
 };
 
 /// A request that has ended.
-pub(crate) struct Ended {
-    pub(crate) upstream: Upstream,
-    pub(crate) is_clients: bool,
-    pub(crate) at: Timestamp,
+pub struct Ended {
+    /// Which way it went.
+    pub upstream: Upstream,
+    /// Whether its client ended it.
+    pub is_clients: bool,
+    /// When it ended.
+    pub at: Timestamp,
     /// How often anything was asked about it.
-    pub(crate) questions: Cell<u32>,
+    pub questions: Cell<u32>,
 }
 
 impl Ended {
     /// One that ended at this moment, which was not its client's doing.
-    pub(crate) fn at(at: Timestamp) -> Self {
+    #[must_use]
+    pub fn at(at: Timestamp) -> Self {
         Self {
             upstream: Upstream::default(),
             is_clients: false,
@@ -55,7 +70,8 @@ impl Ended {
     }
 
     /// One that went this way.
-    pub(crate) fn by(self, upstream: Upstream) -> Self {
+    #[must_use]
+    pub fn by(self, upstream: Upstream) -> Self {
         Self { upstream, ..self }
     }
 
@@ -87,12 +103,12 @@ impl Ending for Ended {
 }
 
 /// The n-th pod.
-pub(crate) fn address(n: u8) -> PodAddress {
+pub fn address(n: u8) -> PodAddress {
     format!("10.0.0.{n}:8080").parse().unwrap()
 }
 
 /// The pod `pod` is asked at `at`, and says this.
-pub(crate) fn report(table: &mut Table, pod: PodAddress, at: Timestamp, reported: Reported) {
+pub fn report(table: &mut Table, pod: PodAddress, at: Timestamp, reported: Reported) {
     table.ask(at, |record| (record.address() == pod).then_some(at));
     let answer = Event::Answered {
         pod,
@@ -103,7 +119,7 @@ pub(crate) fn report(table: &mut Table, pod: PodAddress, at: Timestamp, reported
 }
 
 /// The services of a configuration, whose pods report these counts at [`NOW`], service by service.
-pub(crate) fn balancer(json: &str, counts: &[&[u64]]) -> Balancer<FakeHost> {
+pub fn balancer(json: &str, counts: &[&[u64]]) -> Balancer<FakeHost> {
     let config = Config::parse(json.as_bytes()).unwrap();
     let balancer = Balancer::new(FakeHost::at(NOW), config, 1);
     for (service, counts) in balancer.services.iter().zip(counts) {
@@ -114,7 +130,7 @@ pub(crate) fn balancer(json: &str, counts: &[&[u64]]) -> Balancer<FakeHost> {
 }
 
 /// All pods of a service are asked at `at`, and report this.
-pub(crate) fn report_all(service: &Service<FakeHost>, at: Timestamp, reports: &[Reported]) {
+pub fn report_all(service: &Service<FakeHost>, at: Timestamp, reports: &[Reported]) {
     let pods = service.update(|table| table.ask(at, |_| Some(at))).unwrap();
     let answers: Vec<Event> = pods
         .into_iter()
@@ -129,21 +145,21 @@ pub(crate) fn report_all(service: &Service<FakeHost>, at: Timestamp, reports: &[
 }
 
 /// What the pods of a service should hold at [`NOW`].
-pub(crate) fn estimates(service: &Service<FakeHost>) -> Vec<f64> {
+pub fn estimates(service: &Service<FakeHost>) -> Vec<f64> {
     let table = service.table();
     let view = service.view(&table, NOW);
     table.pods().iter().map(|pod| view.estimate(pod)).collect()
 }
 
 /// The states of a service's pods at [`NOW`].
-pub(crate) fn states(service: &Service<FakeHost>) -> Vec<PodState> {
+pub fn states(service: &Service<FakeHost>) -> Vec<PodState> {
     let table = service.table();
     let view = service.view(&table, NOW);
     table.pods().iter().map(|pod| view.state(pod)).collect()
 }
 
 /// Another worker of the same process, with the same configuration.
-pub(crate) fn worker_of(balancer: &Balancer<FakeHost>, json: &str) -> Balancer<FakeHost> {
+pub fn worker_of(balancer: &Balancer<FakeHost>, json: &str) -> Balancer<FakeHost> {
     let config = Config::parse(json.as_bytes()).unwrap();
     Balancer::new(balancer.shell.clone(), config, 2)
 }

@@ -200,6 +200,7 @@ mod tests {
 
     use super::*;
     use crate::load::PodState;
+    use crate::num::approximate;
     use crate::table::Event;
     use crate::testing::{Call, FakeHost, NOW, address};
     use crate::upgrade::route_by;
@@ -608,6 +609,125 @@ mod tests {
         assert_eq!(slow(&process, 1), None);
         assert_eq!(slow(&process, 2), Some(0.1), "it came back just now");
         assert_eq!(slow(&process, 3), Some(0.5), "it is new since 15 s");
+    }
+
+    /// A name server that tells some of the pods at a time. What is open on the others lives on.
+    struct Rotation {
+        process: Process,
+        random: fastrand::Rng,
+        /// How many WebSockets each pod has, by its number.
+        open: BTreeMap<u8, u64>,
+    }
+
+    impl Rotation {
+        const PODS: u8 = 25;
+        const TOLD: usize = 10;
+
+        fn new(window: &str) -> Self {
+            let json = format!(
+                r#"{{"services": [{{"cluster": "chat"}}], "slowStart": {{"window": "{window}"}},
+                    "discovery": {{"adminCluster": "admin", "interval": "1s"}}}}"#
+            );
+            Self {
+                process: Process {
+                    pods_answer: false,
+                    ..Process::of(1, &json)
+                },
+                random: fastrand::Rng::with_seed(7),
+                open: (1..=Self::PODS).map(|pod| (pod, 0)).collect(),
+            }
+        }
+
+        fn count_of(&self, pod: u8) -> u64 {
+            self.open[&pod]
+        }
+
+        fn imbalance(&self) -> f64 {
+            let fullest = self.open.values().copied().max().unwrap();
+            let mean = approximate(self.open.values().sum()) / f64::from(Self::PODS);
+            approximate(fullest) / mean
+        }
+
+        /// All questions are answered, and those that come of the answers.
+        fn tick(&mut self) {
+            let mut calls = self.process.tick(0);
+            while let Some(call) = calls.pop() {
+                let mut told: Vec<u8> = (1..=Self::PODS).collect();
+                self.random.shuffle(&mut told);
+                told.truncate(Self::TOLD);
+                let body = match steered_to(&call) {
+                    "" => list(&told),
+                    pod => count(self.count_of(number_of(pod))),
+                };
+                self.process.answer(0, &call, 200, &body);
+                calls.extend(self.process.host.take_calls());
+            }
+        }
+
+        fn open_one(&mut self) {
+            let balancer = Rc::clone(&self.process.workers[0].balancer);
+            let service = &balancer.services[0];
+            let choice = route_by::choose(&balancer, service, self.process.now).unwrap();
+            let pod = choice.candidates[0].pod;
+            service.record(&[Event::Settled { pod }, Event::Opened { pod, at: NOW }]);
+            *self.open.get_mut(&number_of(&pod.to_string())).unwrap() += 1;
+        }
+
+        fn close_one(&mut self) {
+            let number = self.random.u8(1..=Self::PODS);
+            let open = self.open.get_mut(&number).unwrap();
+            if *open > 0 {
+                *open -= 1;
+                let pod = address(number);
+                self.process.service().record(&[Event::Closed { pod }]);
+            }
+        }
+    }
+
+    /// That of a pod's address.
+    fn number_of(pod: &str) -> u8 {
+        (1..=u8::MAX)
+            .find(|n| pod == address(*n).to_string())
+            .unwrap()
+    }
+
+    #[test]
+    fn pods_that_are_away_for_a_moment_keep_their_counts() {
+        for (window, opened_per_tick) in [("10s", 1), ("10s", 4), ("60s", 4)] {
+            let mut rotation = Rotation::new(window);
+            for _ in 0..600 {
+                rotation.tick();
+                for _ in 0..opened_per_tick {
+                    rotation.open_one();
+                }
+                rotation.process.advance(100);
+            }
+            let imbalance = rotation.imbalance();
+            assert!(
+                imbalance <= 1.05,
+                "{window}, {opened_per_tick}: {imbalance}"
+            );
+            assert_eq!(rotation.process.statistic("pods_known"), 10);
+        }
+    }
+
+    /// While they are away, too.
+    #[test]
+    fn what_ends_on_pods_that_are_away_is_counted() {
+        let mut rotation = Rotation::new("10s");
+        for _ in 0..300 {
+            rotation.tick();
+            for _ in 0..4 {
+                rotation.open_one();
+            }
+            rotation.close_one();
+            rotation.process.advance(100);
+        }
+        let table = rotation.process.service().table();
+        for pod in table.pods() {
+            let open = rotation.count_of(number_of(&pod.address().to_string()));
+            assert_eq!(u64::from(pod.own_connections()), open);
+        }
     }
 
     #[test]

@@ -255,7 +255,7 @@ mod tests {
                 ..Member::new(address(n))
             })
             .collect();
-        table.reset(&members);
+        table.reset(&members, &RULES, NOW);
         let best = best_of(&table, 3, 0);
         assert_eq!(pods(&best), [address(3), address(1), address(2)]);
     }

@@ -46,9 +46,9 @@ impl Outcomes {
         }
     }
 
-    /// Notes that a WebSocket was opened.
-    pub(crate) fn open(&mut self) {
-        self.good.set(self.good.get().wrapping_add(1));
+    /// Notes that so many WebSockets were opened.
+    pub(crate) fn open(&mut self, websockets: u32) {
+        self.good.set(self.good.get().wrapping_add(websockets));
     }
 
     /// Notes that a pod failed a handshake.

@@ -161,6 +161,10 @@ pub struct PodRecord {
     cut: U32,
     /// Its failures in a row.
     accrual: Accrual,
+    /// Since when no list has the pod; [`Timestamp::NEVER`] where one does.
+    away_since: U64,
+    /// Whether it was away since its last count: 1 or 0.
+    was_away: u8,
 }
 
 /// A WebSocket that was there when the pod was asked so many times ago is in any count.
@@ -538,6 +542,39 @@ impl PodRecord {
         self.started_at = now.into();
     }
 
+    /// Whether the pod is not on the last list of pods.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        self.away_since().happened()
+    }
+
+    /// Since when it is not; [`Timestamp::NEVER`] where it is.
+    #[must_use]
+    pub fn away_since(&self) -> Timestamp {
+        self.away_since.into()
+    }
+
+    /// Whether the pod was away since its last count: then it was not asked, and may be well.
+    #[must_use]
+    pub const fn was_away(&self) -> bool {
+        self.was_away != 0
+    }
+
+    /// The pod is not on the list of `now`, nor perhaps on those before.
+    pub(crate) fn leave(&mut self, now: Timestamp) {
+        if !self.is_away() {
+            self.away_since = now.into();
+        }
+    }
+
+    /// The pod is on the list.
+    pub(crate) fn come_back(&mut self) {
+        if self.is_away() {
+            self.away_since = Timestamp::NEVER.into();
+            self.was_away = 1;
+        }
+    }
+
     /// Code of the state that was last logged.
     #[must_use]
     pub const fn announced(&self) -> u8 {
@@ -615,8 +652,9 @@ impl PodRecord {
         before != (self.lost, self.in_flight)
     }
 
-    /// Workers of other versions have so many WebSockets open on the pod.
-    pub(crate) fn count_elsewhere(&mut self, open: u32) {
+    /// Workers of other versions have so many WebSockets open on the pod; how many more that is than
+    /// before.
+    pub(crate) fn count_elsewhere(&mut self, open: u32) -> u32 {
         let before = since(self.opened_elsewhere, self.closed_elsewhere);
         let add = |counter: &mut U32, more| counter.set(counter.get().wrapping_add(more));
         let (more, fewer) = (open.saturating_sub(before), before.saturating_sub(open));
@@ -624,6 +662,7 @@ impl PodRecord {
         add(&mut self.opened_elsewhere, more);
         add(&mut self.closed, fewer);
         add(&mut self.closed_elsewhere, fewer);
+        more
     }
 
     /// The pod did not accept a connection.
@@ -673,6 +712,7 @@ impl PodRecord {
             }
         };
         self.poll.settle(asked_at, None);
+        self.was_away = 0;
         self.take_words(asked_at, &reported);
         self.counts_otherwise = u8::from(others.is_none());
         self.compare_with_lasting(reported.connections);

@@ -32,7 +32,7 @@ pub fn consult<S: Shell>(service: &Service<S>, has_requests: bool, now: Timestam
     let is_news = handover.look(own.version, own.has_requests.get(), now, patience);
     handover.forget(now, patience);
     let is_current = handover.current() == own.version;
-    take_in(service, &handover, before);
+    take_in(service, &handover, before, now);
     if is_news || !handover.is_written(own.version, now, BEAT) {
         // With what was just taken in: if it is current now, others take it from here.
         handover.write(own.version, now, &service.table().part());
@@ -52,7 +52,7 @@ pub fn consult<S: Shell>(service: &Service<S>, has_requests: bool, now: Timestam
 
 /// Takes in what other versions have written, of which `current` is, or has been until now, the
 /// current one.
-fn take_in<S: Shell>(service: &Service<S>, handover: &Handover, current: u64) {
+fn take_in<S: Shell>(service: &Service<S>, handover: &Handover, current: u64, now: Timestamp) {
     let own = &service.succession;
     let has_others = handover.has_others(own.version);
     if !has_others && !own.has_others.get() {
@@ -62,7 +62,7 @@ fn take_in<S: Shell>(service: &Service<S>, handover: &Handover, current: u64) {
     let leader = handover.part_of(current);
     let leader = leader.filter(|part| current != own.version && !part.pods.is_empty());
     let change = |table: &mut Table| match &leader {
-        Some(part) => table.take_over(&service.config.rules, part, &elsewhere),
+        Some(part) => table.take_over(&service.config.rules, part, &elsewhere, now),
         None => table.count_elsewhere(&elsewhere),
     };
     let table = service.table();
@@ -145,7 +145,10 @@ mod tests {
             let service = &self.versions[version];
             if service.table().pods().is_empty() {
                 let member = crate::pod::Member::new(pod());
-                service.update(|table| table.reset(&[member])).unwrap();
+                let rules = service.config.rules;
+                service
+                    .update(|table| table.reset(&[member], &rules, self.now))
+                    .unwrap();
             }
             let next = self.now.plus(INTERVAL);
             service

@@ -189,7 +189,7 @@ mod tests {
             let next = now.plus(service.rules.refresh_interval);
             let store = Store::open(host.clone(), &service);
             let asked = store.update(|table| {
-                table.look(&look, None);
+                table.look(&look, &service.rules, None);
                 table.ask(now, |_| Some(next))
             });
             asked.unwrap();

@@ -16,6 +16,7 @@ use super::event::{Effect, Event};
 use super::handover::Part;
 use super::ledger::{Holding, Ledger, Posting};
 use super::progress::Progress;
+use super::roster::Roster;
 use crate::clock::Timestamp;
 use crate::config::Rules;
 use crate::load::fleet::Fleet;
@@ -28,12 +29,15 @@ use crate::pod::{
 
 /// First bytes of every table; another number for another layout, because modules of two
 /// versions can share a `vm_id` while one replaces the other.
-pub const LAYOUT: u32 = 0x7773_620c;
+pub const LAYOUT: u32 = 0x7773_620d;
 
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 struct Header {
     layout: U32,
+    /// How many of the records are of pods that are listed; those behind them are of pods that are
+    /// away.
+    present: U32,
     /// The worker that asks; zero while there is none.
     poller: U64,
     /// The question which pods there are; never asked where they are configured.
@@ -81,7 +85,8 @@ pub struct StateChange {
 /// The pods of one service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
-    /// A [`Header`] and then [`PodRecord`]s, nothing else.
+    /// A [`Header`] and then [`PodRecord`]s, nothing else: those of the service's pods, and behind
+    /// them those of pods that are [away](super::roster).
     bytes: Vec<u8>,
     /// What the worker did that has it, for its [ledger](super::Ledger).
     postings: Vec<(PodAddress, Posting)>,
@@ -96,12 +101,19 @@ impl Table {
             layout: U32::new(LAYOUT),
             ..Header::new_zeroed()
         };
-        let mut bytes = header.as_bytes().to_vec();
-        for &address in pods {
-            bytes.extend_from_slice(PodRecord::new(address).as_bytes());
-        }
+        let records: Vec<PodRecord> = pods.iter().copied().map(PodRecord::new).collect();
+        Self::of(&header, &records, &[])
+    }
+
+    fn of(header: &Header, present: &[PodRecord], away: &[PodRecord]) -> Self {
+        let header = Header {
+            // A table of so many records fits into no memory.
+            present: U32::new(u32::try_from(present.len()).unwrap_or(u32::MAX)),
+            ..*header
+        };
+        let parts = [header.as_bytes(), present.as_bytes(), away.as_bytes()];
         Self {
-            bytes,
+            bytes: parts.concat(),
             postings: Vec::new(),
         }
     }
@@ -109,8 +121,9 @@ impl Table {
     /// The table in a value of shared data; none where the value is of another layout.
     #[must_use]
     pub fn from_bytes(bytes: Vec<u8>) -> Option<Self> {
-        let (header, pods) = Header::ref_from_prefix(&bytes).ok()?;
-        let is_sound = header.layout.get() == LAYOUT && <[PodRecord]>::ref_from_bytes(pods).is_ok();
+        let (header, records) = Header::ref_from_prefix(&bytes).ok()?;
+        let records = <[PodRecord]>::ref_from_bytes(records).ok()?;
+        let is_sound = header.layout.get() == LAYOUT && header.present() <= records.len();
         is_sound.then(|| Self {
             bytes,
             postings: Vec::new(),
@@ -129,9 +142,25 @@ impl Table {
             .map(|(header, _)| header)
     }
 
+    /// The header, and the pods.
     fn parts_mut(&mut self) -> Option<(&mut Header, &mut [PodRecord])> {
-        let (header, pods) = Header::mut_from_prefix(&mut self.bytes).ok()?;
-        Some((header, <[PodRecord]>::mut_from_bytes(pods).ok()?))
+        let (header, records) = self.all_mut()?;
+        let pods = records.get_mut(..header.present())?;
+        Some((header, pods))
+    }
+
+    /// The header, and the records of the pods and of those that are away.
+    fn all_mut(&mut self) -> Option<(&mut Header, &mut [PodRecord])> {
+        let (header, records) = Header::mut_from_prefix(&mut self.bytes).ok()?;
+        Some((header, <[PodRecord]>::mut_from_bytes(records).ok()?))
+    }
+
+    /// The records of the pods, and of those that are away.
+    fn records(&self) -> &[PodRecord] {
+        Header::ref_from_prefix(&self.bytes)
+            .ok()
+            .and_then(|(_, records)| <[PodRecord]>::ref_from_bytes(records).ok())
+            .unwrap_or_default()
     }
 }
 
@@ -140,10 +169,8 @@ impl Table {
     /// The pods, in the order of the configuration or of Envoy's list.
     #[must_use]
     pub fn pods(&self) -> &[PodRecord] {
-        Header::ref_from_prefix(&self.bytes)
-            .ok()
-            .and_then(|(_, pods)| <[PodRecord]>::ref_from_bytes(pods).ok())
-            .unwrap_or_default()
+        let present = self.header().map_or(0, Header::present);
+        self.records().get(..present).unwrap_or_default()
     }
 
     /// The record of the pod at `address`.
@@ -279,31 +306,32 @@ impl Table {
                 } => effects.push(self.answer(rules, *pod, *asked_at, *outcome)),
                 Event::Unreached { pod, asked_at } => self.pass_on(*pod, *asked_at),
                 Event::Listed { asked_at, outcome } => {
-                    effects.extend(self.list(*asked_at, outcome));
+                    effects.extend(self.list(rules, *asked_at, outcome));
                 }
             }
         }
         effects
     }
 
+    /// Changes a pod's record, also that of one which is away: what is open on it lives on.
     fn change(&mut self, pod: PodAddress, change: impl FnOnce(&mut PodRecord)) {
-        let Some((_, pods)) = self.parts_mut() else {
+        let Some((_, records)) = self.all_mut() else {
             return;
         };
         let address = PackedAddress::from(pod);
-        if let Some(pod) = pods.iter_mut().find(|pod| pod.is_at(address)) {
+        if let Some(pod) = records.iter_mut().find(|pod| pod.is_at(address)) {
             change(pod);
         }
     }
 
     fn open(&mut self, pod: PodAddress, at: Timestamp) {
-        let Some((header, pods)) = self.parts_mut() else {
+        let Some((header, records)) = self.all_mut() else {
             return;
         };
         let address = PackedAddress::from(pod);
-        if let Some(pod) = pods.iter_mut().find(|pod| pod.is_at(address)) {
+        if let Some(pod) = records.iter_mut().find(|pod| pod.is_at(address)) {
             pod.open(at);
-            header.outcomes.open();
+            header.outcomes.open(1);
             header.progress.return_one();
         }
     }
@@ -333,6 +361,10 @@ impl Table {
         };
         let address = PackedAddress::from(pod);
         let Some(place) = pods.iter().position(|pod| pod.is_at(address)) else {
+            // It is away, and nothing is to be said against it.
+            self.change(pod, |pod| {
+                pod.close();
+            });
             return;
         };
         let pod = pods.get_mut(place);
@@ -434,6 +466,7 @@ impl Table {
     /// comes of a list that nobody waits for: the next one is as good.
     fn list(
         &mut self,
+        rules: &Rules,
         asked_at: Timestamp,
         outcome: &Result<HostList, DiscoveryFailure>,
     ) -> Option<Effect> {
@@ -454,7 +487,7 @@ impl Table {
             Ok(list) => {
                 header.set_listener(&list.listener);
                 Effect::Listed {
-                    change: self.reset(&list.members),
+                    change: self.reset(&list.members, rules, asked_at),
                     recovered: last_failure != 0,
                 }
             }
@@ -465,35 +498,18 @@ impl Table {
         })
     }
 
-    /// Makes these pods the table's: those it had keep their records, others are forgotten.
-    pub fn reset(&mut self, members: &[Member]) -> MembershipChange {
-        let before = self.pods().len();
-        let known: BTreeMap<PodAddress, PodRecord> = self
-            .pods()
-            .iter()
-            .map(|pod| (pod.address(), *pod))
-            .collect();
-        let mut kept = 0_usize;
-        let mut bytes = self
-            .header()
-            .map_or_else(Vec::new, |header| header.as_bytes().to_vec());
-        for member in members {
-            let mut pod = match known.get(&member.pod) {
-                Some(&pod) => {
-                    kept = kept.saturating_add(1);
-                    pod
-                }
-                None => PodRecord::new(member.pod),
-            };
-            pod.set_member(member);
-            bytes.extend_from_slice(pod.as_bytes());
+    /// Makes these pods the table's, as of `now`: those it had keep their records, others are
+    /// remembered for a while and then forgotten.
+    pub fn reset(&mut self, members: &[Member], rules: &Rules, now: Timestamp) -> MembershipChange {
+        let Roster {
+            present,
+            away,
+            change,
+        } = Roster::after(self.records(), members, rules, now);
+        if let Some(header) = self.header() {
+            self.bytes = Self::of(header, &present, &away).bytes;
         }
-        self.bytes = bytes;
-        MembershipChange {
-            pods: members.len(),
-            added: members.len().saturating_sub(kept),
-            removed: before.saturating_sub(kept),
-        }
+        change
     }
 }
 
@@ -549,6 +565,10 @@ fn back_off(interval: Duration, failures: u32) -> Duration {
 }
 
 impl Header {
+    fn present(&self) -> usize {
+        usize::try_from(self.present.get()).unwrap_or(usize::MAX)
+    }
+
     fn set_listener(&mut self, name: &str) {
         let name = name.as_bytes();
         let kept = self.listener.iter_mut().zip(name);
@@ -558,12 +578,13 @@ impl Header {
     }
 
     /// Whether a good answer brings the pod up. Those that are up when the service begins have
-    /// been there before, and are not new.
+    /// been there before, and are not new; nor is one that was only not asked, for it was away.
     fn comes_up(&self, view: &View, pod: &PodRecord) -> bool {
         let began_at = Timestamp::from(self.began_at);
         let has_begun =
             began_at.happened() && view.now.since(began_at) > view.rules.refresh_interval;
-        has_begun && view.trouble(pod).is_some()
+        let is_down = |trouble| trouble != PodState::Stale || !pod.was_away();
+        has_begun && view.trouble(pod).is_some_and(is_down)
     }
 
     /// Notes that a pod has given a count.
@@ -578,9 +599,9 @@ impl Header {
 impl Table {
     /// Looks which configuration is current; whether that is another one now. Then any of its workers
     /// may become the poller, the pods are asked at once, and none of them is new. `endpoints` are
-    /// the pods that the configuration lists, if it does.
-    pub fn look(&mut self, look: &Look, endpoints: Option<&[PodAddress]>) -> bool {
-        let Some((header, pods)) = self.parts_mut() else {
+    /// the pods that the configuration lists, if it does; `rules` are its rules.
+    pub fn look(&mut self, look: &Look, rules: &Rules, endpoints: Option<&[PodAddress]>) -> bool {
+        let Some((header, pods)) = self.all_mut() else {
             return false;
         };
         let Some(current) = header.current.after(look) else {
@@ -599,7 +620,7 @@ impl Table {
         }
         if let Some(endpoints) = endpoints {
             let members: Vec<Member> = endpoints.iter().copied().map(Member::new).collect();
-            self.reset(&members);
+            self.reset(&members, rules, look.now);
         }
         true
     }
@@ -704,22 +725,30 @@ impl Table {
 
     /// Takes note of what other versions have open.
     pub fn count_elsewhere(&mut self, open: &BTreeMap<PodAddress, u32>) {
-        let Some((_, pods)) = self.parts_mut() else {
+        let Some((header, pods)) = self.all_mut() else {
             return;
         };
         for pod in pods {
             let open = open.get(&pod.address()).copied().unwrap_or_default();
-            pod.count_elsewhere(open);
+            let more = pod.count_elsewhere(open);
+            // What pods have opened, and how it went, is compared with all that was opened.
+            header.outcomes.open(more);
         }
     }
 
     /// Takes the pods of the current version, and its counts where they are later, beside what other
     /// versions have open.
-    pub fn take_over(&mut self, rules: &Rules, part: &Part, open: &BTreeMap<PodAddress, u32>) {
+    pub fn take_over(
+        &mut self,
+        rules: &Rules,
+        part: &Part,
+        open: &BTreeMap<PodAddress, u32>,
+        now: Timestamp,
+    ) {
         let members: Vec<Member> = part.pods.iter().map(PodLine::member).collect();
         let known = self.pods().iter().map(PodRecord::member);
         if !known.eq(members.iter().copied()) {
-            self.reset(&members);
+            self.reset(&members, rules, now);
         }
         if let Some((header, _)) = self.parts_mut() {
             header.set_listener(&part.listener);
@@ -787,7 +816,7 @@ impl Table {
 
     /// Has all workers count anew what they have, and again at `again_at`, if that is ever.
     pub fn begin_recount(&mut self, again_at: Timestamp) {
-        let Some((header, pods)) = self.parts_mut() else {
+        let Some((header, pods)) = self.all_mut() else {
             return;
         };
         header.recount.set(header.recount.get().wrapping_add(1));
@@ -801,7 +830,7 @@ impl Table {
     /// A worker counts what it has by its books, which last took part in the recount number
     /// `last`. Once for each recount.
     pub fn take_part(&mut self, ledger: &Ledger, last: u32) {
-        let Some((header, pods)) = self.parts_mut() else {
+        let Some((header, pods)) = self.all_mut() else {
             return;
         };
         let is_recounting = header.is_recounting != 0;
@@ -817,7 +846,7 @@ impl Table {
 
     /// Ends the recount of this number, if it is still the last: what was not counted is lost.
     pub fn end_recount(&mut self, number: u32, now: Timestamp) {
-        let Some((header, pods)) = self.parts_mut() else {
+        let Some((header, pods)) = self.all_mut() else {
             return;
         };
         if header.recount.get() != number || header.is_recounting == 0 {
@@ -1116,7 +1145,7 @@ mod tests {
     fn a_new_list_keeps_the_counts_of_the_pods_that_stay() {
         let mut one = One::new();
         one.poll(at(1), Ok(10));
-        let change = one.0.reset(&[listed(2), listed(1)]);
+        let change = one.0.reset(&[listed(2), listed(1)], &RULES, at(1));
         assert_eq!(
             change,
             MembershipChange {
@@ -1130,7 +1159,7 @@ mod tests {
             one.view(at(1)).state(one.0.pod(address(2)).unwrap()),
             PodState::Unknown
         );
-        let change = one.0.reset(&[listed(2)]);
+        let change = one.0.reset(&[listed(2)], &RULES, at(1));
         assert_eq!(
             change,
             MembershipChange {
@@ -1139,10 +1168,77 @@ mod tests {
                 removed: 1
             }
         );
+    }
+
+    #[test]
+    fn a_pod_that_is_away_keeps_its_counts() {
+        let mut one = One::new();
+        one.poll(at(1), Ok(10));
+        one.happen(CHOSEN);
+        one.happen(OPENED);
+        one.0.reset(&[], &RULES, at(2));
+        assert_eq!(
+            (one.0.pods().len(), one.0.pod(address(1)).is_some()),
+            (0, false)
+        );
+        one.happen(SETTLED);
+        one.happen(OPENED);
         one.happen(CLOSED);
-        one.0.reset(&[listed(1)]);
-        assert_eq!(one.state(at(1)), PodState::Unknown, "it was forgotten");
-        assert_eq!(one.estimate(), 0.0);
+        let mut one = One(Table::from_bytes(one.0.as_bytes().to_vec()).unwrap());
+        one.0.reset(&[listed(1)], &RULES, at(3));
+        assert_eq!((one.estimate(), one.pod().own_connections()), (11.0, 1));
+        assert_eq!(one.state(at(3)), PodState::Usable);
+    }
+
+    /// Only a list brings it back.
+    #[test]
+    fn a_pod_that_is_away_is_not_there_for_anything_else() {
+        let mut one = One::new();
+        one.ask(at(1));
+        one.0.reset(&[listed(2)], &RULES, at(2));
+        let answer = Event::Answered {
+            pod: address(1),
+            asked_at: at(1),
+            outcome: Ok(Reported::of(10)),
+        };
+        assert_eq!(one.0.apply(&RULES, &[answer]), [Effect::PollIgnored]);
+        assert_eq!(one.0.ask(at(3), |_| Some(at(8))), [address(2)]);
+        let view = one.view(at(3));
+        one.report(at(3), Reported::of(1));
+        assert_eq!(one.0.take_state_changes(&view).len(), 0);
+    }
+
+    #[test]
+    fn a_pod_that_was_away_is_not_new() {
+        // Away for so long that its count is stale, or for too long.
+        for (seconds, expect) in [(1, false), (45, false), (60, false), (61, true)] {
+            let mut one = One::new();
+            one.poll(at(1), Ok(10));
+            one.poll(at(10), Ok(10));
+            one.0.reset(&[], &RULES, at(11));
+            let now = at(11 + seconds);
+            one.0.reset(&[listed(1)], &RULES, now);
+            let is_stale = [PodState::Stale, PodState::Unknown].contains(&one.state(now));
+            assert_eq!(is_stale, seconds > 30, "{seconds}");
+            one.poll(now, Ok(10));
+            assert_eq!(one.pod().started_at().happened(), expect, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn a_pod_that_was_down_before_it_was_away_is_new() {
+        let mut one = One::new();
+        one.poll(at(1), Ok(10));
+        for second in 6..9 {
+            one.poll(at(second), Err(PollFailure::NoAnswer));
+        }
+        one.0.reset(&[], &RULES, at(9));
+        one.0.reset(&[listed(1)], &RULES, at(50));
+        one.poll(at(50), Ok(10));
+        assert_eq!(one.pod().started_at(), at(50));
+        // It is away no more: a count that is stale now is news.
+        one.poll(at(100), Ok(10));
+        assert_eq!(one.pod().started_at(), at(100));
     }
 
     #[test]
@@ -1150,23 +1246,25 @@ mod tests {
         let mut one = One::new();
         one.poll(at(1), Ok(10));
         let exclusion = Exclusion::Ejected;
-        one.0.reset(&[Member {
+        let ejected = Member {
             exclusion: Some(exclusion),
             ..listed(1)
-        }]);
+        };
+        one.0.reset(&[ejected], &RULES, at(1));
         assert_eq!(one.state(at(1)), PodState::Excluded(exclusion));
-        one.0.reset(&[listed(1)]);
+        one.0.reset(&[listed(1)], &RULES, at(1));
         assert_eq!(one.state(at(1)), PodState::Usable);
     }
 
     #[test]
     fn the_pods_own_word_wins() {
         let mut one = One::new();
-        one.0.reset(&[Member {
+        let draining = Member {
             exclusion: Some(Exclusion::Draining),
             weight: 7,
             ..listed(1)
-        }]);
+        };
+        one.0.reset(&[draining], &RULES, at(1));
         one.report(at(1), Reported::of(10));
         assert_eq!(one.state(at(1)), PodState::Excluded(Exclusion::Draining));
         assert_eq!(one.pod().weight(), 7.0);
@@ -1183,7 +1281,7 @@ mod tests {
             ..Reported::of(10)
         };
         one.report(at(3), drains);
-        one.0.reset(&[listed(1)]);
+        one.0.reset(&[listed(1)], &RULES, at(1));
         assert_eq!(one.state(at(3)), PodState::Draining);
         one.report(at(4), Reported::of(10));
         assert_eq!(
@@ -1383,7 +1481,7 @@ mod tests {
         let mut table = Table::new(&[]);
         table.appoint(7);
         table.discover(at(1), at(6));
-        table.reset(&[listed(1), listed(2)]);
+        table.reset(&[listed(1), listed(2)], &RULES, at(1));
         let table = Table::from_bytes(table.as_bytes().to_vec()).unwrap();
         assert_eq!((table.pods().len(), table.poller()), (2, 7));
         assert!(table.discovery().awaits(at(1)));

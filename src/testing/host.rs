@@ -18,7 +18,7 @@ use crate::table::{LAYOUT, Store};
 
 /// A call that was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Call {
+pub struct Call {
     /// What the answer comes with.
     pub token: CallToken,
     /// Where it went.
@@ -37,7 +37,7 @@ pub(crate) struct Call {
 
 /// Clock, shared data, statistics and calls of one process.
 #[derive(Clone, Default)]
-pub(crate) struct FakeHost {
+pub struct FakeHost {
     state: Rc<State>,
     /// Of which version of the module the values are; zero for the usual one.
     version: u64,
@@ -60,14 +60,15 @@ struct State {
 
 impl FakeHost {
     /// One whose clock shows `now`.
-    pub(crate) fn at(now: Timestamp) -> Self {
+    pub fn at(now: Timestamp) -> Self {
         let host = Self::default();
         host.set_now(now);
         host
     }
 
     /// The same process for another version of the module, which has tables of its own.
-    pub(crate) fn of_version(&self, version: u64) -> Self {
+    #[must_use]
+    pub fn of_version(&self, version: u64) -> Self {
         Self {
             state: Rc::clone(&self.state),
             version,
@@ -81,22 +82,22 @@ impl FakeHost {
     }
 
     /// Sets the clock.
-    pub(crate) fn set_now(&self, now: Timestamp) {
+    pub fn set_now(&self, now: Timestamp) {
         self.state.now.set(now);
     }
 
     /// What happens between the next read of a value and its conditional write.
-    pub(crate) fn meanwhile(&self, happens: impl FnOnce() + 'static) {
+    pub fn meanwhile(&self, happens: impl FnOnce() + 'static) {
         self.state.meanwhile.set(Some(Box::new(happens)));
     }
 
     /// The calls sent since this was last asked.
-    pub(crate) fn take_calls(&self) -> Vec<Call> {
+    pub fn take_calls(&self) -> Vec<Call> {
         self.state.calls.take()
     }
 
     /// The value of the statistic `name`.
-    pub(crate) fn statistic(&self, name: &str) -> u64 {
+    pub fn statistic(&self, name: &str) -> u64 {
         let names = self.state.statistic_names.borrow();
         let index = names.iter().position(|known| known == name);
         let id = StatisticId(u32::try_from(index.expect("the statistic is defined")).unwrap());
@@ -109,17 +110,17 @@ impl FakeHost {
     }
 
     /// Lets the next `n` conditional writes fail, as if another worker were faster.
-    pub(crate) fn outdate(&self, n: u32) {
+    pub fn outdate(&self, n: u32) {
         self.state.outdated.set(n);
     }
 
     /// The tick period that was set last; zero where none was.
-    pub(crate) fn tick_period(&self) -> Duration {
+    pub fn tick_period(&self) -> Duration {
         self.state.tick_period.get()
     }
 
     /// Whether Envoy takes no calls from now on.
-    pub(crate) fn set_unreachable(&self, unreachable: bool) {
+    pub fn set_unreachable(&self, unreachable: bool) {
         self.state.unreachable.set(unreachable);
     }
 

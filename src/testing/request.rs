@@ -7,7 +7,7 @@ use crate::host::{Head, Request};
 
 /// A request and its response.
 #[derive(Default)]
-pub(crate) struct FakeRequest {
+pub struct FakeRequest {
     headers: RefCell<BTreeMap<(Head, String), Vec<u8>>>,
     attributes: RefCell<BTreeMap<String, Vec<u8>>>,
     filter_state: RefCell<BTreeMap<String, String>>,
@@ -16,7 +16,7 @@ pub(crate) struct FakeRequest {
 
 impl FakeRequest {
     /// A request with these header fields.
-    pub(crate) fn with(headers: &[(&str, &[u8])]) -> Self {
+    pub fn with(headers: &[(&str, &[u8])]) -> Self {
         let request = Self::default();
         for (name, value) in headers {
             request.put(Head::Request, name, value);
@@ -25,30 +25,30 @@ impl FakeRequest {
     }
 
     /// Sets a header field.
-    pub(crate) fn put(&self, head: Head, name: &str, value: &[u8]) {
+    pub fn put(&self, head: Head, name: &str, value: &[u8]) {
         let mut headers = self.headers.borrow_mut();
         headers.insert((head, name.to_owned()), value.to_vec());
     }
 
     /// Sets an attribute, its path written with dots.
-    pub(crate) fn put_attribute(&self, path: &str, value: &[u8]) {
+    pub fn put_attribute(&self, path: &str, value: &[u8]) {
         let mut attributes = self.attributes.borrow_mut();
         attributes.insert(path.to_owned(), value.to_vec());
     }
 
     /// A header field as text.
-    pub(crate) fn text(&self, head: Head, name: &str) -> Option<String> {
+    pub fn text(&self, head: Head, name: &str) -> Option<String> {
         let value = self.header(head, name)?;
         Some(String::from_utf8_lossy(&value).into_owned())
     }
 
     /// What was kept for the access log.
-    pub(crate) fn filter_state(&self, name: &str) -> Option<String> {
+    pub fn filter_state(&self, name: &str) -> Option<String> {
         self.filter_state.borrow().get(name).cloned()
     }
 
     /// How often the route was looked for anew.
-    pub(crate) fn routes_cleared(&self) -> u32 {
+    pub fn routes_cleared(&self) -> u32 {
         self.routes_cleared.get()
     }
 }

@@ -90,6 +90,27 @@ async fn pods_come_and_go_under_load() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_is_away_for_a_moment_keeps_its_counts_and_is_not_new() -> Result<()> {
+    let (stage, eds) = eds::stage(FleetConfig::local(4), endpoints, |mut sample| {
+        sample.plugin_configuration()["slowStart"] = json!({ "window": "300s" });
+        every(200)(sample)
+    })
+    .await?;
+    stage.until_usable(4)?;
+    let _first = open(&stage, 40).await?;
+    let pods = addresses(&stage.fleet);
+    eds.publish(&endpoints(&pods[1..]))?;
+    stage.until_stat("pods_known", |known| known == 3)?;
+    let _more = open(&stage, 30).await?;
+    assert_eq!(stage.counts(), [10, 20, 20, 20]);
+    eds.publish(&endpoints(&pods))?;
+    stage.until_usable(4)?;
+    let _rest = open(&stage, 30).await?;
+    assert_eq!(stage.counts(), [25; 4]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn endpoints_that_drain_or_are_unhealthy_get_nothing_new() -> Result<()> {
     let all = |pods: &[SocketAddr]| {
         let mut all = endpoints(pods);

@@ -29,8 +29,8 @@ pub const ATTEMPTS: usize = 3;
 
 /// One gateway's.
 pub trait Policy {
-    /// These are the pods from now on.
-    fn reset(&mut self, pods: &[PodId]);
+    /// These are the pods from `now` on.
+    fn reset(&mut self, pods: &[PodId], now: Timestamp);
 
     /// Chooses the pods that a handshake tries, best first; none where it knows of no usable one.
     fn choose(&mut self, sight: &Sight<'_>, random: &mut Rng) -> Vec<PodId>;

@@ -289,7 +289,7 @@ impl<'a> Simulation<'a> {
     fn gateway(&self, third: Duration) -> Gateway {
         let pods: Vec<PodId> = self.pods.up().map(|(pod, _)| pod).collect();
         let mut policy = self.kind.create(self.scenario.settings());
-        policy.reset(&pods);
+        policy.reset(&pods, self.now);
         Gateway {
             policy,
             pods,

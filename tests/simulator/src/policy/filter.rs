@@ -59,9 +59,9 @@ fn service(settings: &Settings) -> ServiceConfig {
 }
 
 impl Policy for Filter {
-    fn reset(&mut self, pods: &[PodId]) {
+    fn reset(&mut self, pods: &[PodId], now: Timestamp) {
         let members: Vec<Member> = pods.iter().map(|pod| Member::new(pod.address())).collect();
-        self.table.reset(&members);
+        self.table.reset(&members, &self.service.rules, now);
     }
 
     fn choose(&mut self, sight: &Sight<'_>, random: &mut Rng) -> Vec<PodId> {

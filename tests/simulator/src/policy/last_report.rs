@@ -1,6 +1,7 @@
 //! The fewest in the last report, whatever was opened since: what the Traefik plugin does.
 
 use fastrand::Rng;
+use wsbalancer::clock::Timestamp;
 use wsbalancer::table::Event;
 
 use super::{Policy, Sight, fewest};
@@ -14,7 +15,7 @@ pub(super) struct LastReport {
 }
 
 impl Policy for LastReport {
-    fn reset(&mut self, pods: &[PodId]) {
+    fn reset(&mut self, pods: &[PodId], _now: Timestamp) {
         self.pods = pods.to_vec();
     }
 

@@ -2,6 +2,7 @@
 //! moment they are there. What it needs to even out is what the arrivals need.
 
 use fastrand::Rng;
+use wsbalancer::clock::Timestamp;
 use wsbalancer::table::Event;
 
 use super::{Policy, Sight, fewest};
@@ -10,7 +11,7 @@ use crate::pods::PodId;
 pub(super) struct Omniscient;
 
 impl Policy for Omniscient {
-    fn reset(&mut self, _pods: &[PodId]) {}
+    fn reset(&mut self, _pods: &[PodId], _now: Timestamp) {}
 
     fn choose(&mut self, sight: &Sight<'_>, random: &mut Rng) -> Vec<PodId> {
         let loads = sight.pods.up().map(|(pod, truth)| (pod, truth.load()));
@@ -22,8 +23,6 @@ impl Policy for Omniscient {
 
 #[cfg(test)]
 mod tests {
-    use wsbalancer::clock::Timestamp;
-
     use super::*;
     use crate::pods::{Balance, Pods};
 

@@ -1,6 +1,7 @@
 //! The fewest of the gateway's own WebSockets: of all pods, or of two that are drawn.
 
 use fastrand::Rng;
+use wsbalancer::clock::Timestamp;
 use wsbalancer::table::Event;
 
 use super::{ATTEMPTS, Policy, Sight, fewest};
@@ -47,7 +48,7 @@ impl OwnCounts {
 pub(super) struct LeastOwn(OwnCounts);
 
 impl Policy for LeastOwn {
-    fn reset(&mut self, pods: &[PodId]) {
+    fn reset(&mut self, pods: &[PodId], _now: Timestamp) {
         self.0.reset(pods);
     }
 
@@ -66,7 +67,7 @@ impl Policy for LeastOwn {
 pub(super) struct PowerOfTwo(OwnCounts);
 
 impl Policy for PowerOfTwo {
-    fn reset(&mut self, pods: &[PodId]) {
+    fn reset(&mut self, pods: &[PodId], _now: Timestamp) {
         self.0.reset(pods);
     }
 
@@ -94,8 +95,6 @@ impl Policy for PowerOfTwo {
 
 #[cfg(test)]
 mod tests {
-    use wsbalancer::clock::Timestamp;
-
     use super::*;
     use crate::pods::Pods;
 
@@ -112,7 +111,7 @@ mod tests {
     fn handshakes_and_websockets_count_until_they_end() {
         let random = &mut Rng::with_seed(1);
         let mut least = LeastOwn::default();
-        least.reset(&[PodId(0), PodId(1)]);
+        least.reset(&[PodId(0), PodId(1)], Timestamp::NEVER);
         let pod = PodId(0).address();
         least.apply(&Event::Chosen { pod });
         assert_eq!(chosen(&mut least, random), PodId(1));
@@ -129,7 +128,7 @@ mod tests {
     fn of_two_that_are_drawn_the_fuller_one_is_taken_only_if_drawn_twice() {
         let random = &mut Rng::with_seed(1);
         let mut policy = PowerOfTwo::default();
-        policy.reset(&[PodId(0), PodId(1)]);
+        policy.reset(&[PodId(0), PodId(1)], Timestamp::NEVER);
         let pod = PodId(0).address();
         let at = Timestamp::from_nanos(1);
         policy.apply(&Event::Opened { pod, at });

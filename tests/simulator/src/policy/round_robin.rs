@@ -1,6 +1,7 @@
 //! One pod after the other.
 
 use fastrand::Rng;
+use wsbalancer::clock::Timestamp;
 use wsbalancer::table::Event;
 
 use super::{ATTEMPTS, Policy, Sight};
@@ -14,7 +15,7 @@ pub(super) struct RoundRobin {
 }
 
 impl Policy for RoundRobin {
-    fn reset(&mut self, pods: &[PodId]) {
+    fn reset(&mut self, pods: &[PodId], _now: Timestamp) {
         self.pods = pods.to_vec();
     }
 
@@ -32,8 +33,6 @@ impl Policy for RoundRobin {
 
 #[cfg(test)]
 mod tests {
-    use wsbalancer::clock::Timestamp;
-
     use super::*;
     use crate::pods::Pods;
 
@@ -46,7 +45,7 @@ mod tests {
         };
         let random = &mut Rng::with_seed(1);
         let mut policy = RoundRobin::default();
-        policy.reset(&[0, 1, 2, 3].map(PodId));
+        policy.reset(&[0, 1, 2, 3].map(PodId), Timestamp::NEVER);
         let mut chosen: Vec<Vec<PodId>> = Vec::new();
         for _ in 0..4 {
             chosen.push(policy.choose(&sight, random));

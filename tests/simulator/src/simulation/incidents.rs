@@ -145,6 +145,7 @@ impl Simulation<'_> {
     }
 
     pub(super) fn discover(&mut self, id: GatewayId, pod: PodId) {
+        let now = self.now;
         let Some(gateway) = self.same_gateway(id) else {
             return;
         };
@@ -152,17 +153,18 @@ impl Simulation<'_> {
             return;
         }
         gateway.pods.push(pod);
-        gateway.policy.reset(&gateway.pods);
-        self.record.newcomer().introduce(id.index, pod, self.now);
+        gateway.policy.reset(&gateway.pods, now);
+        self.record.newcomer().introduce(id.index, pod, now);
         self.ask(id, pod);
     }
 
     pub(super) fn forget(&mut self, id: GatewayId, pod: PodId) {
+        let now = self.now;
         let Some(gateway) = self.same_gateway(id) else {
             return;
         };
         gateway.pods.retain(|&known| known != pod);
-        gateway.policy.reset(&gateway.pods);
+        gateway.policy.reset(&gateway.pods, now);
     }
 
     /// A client comes back within the delay.
