@@ -85,7 +85,7 @@ fn happen(
     let event = match step {
         Step::Chosen => Event::Chosen { pod },
         Step::Settled => Event::Settled { pod },
-        Step::Opened => Event::Opened { pod },
+        Step::Opened => Event::Opened { pod, at: now },
         Step::Closed => Event::Closed { pod },
         Step::Refused => Event::Refused { pod, at: now },
         Step::Asked => {
