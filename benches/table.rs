@@ -25,6 +25,7 @@ const RULES: Rules = Rules {
     refresh_interval: Duration::from_secs(5),
     unhealthy_threshold: 3,
     counts_connections: true,
+    counts_sessions: false,
     slow_start: None,
 };
 

@@ -14,6 +14,7 @@ use crate::host::{Head, Request, Response};
 use crate::pod::PodAddress;
 use crate::poll::{self, SHORTEST_TICK};
 use crate::service::Service;
+use crate::session::{Role, Sessions, without_cookie};
 use crate::shell::Shell;
 use crate::status::{self, StatusRequest};
 use crate::upgrade::{
@@ -35,6 +36,7 @@ const LONGEST_LOGGED: usize = 200;
 const POD_HEADER: &str = "x-wsbalancer-pod";
 /// … and why it was.
 const REASON_HEADER: &str = "x-wsbalancer-reason";
+const COOKIE: &str = "cookie";
 const KEY: &str = "sec-websocket-key";
 const ACCEPT: &str = "sec-websocket-accept";
 
@@ -51,7 +53,7 @@ pub enum Flow {
 pub struct Exchange<S: Shell> {
     balancer: Rc<Balancer<S>>,
     context_id: u32,
-    /// Present for an upgrade of one of our services.
+    /// Present for an upgrade of one of our services, and for a request that opens a session.
     upgrade: Option<Upgrade<S>>,
     /// Whether the pod was given a `sec-websocket-key` that the client did not send.
     key_added: bool,
@@ -77,23 +79,23 @@ impl<S: Shell> Exchange<S> {
         let balancer = &self.balancer;
         let sent = route_by::override_sent(balancer, request);
         let is_handshake = is_handshake(request);
-        if sent.is_none() && !is_handshake {
+        if sent.is_none() && !is_handshake && !balancer.has_sessions {
             return Flow::Continue;
         }
         let cluster = route_by::cluster_of(request);
+        let service = route_by::service_of(balancer, &cluster, sent.as_deref());
+        let role = service.map_or(Role::Other, |service| role(service, is_handshake, request));
+        let is_ours = is_handshake || role == Role::Opens;
         // Another filter of this kind, earlier in the chain, has removed what the client sent.
-        let chosen_by = is_handshake
-            .then(|| request.attribute(&[CHOSEN_BY]))
-            .flatten();
+        let chosen_by = is_ours.then(|| request.attribute(&[CHOSEN_BY])).flatten();
         let own = balancer.settings.override_header.as_bytes();
         if sent.is_some() && chosen_by.as_deref() != Some(own) {
             route_by::remove_override(balancer, &cluster, request);
         }
-        let service = route_by::service_of(balancer, &cluster, sent.as_deref());
-        let Some(service) = service.filter(|_| is_handshake) else {
+        let Some(service) = service.filter(|_| is_ours) else {
             return Flow::Continue;
         };
-        if let Some(response) = check_origin(balancer, service, request) {
+        if is_handshake && let Some(response) = check_origin(balancer, service, request) {
             return Flow::Respond(response);
         }
         if chosen_by.is_some() {
@@ -107,14 +109,25 @@ impl<S: Shell> Exchange<S> {
             return Flow::Continue;
         }
         let now = balancer.shell.now();
+        if role == Role::Carries {
+            let upgrade = Upgrade::in_session(service, self.context_id, now);
+            return self.follow(upgrade, request);
+        }
         match route_by::choose(balancer, service, now) {
-            Some(choice) => self.send_on(choice, request, now),
+            Some(choice) => self.send_on(choice, role, request, now),
             None => Flow::Continue,
         }
     }
 
-    /// Sends an upgrade to the pods that were chosen, or answers that there are none.
-    fn send_on(&mut self, choice: Choice<S>, request: &impl Request, now: Timestamp) -> Flow {
+    /// Sends an upgrade, or the opener of a session, to the pods that were chosen, or answers that
+    /// there are none.
+    fn send_on(
+        &mut self,
+        choice: Choice<S>,
+        role: Role,
+        request: &impl Request,
+        now: Timestamp,
+    ) -> Flow {
         let balancer = &self.balancer;
         let header = route_by::header_value(balancer, &choice);
         let retry_after = choice.service.config.rules.refresh_interval;
@@ -129,7 +142,23 @@ impl<S: Shell> Exchange<S> {
         if poll::look_early(upgrade.service(), now) {
             balancer.hurry(SHORTEST_TICK);
         }
-        self.key_added = complete_handshake(balancer, request);
+        if let Some(sessions) = &upgrade.service().config.sessions {
+            leave_session(sessions, request);
+        }
+        let upgrade = if role == Role::Opens {
+            upgrade.for_session()
+        } else {
+            upgrade
+        };
+        self.follow(upgrade, request)
+    }
+
+    /// Keeps the upgrade to its end, and tells whoever comes after this filter of it.
+    fn follow(&mut self, upgrade: Upgrade<S>, request: &impl Request) -> Flow {
+        let balancer = &self.balancer;
+        if !upgrade.opens_session() {
+            self.key_added = complete_handshake(balancer, request);
+        }
         let Explanation { pod, reason } = upgrade.explain();
         request.set_filter_state(CHOSEN_POD, &pod);
         request.set_filter_state(REASON, &reason);
@@ -151,6 +180,9 @@ impl<S: Shell> Exchange<S> {
                 // It answers a key that the client did not send.
                 request.set_header(Head::Response, ACCEPT, None);
             }
+        } else if upgrade.opens_session() && status.is_some_and(|status| is_success(&status)) {
+            let upstream = upstream(upgrade.service(), upgrade.chosen(), request);
+            upgrade.begin_session(upstream, self.balancer.shell.now());
         } else {
             let upstream = upstream(upgrade.service(), None, request);
             let now = self.balancer.shell.now();
@@ -227,6 +259,33 @@ fn check_origin<S: Shell>(
         headers: Vec::new(),
         body: refusal.message().as_bytes().to_vec(),
     })
+}
+
+/// What a request is to the sessions of its service.
+fn role<S: Shell>(service: &Service<S>, is_handshake: bool, request: &impl Request) -> Role {
+    let sessions = service.config.sessions.as_ref();
+    sessions.map_or(Role::Other, |sessions| {
+        sessions.role(is_handshake, |name| request.header(Head::Request, name))
+    })
+}
+
+/// Takes the cookie of the client's last session away, by which Envoy would send the request to the
+/// pod of that one.
+fn leave_session(sessions: &Sessions, request: &impl Request) {
+    let Some(name) = &sessions.kept_by else {
+        return;
+    };
+    let cookies = request.header(Head::Request, COOKIE).unwrap_or_default();
+    match without_cookie(&cookies, name) {
+        None => {}
+        Some(left) if left.is_empty() => request.set_header(Head::Request, COOKIE, None),
+        Some(left) => request.set_header_bytes(Head::Request, COOKIE, &left),
+    }
+}
+
+/// Whether a status is 2xx (RFC 9110, section 15).
+fn is_success(status: &[u8]) -> bool {
+    matches!(status, [b'2', _, _])
 }
 
 fn is_handshake(request: &impl Request) -> bool {

@@ -24,6 +24,7 @@ pub(crate) const RULES: Rules = Rules {
     refresh_interval: Duration::from_secs(5),
     unhealthy_threshold: 3,
     counts_connections: true,
+    counts_sessions: false,
     slow_start: None,
 };
 

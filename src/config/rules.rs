@@ -15,6 +15,9 @@ pub struct Rules {
     pub unhealthy_threshold: u32,
     /// Whether the counts are of connections, so that they can be judged by what this gateway opened.
     pub counts_connections: bool,
+    /// Whether the counts have sessions that have no WebSocket yet.
+    #[serde(default)]
+    pub counts_sessions: bool,
     /// How pods are started that have just come up; none lets them have all at once.
     pub slow_start: Option<SlowStart>,
 }

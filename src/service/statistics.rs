@@ -21,6 +21,8 @@ pub struct ServiceStatistics {
     pub upgrades_full: StatisticId,
     /// Upgrades that were answered with 403 for the origin of their page.
     pub upgrades_forbidden: StatisticId,
+    /// Upgrades that carry a session, which were left to whoever keeps it.
+    pub upgrades_in_session: StatisticId,
     /// Upgrades that needed more than one pod.
     pub upgrades_retried: StatisticId,
     /// Upgrades that were served by another pod than the one chosen, without a retry.
@@ -54,6 +56,7 @@ impl ServiceStatistics {
             upgrades_rejected: counter("upgrades_rejected"),
             upgrades_full: counter("upgrades_full"),
             upgrades_forbidden: counter("upgrades_forbidden"),
+            upgrades_in_session: counter("upgrades_in_session"),
             upgrades_retried: counter("upgrades_retried"),
             upgrades_mismatched: counter("upgrades_mismatched"),
             websockets_rebalanced: counter("websockets_rebalanced"),

@@ -34,13 +34,25 @@ impl Refusal {
     }
 }
 
-/// An upgrade that was sent on.
+/// What is to come of an upgrade.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// A WebSocket of its own.
+    WebSocket,
+    /// A session, which may get a WebSocket later; the request asks for none.
+    Session,
+    /// The WebSocket of a session that its pod has begun.
+    InSession,
+}
+
+/// An upgrade that was sent on, or a request that opens a session.
 pub struct Upgrade<S: Shell> {
     service: Rc<Service<S>>,
     /// The usable pods, best first; empty where the fallback policy chose.
     candidates: Vec<Candidate>,
     /// How many of them Envoy may try.
     named: usize,
+    purpose: Purpose,
     /// The context that keeps this.
     context_id: u32,
     since: Timestamp,
@@ -103,10 +115,35 @@ impl<S: Shell> Upgrade<S> {
                 service,
                 candidates,
                 named,
+                purpose: Purpose::WebSocket,
                 context_id,
                 since: now,
                 state: State::OnItsWay,
             }),
+        }
+    }
+
+    /// The same for a request that opens a session.
+    #[must_use]
+    pub fn for_session(self) -> Self {
+        Self {
+            purpose: Purpose::Session,
+            ..self
+        }
+    }
+
+    /// Begins the life of an upgrade that carries a session: whoever keeps that chooses the pod, and
+    /// the filter learns which one from the answer.
+    pub fn in_session(service: &Rc<Service<S>>, context_id: u32, now: Timestamp) -> Self {
+        service.count(service.statistics.upgrades_in_session);
+        Self {
+            service: Rc::clone(service),
+            candidates: Vec::new(),
+            named: 0,
+            purpose: Purpose::InSession,
+            context_id,
+            since: now,
+            state: State::OnItsWay,
         }
     }
 
@@ -125,7 +162,10 @@ impl<S: Shell> Upgrade<S> {
     /// What was chosen, and why.
     #[must_use]
     pub fn explain(&self) -> Explanation {
-        Explanation::of(&self.candidates)
+        match self.purpose {
+            Purpose::InSession => Explanation::of_session(),
+            Purpose::WebSocket | Purpose::Session => Explanation::of(&self.candidates),
+        }
     }
 
     /// The pod accepted the upgrade (status 101).
@@ -136,7 +176,10 @@ impl<S: Shell> Upgrade<S> {
         let pod = upstream.pod;
         self.state = State::Open { pod, since: now };
         let mut events = self.arrive(upstream, now);
-        events.extend(pod.map(|pod| Event::Opened { pod }));
+        events.extend(pod.map(|pod| match self.purpose {
+            Purpose::InSession => Event::OpenedInSession { pod },
+            Purpose::WebSocket | Purpose::Session => Event::Opened { pod },
+        }));
         let service = &self.service;
         if upstream.attempts <= 1 && self.chosen().is_some() && pod != self.chosen() {
             service.count(service.statistics.upgrades_mismatched);
@@ -148,6 +191,24 @@ impl<S: Shell> Upgrade<S> {
         if log::log_enabled!(log::Level::Debug) {
             self.log_opened(upstream);
         }
+    }
+
+    /// The pod has taken the request that opens a session (status 2xx), and keeps the session.
+    pub fn begin_session(&mut self, upstream: Upstream, now: Timestamp) {
+        if self.state != State::OnItsWay {
+            return;
+        }
+        self.state = State::Ended;
+        let mut events = self.arrive(upstream, now);
+        let begun = upstream.pod.map(|pod| Event::SessionBegun { pod });
+        events.extend(begun);
+        self.service.record(&events);
+    }
+
+    /// Whether it is to open a session, and no WebSocket yet.
+    #[must_use]
+    pub const fn opens_session(&self) -> bool {
+        matches!(self.purpose, Purpose::Session)
     }
 
     /// The pod's answer, or Envoy's own, is another than 101: no WebSocket comes of it, however long
@@ -198,14 +259,19 @@ impl<S: Shell> Upgrade<S> {
         }
     }
 
-    /// No WebSocket has come of it.
+    /// Neither a WebSocket nor a session has come of it.
     fn give_up(&self, upstream: Upstream, details: impl FnOnce() -> String, now: Timestamp) {
         let service = &self.service;
         service.record(&self.arrive(upstream, now));
         if log::log_enabled!(log::Level::Debug) {
             let Explanation { pod, reason } = self.explain();
+            let what = if self.opens_session() {
+                "session"
+            } else {
+                "WebSocket"
+            };
             log::debug!(
-                "cluster {}: opened no WebSocket on {pod} ({reason}), {} attempts: {}",
+                "cluster {}: opened no {what} on {pod} ({reason}), {} attempts: {}",
                 service.config.cluster,
                 upstream.attempts,
                 printable(&details())
