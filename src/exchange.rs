@@ -524,6 +524,177 @@ mod tests {
         }
     }
 
+    const SESSIONS: &str = r#""sessions": {"openedBy": [{"pathPrefix": "/socket.io/"}],
+        "carriedBy": [{"query": "sid"}], "keptBy": {"cookie": "pod"}},"#;
+
+    /// A plain request on a route to the service.
+    fn plain(path: &str) -> FakeRequest {
+        let request = FakeRequest::with(&[(":method", b"GET"), (":path", path.as_bytes())]);
+        request.put_attribute("xds.cluster_name", b"chat");
+        request
+    }
+
+    #[test]
+    fn what_opens_a_session_is_sent_as_a_websocket_is_and_counts_until_its_upgrade_does() {
+        let mut opener = exchange(SESSIONS);
+        let balancer = Rc::clone(&opener.balancer);
+        let request = plain("/socket.io/?EIO=4&transport=polling");
+        request.put(Head::Request, "cookie", b"a=b; pod=1");
+        assert_eq!(opener.on_request(&request), Flow::Continue);
+        let pods = request.text(Head::Request, OVERRIDE);
+        assert_eq!(pods.as_deref(), Some("10.0.0.2:8080,10.0.0.1:8080"));
+        assert_eq!(
+            request.text(Head::Request, "cookie").as_deref(),
+            Some("a=b")
+        );
+        assert_eq!(request.text(Head::Request, KEY), None);
+        assert_eq!(estimates(&opener), [5.0, 2.0]);
+        respond(&mut opener, &request, b"200", "10.0.0.2:8080");
+        opener.on_end(&request);
+        assert_eq!(estimates(&opener), [5.0, 2.0]);
+
+        let mut poll = Exchange::new(Rc::clone(&balancer), 2);
+        let request = plain("/socket.io/?EIO=4&transport=polling&sid=x");
+        request.put(Head::Request, "cookie", b"pod=1");
+        request.put(Head::Request, OVERRIDE, b"10.0.0.1:8080");
+        assert_eq!(poll.on_request(&request), Flow::Continue);
+        assert_eq!(request.text(Head::Request, OVERRIDE), None);
+        assert_eq!(
+            request.text(Head::Request, "cookie").as_deref(),
+            Some("pod=1")
+        );
+        respond(&mut poll, &request, b"200", "10.0.0.2:8080");
+        assert_eq!(estimates(&opener), [5.0, 2.0]);
+
+        let mut upgrade = Exchange::new(Rc::clone(&balancer), 3);
+        let request = handshake("chat");
+        request.put(
+            Head::Request,
+            ":path",
+            b"/socket.io/?transport=websocket&sid=x",
+        );
+        request.put(Head::Request, "cookie", b"pod=1");
+        request.put(Head::Request, OVERRIDE, b"10.0.0.1:8080");
+        assert_eq!(upgrade.on_request(&request), Flow::Continue);
+        assert_eq!(request.text(Head::Request, OVERRIDE), None);
+        assert_eq!(
+            request.text(Head::Request, "cookie").as_deref(),
+            Some("pod=1")
+        );
+        assert_eq!(request.filter_state(CHOSEN_POD).as_deref(), Some("session"));
+        respond(&mut upgrade, &request, b"101", "10.0.0.2:8080");
+        assert_eq!(estimates(&opener), [5.0, 2.0]);
+        let table = balancer.services[0].table();
+        assert_eq!(table.pods()[1].own_connections(), 1);
+        upgrade.on_end(&request);
+        assert_eq!(estimates(&opener), [5.0, 1.0]);
+        let statistic = |name: &str| balancer.shell.statistic(&format!("wsbalancer.chat.{name}"));
+        assert_eq!(statistic("upgrades_balanced"), 1);
+        assert_eq!(statistic("upgrades_in_session"), 1);
+        assert_eq!(statistic("upgrades_mismatched"), 0);
+    }
+
+    #[test]
+    fn an_opener_that_opens_nothing_counts_no_longer() {
+        for status in [Some(b"400".as_slice()), Some(b"503"), Some(b"2000"), None] {
+            let mut exchange = exchange(SESSIONS);
+            let request = plain("/socket.io/");
+            exchange.on_request(&request);
+            assert_eq!(estimates(&exchange), [5.0, 2.0]);
+            if let Some(status) = status {
+                respond(&mut exchange, &request, status, "10.0.0.2:8080");
+                assert_eq!(estimates(&exchange), [5.0, 1.0]);
+            }
+            exchange.on_end(&request);
+            assert_eq!(estimates(&exchange), [5.0, 1.0]);
+        }
+    }
+
+    #[test]
+    fn an_opener_counts_on_the_pod_that_took_it() {
+        let mut exchange = exchange(SESSIONS);
+        let request = plain("/socket.io/");
+        exchange.on_request(&request);
+        request.put_attribute("upstream.request_attempt_count", &2_u64.to_le_bytes());
+        respond(&mut exchange, &request, b"200", "10.0.0.1:8080");
+        assert_eq!(estimates(&exchange), [6.0, 1.0]);
+        let states = testing::states(&exchange.balancer.services[0]);
+        assert_eq!(states, [PodState::Usable, PodState::Refusing]);
+    }
+
+    #[test]
+    fn where_no_pod_is_usable_openers_are_refused_as_websockets_are() {
+        let mut exchange = exchange(&format!(r#""onNoPods": "reject", {SESSIONS}"#));
+        exchange
+            .balancer
+            .shell
+            .set_now(NOW.plus(Duration::from_secs(31)));
+        let flow = exchange.on_request(&plain("/socket.io/"));
+        assert!(matches!(flow, Flow::Respond(Response { status: 503, .. })));
+        let carries = plain("/socket.io/?sid=x");
+        assert_eq!(exchange.on_request(&carries), Flow::Continue);
+    }
+
+    /// A handshake of its own is no part of the client's last session.
+    #[test]
+    fn a_websocket_without_a_session_loses_the_cookie_and_one_with_it_keeps_its_key() {
+        let mut single = exchange(SESSIONS);
+        let request = handshake("chat");
+        request.put(Head::Request, "cookie", b"pod=1");
+        single.on_request(&request);
+        assert_eq!(request.text(Head::Request, "cookie"), None);
+        assert!(request.text(Head::Request, OVERRIDE).is_some());
+
+        let mut carries = exchange(SESSIONS);
+        let request = handshake("chat");
+        request.put(Head::Request, ":path", b"/socket.io/?sid=x");
+        request.set_header(Head::Request, KEY, None);
+        request.put_attribute("request.protocol", b"HTTP/2");
+        carries.on_request(&request);
+        assert!(request.text(Head::Request, KEY).is_some());
+    }
+
+    #[test]
+    fn the_origin_is_checked_of_handshakes_that_carry_a_session_and_of_no_plain_request() {
+        let options = format!(
+            r#""allowedOrigins": ["https://chat.example"], "requireOrigin": true, {SESSIONS}"#
+        );
+        let request = handshake("chat");
+        request.put(Head::Request, ":path", b"/socket.io/?sid=x");
+        let flow = exchange(&options).on_request(&request);
+        assert!(matches!(flow, Flow::Respond(Response { status: 403, .. })));
+        let flow = exchange(&options).on_request(&plain("/socket.io/"));
+        assert_eq!(flow, Flow::Continue);
+    }
+
+    #[test]
+    fn two_filters_in_one_chain_count_a_session_once() {
+        let mut first = exchange(SESSIONS);
+        let mut second = Exchange::new(Rc::clone(&first.balancer), 2);
+        let request = plain("/socket.io/");
+        first.on_request(&request);
+        second.on_request(&request);
+        assert_eq!(estimates(&first), [5.0, 2.0]);
+        respond(&mut second, &request, b"200", "10.0.0.2:8080");
+        respond(&mut first, &request, b"200", "10.0.0.2:8080");
+        assert_eq!(estimates(&first), [5.0, 2.0]);
+        let (mut first, mut second) = (
+            Exchange::new(Rc::clone(&first.balancer), 3),
+            Exchange::new(Rc::clone(&first.balancer), 4),
+        );
+        let request = handshake("chat");
+        request.put(Head::Request, ":path", b"/socket.io/?sid=x");
+        for exchange in [&mut first, &mut second] {
+            exchange.on_request(&request);
+        }
+        for exchange in [&mut second, &mut first] {
+            respond(exchange, &request, b"101", "10.0.0.2:8080");
+        }
+        let table = first.balancer.services[0].table();
+        assert_eq!(table.pods()[1].opened(), 1);
+        assert_eq!(estimates(&first), [5.0, 2.0]);
+    }
+
     /// A route of its own to a cluster, which a client names in the header.
     #[test]
     fn among_clusters_an_upgrade_that_went_elsewhere_is_not_counted() {

@@ -42,7 +42,7 @@ const PATCHES: [&str; 2] = [
 ];
 
 /// For Envoy itself.
-const CONFIGURATIONS: [&str; 2] = ["envoy/envoy.yaml", "envoy/dns.yaml"];
+const CONFIGURATIONS: [&str; 3] = ["envoy/envoy.yaml", "envoy/dns.yaml", "envoy/socketio.yaml"];
 
 /// Reads the manifest as its type, and refuses what the type has no field for. Of which type it
 /// says it is, the caller knows.

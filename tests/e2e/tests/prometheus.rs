@@ -58,6 +58,7 @@ const SERIES: [(&str, &str); 36] = [
     ("wsbalancer_upgrades_fallback", SERVICE),
     ("wsbalancer_upgrades_forbidden", SERVICE),
     ("wsbalancer_upgrades_full", SERVICE),
+    ("wsbalancer_upgrades_in_session", SERVICE),
     ("wsbalancer_upgrades_mismatched", SERVICE),
     ("wsbalancer_upgrades_rejected", SERVICE),
     ("wsbalancer_upgrades_retried", SERVICE),
