@@ -516,24 +516,29 @@ impl PodRecord {
         self.take_words(asked_at, &reported);
         self.counts_otherwise = u8::from(others.is_none());
         self.compare_with_lasting(reported.connections);
-        let session_changes = |now, then| if counts_sessions { since(now, then) } else { 0 };
-        let opened = since(self.opened_when_asked, self.opened_at_report).wrapping_add(
-            session_changes(self.sessions_when_asked, self.sessions_at_report),
-        );
-        // Some of them are in the count before.
-        let known_before = self.counted_early.get().min(opened);
-        let still_early = self.counted_early.get().saturating_sub(known_before);
-        let doubtful_opens = since(self.opened, self.opened_when_asked)
-            .wrapping_add(session_changes(self.sessions, self.sessions_when_asked))
-            .saturating_add(self.in_flight.get())
-            .saturating_sub(still_early);
-        let doubtful_closes = since(self.closed, self.closed_when_asked);
-        // Nobody tells of the end of a session that has no WebSocket.
-        let without_websocket = if counts_sessions {
-            open(self.sessions, self.sessions_at_report)
+        let sessions_until_asked = if counts_sessions {
+            since(self.sessions_when_asked, self.sessions_at_report)
         } else {
             0
         };
+        let opened =
+            since(self.opened_when_asked, self.opened_at_report).wrapping_add(sessions_until_asked);
+        // Some of them are in the count before.
+        let known_before = self.counted_early.get().min(opened);
+        let still_early = self.counted_early.get().saturating_sub(known_before);
+        // The upgrade of an opener may be in the count before its answer is here; and nobody tells of
+        // the end of a session that has no WebSocket.
+        let waiting = open(self.sessions, self.sessions_at_report);
+        let (begun_meanwhile, without_websocket) = if counts_sessions {
+            (since(self.sessions, self.sessions_when_asked), waiting)
+        } else {
+            (waiting, 0)
+        };
+        let doubtful_opens = since(self.opened, self.opened_when_asked)
+            .wrapping_add(begun_meanwhile)
+            .saturating_add(self.in_flight.get())
+            .saturating_sub(still_early);
+        let doubtful_closes = since(self.closed, self.closed_when_asked);
         let doubtful_before = self.doubtful_opens.get().saturating_add(without_websocket);
         let interval = Interval {
             before: self.connections.get(),
@@ -576,7 +581,15 @@ impl PodRecord {
         self.counted_at = asked_at.into();
         self.reported_otherwise = 0;
         self.opened_at_report = self.opened_when_asked;
-        self.sessions_at_report = self.sessions_when_asked;
+        // An opener whose upgrade is in the count already waits for that upgrade's answer.
+        let over = if counts_sessions {
+            0
+        } else {
+            open(self.sessions_when_asked, self.sessions_at_report)
+        };
+        let still_waiting = counted_early.saturating_sub(doubtful_opens.saturating_sub(over));
+        let ended = self.sessions_when_asked.get().wrapping_sub(still_waiting);
+        self.sessions_at_report.set(ended);
         self.closed_at_report
             .set(self.closed.get().wrapping_sub(closed_late));
         counted_before.then_some(Answer::After(interval))

@@ -747,6 +747,24 @@ mod tests {
         }
     }
 
+    /// The pod counts its WebSocket before this gateway has heard of it: nobody else was there.
+    #[test]
+    fn the_upgrade_of_an_opener_may_be_in_a_count_before_its_answer() {
+        let mut one = One::new();
+        one.poll(at(1), Ok(10));
+        one.happen(BEGUN);
+        one.happen(BEGUN);
+        one.poll(at(6), Ok(12));
+        assert_eq!(one.estimate(), 12.0);
+        assert_eq!(one.view(at(6)).ratio, 1.0);
+        one.happen(IN_SESSION);
+        one.happen(IN_SESSION);
+        assert_eq!(one.estimate(), 12.0);
+        one.poll(at(11), Ok(12));
+        assert_eq!(one.estimate(), 12.0);
+        assert_eq!(one.view(at(11)).ratio, 1.0);
+    }
+
     /// Its opener went through another gateway, or through this one before it was started anew.
     #[test]
     fn a_websocket_of_a_session_that_another_gateway_began() {

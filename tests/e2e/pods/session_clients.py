@@ -20,15 +20,24 @@ KIND, TRANSPORT, URL, CLIENTS, RECONNECTS = sys.argv[1:]
 PATIENCE = 60
 
 
-def http_session():
-    http = requests.Session()
-    http.trust_env = False
-    return http
+class Http(requests.Session):
+    """Envoy puts the cookie's value into quotes. The library puts it into quotes once more for its
+    WebSocket, which Envoy does not understand: so it gets the value without them."""
+
+    def __init__(self):
+        super().__init__()
+        self.trust_env = False
+
+    def send(self, request, **options):
+        response = super().send(request, **options)
+        for cookie in self.cookies:
+            cookie.value = cookie.value.strip('"')
+        return response
 
 
 def open_socketio(number):
     client = socketio.Client(
-        http_session=http_session(), reconnection_delay=0.05, reconnection_delay_max=0.1
+        http_session=Http(), reconnection_delay=0.05, reconnection_delay_max=0.1
     )
     failures = []
     client.on("connect_error", lambda data=None: failures.append(str(data)))
@@ -55,7 +64,7 @@ def open_socketio(number):
 
 
 def open_signalr(number):
-    http = http_session()
+    http = Http()
     for round in range(int(RECONNECTS) + 1):
         query = ""
         if TRANSPORT == "default":

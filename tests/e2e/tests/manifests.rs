@@ -204,7 +204,7 @@ fn every_sample_removes_the_override_header_of_clients() -> Result<()> {
         assert_eq!(read, removed, "{file}");
         samples += read.len();
     }
-    assert_eq!(samples, 6);
+    assert_eq!(samples, 7);
     Ok(())
 }
 
@@ -243,7 +243,7 @@ fn the_status_is_never_where_clients_come_in() -> Result<()> {
             }
         }
     }
-    assert_eq!(shown, 5);
+    assert_eq!(shown, 6);
     Ok(())
 }
 

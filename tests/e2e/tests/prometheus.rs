@@ -20,7 +20,7 @@ const SERVICE: &str = "service";
 const POD: &str = "service, pod";
 
 /// Every series that there is, and its labels.
-const SERIES: [(&str, &str); 36] = [
+const SERIES: [(&str, &str); 37] = [
     // From the filter's status.
     ("wsbalancer_connections", SERVICE),
     ("wsbalancer_estimate", SERVICE),
