@@ -279,7 +279,7 @@ fn every_sample_can_check_the_origin() -> Result<()> {
             checked += 1;
         }
     }
-    assert_eq!(checked, 8);
+    assert_eq!(checked, 9);
     Ok(())
 }
 
