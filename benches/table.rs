@@ -30,6 +30,7 @@ const RULES: Rules = Rules {
         base_ejection_time: Duration::from_secs(10),
         max_ejection_percent: 50.0,
     }),
+    counts_sessions: false,
     slow_start: None,
 };
 

@@ -19,6 +19,8 @@ pub struct Balancer<S: Shell> {
     pub settings: Settings,
     /// The services, in the order of the configuration.
     pub services: Vec<Rc<Service<S>>>,
+    /// Whether any of them has sessions: then plain requests are looked at, too.
+    pub has_sessions: bool,
     seed: Cell<u64>,
     /// Whether requests have begun since the last tick.
     has_requests: Cell<bool>,
@@ -35,6 +37,10 @@ impl<S: Shell> Balancer<S> {
     pub fn new(shell: S, config: Config, seed: u64) -> Self {
         let open = |service: ServiceConfig| Rc::new(Service::open(shell.clone(), service));
         Self {
+            has_sessions: config
+                .services
+                .iter()
+                .any(|service| service.sessions.is_some()),
             services: config.services.into_iter().map(open).collect(),
             settings: config.settings,
             seed: Cell::new(seed),

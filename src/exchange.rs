@@ -14,6 +14,7 @@ use crate::host::{Head, Request, Response};
 use crate::pod::PodAddress;
 use crate::poll::{self, SHORTEST_TICK};
 use crate::service::Service;
+use crate::session::{Role, Sessions, without_cookie};
 use crate::shell::Shell;
 use crate::status::{self, StatusRequest};
 use crate::upgrade::{
@@ -44,6 +45,7 @@ const LONGEST_LOGGED: usize = 200;
 const POD_HEADER: &str = "x-wsbalancer-pod";
 /// … and why it was.
 const REASON_HEADER: &str = "x-wsbalancer-reason";
+const COOKIE: &str = "cookie";
 const KEY: &str = "sec-websocket-key";
 const ACCEPT: &str = "sec-websocket-accept";
 
@@ -60,7 +62,7 @@ pub enum Flow {
 pub struct Exchange<S: Shell> {
     balancer: Rc<Balancer<S>>,
     context_id: u32,
-    /// Present for an upgrade of one of our services.
+    /// Present for an upgrade of one of our services, and for a request that opens a session.
     upgrade: Option<Upgrade<S>>,
     /// Whether the pod was given a `sec-websocket-key` that the client did not send.
     key_added: bool,
@@ -86,23 +88,23 @@ impl<S: Shell> Exchange<S> {
         let balancer = &self.balancer;
         let sent = route_by::override_sent(balancer, request);
         let is_handshake = is_handshake(request);
-        if sent.is_none() && !is_handshake {
+        if sent.is_none() && !is_handshake && !balancer.has_sessions {
             return Flow::Continue;
         }
         let cluster = route_by::cluster_of(request);
+        let service = route_by::service_of(balancer, &cluster, sent.as_deref());
+        let role = service.map_or(Role::Other, |service| role(service, is_handshake, request));
+        let is_ours = is_handshake || role == Role::Opens;
         // Another filter of this kind, earlier in the chain, has removed what the client sent.
-        let chosen_by = is_handshake
-            .then(|| request.attribute(&[CHOSEN_BY]))
-            .flatten();
+        let chosen_by = is_ours.then(|| request.attribute(&[CHOSEN_BY])).flatten();
         let own = balancer.settings.override_header.as_bytes();
         if sent.is_some() && chosen_by.as_deref() != Some(own) {
             route_by::remove_override(balancer, &cluster, request);
         }
-        let service = route_by::service_of(balancer, &cluster, sent.as_deref());
-        let Some(service) = service.filter(|_| is_handshake) else {
+        let Some(service) = service.filter(|_| is_ours) else {
             return Flow::Continue;
         };
-        if let Some(response) = check_origin(balancer, service, request) {
+        if is_handshake && let Some(response) = check_origin(balancer, service, request) {
             return Flow::Respond(response);
         }
         if chosen_by.is_some() {
@@ -117,14 +119,25 @@ impl<S: Shell> Exchange<S> {
         }
         let now = balancer.shell.now();
         balancer.note_time(now);
+        if role == Role::Carries {
+            let upgrade = Upgrade::in_session(service, self.context_id, now);
+            return self.follow(upgrade, request);
+        }
         match route_by::choose(balancer, service, now) {
-            Some(choice) => self.send_on(choice, request, now),
+            Some(choice) => self.send_on(choice, role, request, now),
             None => Flow::Continue,
         }
     }
 
-    /// Sends an upgrade to the pods that were chosen, or answers that there are none.
-    fn send_on(&mut self, choice: Choice<S>, request: &impl Request, now: Timestamp) -> Flow {
+    /// Sends an upgrade, or the opener of a session, to the pods that were chosen, or answers that
+    /// there are none.
+    fn send_on(
+        &mut self,
+        choice: Choice<S>,
+        role: Role,
+        request: &impl Request,
+        now: Timestamp,
+    ) -> Flow {
         let balancer = &self.balancer;
         let header = route_by::header_value(balancer, &choice);
         let retry_after = choice.service.config.rules.refresh_interval;
@@ -139,7 +152,23 @@ impl<S: Shell> Exchange<S> {
         if poll::look_early(upgrade.service(), now) {
             balancer.hurry(SHORTEST_TICK);
         }
-        self.key_added = complete_handshake(balancer, request);
+        if let Some(sessions) = &upgrade.service().config.sessions {
+            leave_session(sessions, request);
+        }
+        let upgrade = if role == Role::Opens {
+            upgrade.for_session()
+        } else {
+            upgrade
+        };
+        self.follow(upgrade, request)
+    }
+
+    /// Keeps the upgrade to its end, and tells whoever comes after this filter of it.
+    fn follow(&mut self, upgrade: Upgrade<S>, request: &impl Request) -> Flow {
+        let balancer = &self.balancer;
+        if !upgrade.opens_session() {
+            self.key_added = complete_handshake(balancer, request);
+        }
         let Explanation { pod, reason } = upgrade.explain();
         request.set_filter_state(CHOSEN_POD, &pod);
         request.set_filter_state(REASON, &reason);
@@ -163,6 +192,9 @@ impl<S: Shell> Exchange<S> {
                 request.set_header(Head::Response, ACCEPT, None);
             }
             raises_doubts
+        } else if upgrade.opens_session() && is_success(status) {
+            let upstream = upstream(upgrade.service(), upgrade.chosen(), status, request);
+            upgrade.begin_session(upstream, self.balancer.shell.now())
         } else {
             let upstream = upstream(upgrade.service(), None, status, request);
             let now = self.balancer.shell.now();
@@ -274,6 +306,33 @@ fn check_origin<S: Shell>(
     })
 }
 
+/// What a request is to the sessions of its service.
+fn role<S: Shell>(service: &Service<S>, is_handshake: bool, request: &impl Request) -> Role {
+    let sessions = service.config.sessions.as_ref();
+    sessions.map_or(Role::Other, |sessions| {
+        sessions.role(is_handshake, |name| request.header(Head::Request, name))
+    })
+}
+
+/// Takes the cookie of the client's last session away, by which Envoy would send the request to the
+/// pod of that one.
+fn leave_session(sessions: &Sessions, request: &impl Request) {
+    let Some(name) = &sessions.kept_by else {
+        return;
+    };
+    let cookies = request.header(Head::Request, COOKIE).unwrap_or_default();
+    match without_cookie(&cookies, name) {
+        None => {}
+        Some(left) if left.is_empty() => request.set_header(Head::Request, COOKIE, None),
+        Some(left) => request.set_header_bytes(Head::Request, COOKIE, &left),
+    }
+}
+
+/// Whether a status is 2xx (RFC 9110, section 15).
+fn is_success(status: &[u8]) -> bool {
+    matches!(status, [b'2', _, _])
+}
+
 fn is_handshake(request: &impl Request) -> bool {
     let header = |name| request.header(Head::Request, name);
     // The second is asked for only where the first leaves it open.
@@ -373,6 +432,7 @@ fn number(request: &impl Request, path: &[&str]) -> Option<u64> {
 mod tests {
     use super::*;
     use crate::load::PodState;
+    use crate::pod::PodRecord;
     use crate::testing::{self, NOW};
     use crate::testing::{FakeHost, FakeRequest};
 
@@ -520,6 +580,178 @@ mod tests {
             assert_eq!(first.balancer.shell.statistic(counter), 1);
             assert!(!balancer.note_second(), "it has said so");
         }
+    }
+
+    const SESSIONS: &str = r#""sessions": {"openedBy": [{"pathPrefix": "/socket.io/"}],
+        "carriedBy": [{"query": "sid"}], "keptBy": {"cookie": "pod"}},"#;
+
+    /// A plain request on a route to the service.
+    fn plain(path: &str) -> FakeRequest {
+        let request = FakeRequest::with(&[(":method", b"GET"), (":path", path.as_bytes())]);
+        request.put_attribute("xds.cluster_name", b"chat");
+        request
+    }
+
+    #[test]
+    fn what_opens_a_session_is_sent_as_a_websocket_is_and_counts_until_its_upgrade_does() {
+        let mut opener = exchange(SESSIONS);
+        let balancer = Rc::clone(&opener.balancer);
+        let request = plain("/socket.io/?EIO=4&transport=polling");
+        request.put(Head::Request, "cookie", b"a=b; pod=1");
+        assert_eq!(opener.on_request(&request), Flow::Continue);
+        let pods = request.text(Head::Request, OVERRIDE);
+        assert_eq!(pods.as_deref(), Some("10.0.0.2:8080,10.0.0.1:8080"));
+        assert_eq!(
+            request.text(Head::Request, "cookie").as_deref(),
+            Some("a=b")
+        );
+        assert_eq!(request.text(Head::Request, KEY), None);
+        assert_eq!(estimates(&opener), [5.0, 2.0]);
+        respond(&mut opener, &request, b"200", "10.0.0.2:8080");
+        opener.on_end(&request);
+        assert_eq!(estimates(&opener), [5.0, 2.0]);
+
+        let mut poll = Exchange::new(Rc::clone(&balancer), 2);
+        let request = plain("/socket.io/?EIO=4&transport=polling&sid=x");
+        request.put(Head::Request, "cookie", b"pod=1");
+        request.put(Head::Request, OVERRIDE, b"10.0.0.1:8080");
+        assert_eq!(poll.on_request(&request), Flow::Continue);
+        assert_eq!(request.text(Head::Request, OVERRIDE), None);
+        assert_eq!(
+            request.text(Head::Request, "cookie").as_deref(),
+            Some("pod=1")
+        );
+        respond(&mut poll, &request, b"200", "10.0.0.2:8080");
+        assert_eq!(estimates(&opener), [5.0, 2.0]);
+
+        let mut upgrade = Exchange::new(Rc::clone(&balancer), 3);
+        let request = handshake("chat");
+        request.put(
+            Head::Request,
+            ":path",
+            b"/socket.io/?transport=websocket&sid=x",
+        );
+        request.put(Head::Request, "cookie", b"pod=1");
+        request.put(Head::Request, OVERRIDE, b"10.0.0.1:8080");
+        assert_eq!(upgrade.on_request(&request), Flow::Continue);
+        assert_eq!(request.text(Head::Request, OVERRIDE), None);
+        assert_eq!(
+            request.text(Head::Request, "cookie").as_deref(),
+            Some("pod=1")
+        );
+        assert_eq!(request.filter_state(CHOSEN_POD).as_deref(), Some("session"));
+        respond(&mut upgrade, &request, b"101", "10.0.0.2:8080");
+        assert_eq!(estimates(&opener), [5.0, 2.0]);
+        let table = balancer.services[0].table();
+        assert_eq!(table.pods()[1].own_connections(), 1);
+        upgrade.on_end(&request);
+        assert_eq!(estimates(&opener), [5.0, 1.0]);
+        let statistic = |name: &str| balancer.shell.statistic(&format!("wsbalancer.chat.{name}"));
+        assert_eq!(statistic("upgrades_balanced"), 1);
+        assert_eq!(statistic("upgrades_in_session"), 1);
+        assert_eq!(statistic("upgrades_mismatched"), 0);
+    }
+
+    #[test]
+    fn an_opener_that_opens_nothing_counts_no_longer() {
+        for status in [Some(b"400".as_slice()), Some(b"503"), Some(b"2000"), None] {
+            let mut exchange = exchange(SESSIONS);
+            let request = plain("/socket.io/");
+            exchange.on_request(&request);
+            assert_eq!(estimates(&exchange), [5.0, 2.0]);
+            if let Some(status) = status {
+                respond(&mut exchange, &request, status, "10.0.0.2:8080");
+                assert_eq!(estimates(&exchange), [5.0, 1.0]);
+            }
+            exchange.on_end(&request);
+            assert_eq!(estimates(&exchange), [5.0, 1.0]);
+        }
+    }
+
+    #[test]
+    fn an_opener_counts_on_the_pod_that_took_it() {
+        let mut exchange = exchange(SESSIONS);
+        let request = plain("/socket.io/");
+        exchange.on_request(&request);
+        request.put_attribute("upstream.request_attempt_count", &2_u64.to_le_bytes());
+        respond(&mut exchange, &request, b"200", "10.0.0.1:8080");
+        assert_eq!(estimates(&exchange), [6.0, 1.0]);
+        let table = exchange.balancer.services[0].table();
+        let doubted: Vec<bool> = table.pods().iter().map(PodRecord::is_doubted).collect();
+        assert_eq!(doubted, [false, true]);
+    }
+
+    #[test]
+    fn where_no_pod_is_usable_openers_are_refused_as_websockets_are() {
+        let mut exchange = exchange(&format!(r#""onNoPods": "reject", {SESSIONS}"#));
+        exchange
+            .balancer
+            .shell
+            .set_now(NOW.plus(Duration::from_secs(31)));
+        let flow = exchange.on_request(&plain("/socket.io/"));
+        assert!(matches!(flow, Flow::Respond(Response { status: 503, .. })));
+        let carries = plain("/socket.io/?sid=x");
+        assert_eq!(exchange.on_request(&carries), Flow::Continue);
+    }
+
+    /// A handshake of its own is no part of the client's last session.
+    #[test]
+    fn a_websocket_without_a_session_loses_the_cookie_and_one_with_it_keeps_its_key() {
+        let mut single = exchange(SESSIONS);
+        let request = handshake("chat");
+        request.put(Head::Request, "cookie", b"pod=1");
+        single.on_request(&request);
+        assert_eq!(request.text(Head::Request, "cookie"), None);
+        assert!(request.text(Head::Request, OVERRIDE).is_some());
+
+        let mut carries = exchange(SESSIONS);
+        let request = handshake("chat");
+        request.put(Head::Request, ":path", b"/socket.io/?sid=x");
+        request.set_header(Head::Request, KEY, None);
+        request.put_attribute("request.protocol", b"HTTP/2");
+        carries.on_request(&request);
+        assert!(request.text(Head::Request, KEY).is_some());
+    }
+
+    #[test]
+    fn the_origin_is_checked_of_handshakes_that_carry_a_session_and_of_no_plain_request() {
+        let options = format!(
+            r#""allowedOrigins": ["https://chat.example"], "requireOrigin": true, {SESSIONS}"#
+        );
+        let request = handshake("chat");
+        request.put(Head::Request, ":path", b"/socket.io/?sid=x");
+        let flow = exchange(&options).on_request(&request);
+        assert!(matches!(flow, Flow::Respond(Response { status: 403, .. })));
+        let flow = exchange(&options).on_request(&plain("/socket.io/"));
+        assert_eq!(flow, Flow::Continue);
+    }
+
+    #[test]
+    fn two_filters_in_one_chain_count_a_session_once() {
+        let mut first = exchange(SESSIONS);
+        let mut second = Exchange::new(Rc::clone(&first.balancer), 2);
+        let request = plain("/socket.io/");
+        first.on_request(&request);
+        second.on_request(&request);
+        assert_eq!(estimates(&first), [5.0, 2.0]);
+        respond(&mut second, &request, b"200", "10.0.0.2:8080");
+        respond(&mut first, &request, b"200", "10.0.0.2:8080");
+        assert_eq!(estimates(&first), [5.0, 2.0]);
+        let (mut first, mut second) = (
+            Exchange::new(Rc::clone(&first.balancer), 3),
+            Exchange::new(Rc::clone(&first.balancer), 4),
+        );
+        let request = handshake("chat");
+        request.put(Head::Request, ":path", b"/socket.io/?sid=x");
+        for exchange in [&mut first, &mut second] {
+            exchange.on_request(&request);
+        }
+        for exchange in [&mut second, &mut first] {
+            respond(exchange, &request, b"101", "10.0.0.2:8080");
+        }
+        let table = first.balancer.services[0].table();
+        assert_eq!(table.pods()[1].opened(), 1);
+        assert_eq!(estimates(&first), [5.0, 2.0]);
     }
 
     /// A route of its own to a cluster, which a client names in the header.

@@ -163,6 +163,9 @@ pub trait Request {
     /// Sets a header field, or removes it.
     fn set_header(&self, head: Head, name: &str, value: Option<&str>);
 
+    /// Sets a header field to bytes that need not be UTF-8.
+    fn set_header_bytes(&self, head: Head, name: &str, value: &[u8]);
+
     /// The value of an attribute
     /// (<https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/advanced/attributes>).
     fn attribute(&self, path: &[&str]) -> Option<Vec<u8>>;

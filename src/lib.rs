@@ -44,6 +44,7 @@ pub mod pod;
 pub mod poll;
 pub mod rebalance;
 pub mod service;
+pub mod session;
 pub mod sharing;
 pub mod shell;
 pub mod status;

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use super::defaults;
 use super::error::ConfigError;
-use super::fields::{Fields, MetricFields, PassiveHealthFields, ServiceFields, StatusFields};
+use super::fields::{
+    Fields, MarkFields, MetricFields, OpenerFields, PassiveHealthFields, ServiceFields,
+    SessionsFields, StatusFields,
+};
 use super::headers::PollHeaders;
 use super::numbers::{Bounded, Whole};
 use super::reader::OrOff;
@@ -14,13 +17,15 @@ use super::rules::{BurstPolls, PassiveHealth, Rebalance, Rules, SlowStart};
 use super::service::{Discovery, MetricCluster, PodSource, ServiceConfig};
 use super::settings::{Config, RouteBy, Settings, StatusConfig};
 use super::values::{
-    AllowedOrigin, Authority, HeaderName, HostName, HttpPath, LogLevel, Span, SpanOrNever,
+    AllowedOrigin, Authority, CookieName, HeaderName, HostName, HttpPath, LogLevel, ParameterName,
+    Span, SpanOrNever,
 };
 use crate::clock::part;
 use crate::metric::Metric;
 use crate::num::approximate;
 use crate::origin::AllowedOrigins;
 use crate::pod::PodAddress;
+use crate::session::{Mark, Sessions};
 
 /// Checks the fields.
 ///
@@ -119,7 +124,8 @@ impl Service<'_> {
         let metric_path = metric_path.map_or(defaults::METRIC_PATH, |HttpPath(path)| path);
         let metric_host = own.metric_host.as_ref().or(common.metric_host.as_ref());
         let (metric, metric_cluster) = self.metric()?;
-        let rules = self.rules()?;
+        let sessions = self.sessions()?;
+        let rules = self.rules(sessions.as_ref())?;
         Ok(ServiceConfig {
             cluster: own.cluster.clone(),
             pods: self.pods(rules.refresh_interval)?,
@@ -133,6 +139,7 @@ impl Service<'_> {
             burst_polls: self.burst_polls()?,
             rebalance: self.rebalance()?,
             origins: self.origins()?,
+            sessions,
         })
     }
 
@@ -204,7 +211,7 @@ impl Service<'_> {
         Ok(Some(MetricCluster { name, port }))
     }
 
-    fn rules(&self) -> Result<Rules, ConfigError> {
+    fn rules(&self, sessions: Option<&Sessions>) -> Result<Rules, ConfigError> {
         let (own, common) = (self.own, self.common);
         let cache_ttl = span(own.cache_ttl, common.cache_ttl).unwrap_or(defaults::CACHE_TTL);
         let refresh_interval = span(own.refresh_interval, common.refresh_interval)
@@ -229,6 +236,7 @@ impl Service<'_> {
                 .or(common.counts_connections)
                 .unwrap_or(true),
             passive_health: self.passive_health(),
+            counts_sessions: sessions.is_some_and(|sessions| sessions.are_counted),
             slow_start: self.slow_start(),
         })
     }
@@ -359,6 +367,35 @@ impl Service<'_> {
         }
     }
 
+    fn sessions(&self) -> Result<Option<Sessions>, ConfigError> {
+        let (own, common) = (&self.own.sessions, &self.common.sessions);
+        let Some((place, fields)) = self.placed("sessions", own.as_ref(), common.as_ref()) else {
+            return Ok(None);
+        };
+        if self.common.route_by == Some(RouteBy::Cluster) {
+            let reason = "with routeBy cluster, nothing keeps a session on its cluster";
+            return Err(ConfigError::new(place, reason));
+        }
+        let SessionsFields {
+            opened_by,
+            carried_by,
+            kept_by,
+            counted,
+        } = fields;
+        let openers = listed(&format!("{place}.openedBy"), opened_by, path_prefix)?;
+        let marks = listed(&format!("{place}.carriedBy"), carried_by, mark)?;
+        let kept_by = kept_by.as_ref().map(|keeper| {
+            let CookieName(name) = &keeper.cookie;
+            name.clone()
+        });
+        Ok(Some(Sessions {
+            opened_by: openers,
+            carried_by: marks,
+            kept_by,
+            are_counted: counted.unwrap_or(true),
+        }))
+    }
+
     fn pods(&self, refresh_interval: Duration) -> Result<PodSource, ConfigError> {
         if self.common.route_by == Some(RouteBy::Cluster) {
             return self.cluster();
@@ -445,6 +482,54 @@ impl Service<'_> {
 
     fn error(&self, field: &str, reason: impl Into<String>) -> ConfigError {
         ConfigError::new(self.place(field), reason)
+    }
+}
+
+/// Each entry of a list that has to have some, and not too many: a request is compared with all.
+fn listed<F, T>(
+    place: &str,
+    entries: &[F],
+    check: impl Fn(&F) -> Result<T, String>,
+) -> Result<Vec<T>, ConfigError> {
+    if entries.is_empty() {
+        return Err(ConfigError::new(place, "is empty: list at least one"));
+    }
+    if entries.len() > MOST_LISTED {
+        let reason = format!(
+            "has {} entries: at most {MOST_LISTED} are allowed",
+            entries.len()
+        );
+        return Err(ConfigError::new(place, reason));
+    }
+    let entries = entries.iter().enumerate();
+    let checked = entries.map(|(index, entry)| {
+        check(entry).map_err(|reason| ConfigError::new(format!("{place}[{index}]"), reason))
+    });
+    checked.collect()
+}
+
+/// More openers or marks of sessions than this are a mistake …
+const MOST_LISTED: usize = 16;
+/// … and so is a longer path.
+const LONGEST_PREFIX: usize = 256;
+
+fn path_prefix(fields: &OpenerFields) -> Result<String, String> {
+    let HttpPath(prefix) = &fields.path_prefix;
+    if prefix.contains('?') {
+        return Err(format!("{prefix:?} has a query: a path ends before it"));
+    }
+    if prefix.len() > LONGEST_PREFIX {
+        return Err(format!("is longer than {LONGEST_PREFIX} characters"));
+    }
+    Ok(prefix.clone())
+}
+
+fn mark(fields: &MarkFields) -> Result<Mark, String> {
+    match (&fields.query, &fields.cookie, &fields.header) {
+        (Some(ParameterName(name)), None, None) => Ok(Mark::Query(name.clone())),
+        (None, Some(CookieName(name)), None) => Ok(Mark::Cookie(name.clone())),
+        (None, None, Some(HeaderName(name))) => Ok(Mark::Header(name.clone())),
+        _ => Err("has to have one of query, cookie and header".to_owned()),
     }
 }
 

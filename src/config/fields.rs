@@ -8,8 +8,8 @@ use super::numbers::{Aggression, Bounded, PerSecond, Percent, Shares, Whole};
 use super::reader::{OrOff, Place};
 use super::settings::{OnNoPods, RouteBy};
 use super::values::{
-    AllowedOrigin, Authority, HeaderName, HostName, HttpPath, LogLevel, Span, SpanOrNever,
-    cluster_name, cluster_name_option, parsed_option,
+    AllowedOrigin, Authority, CookieName, HeaderName, HostName, HttpPath, LogLevel, ParameterName,
+    Span, SpanOrNever, cluster_name, cluster_name_option, parsed_option,
 };
 use crate::metric::{Pointer, Selector};
 use crate::pod::PodAddress;
@@ -51,6 +51,7 @@ pub(super) struct Fields {
     pub(super) rebalance: Option<RebalanceFields>,
     pub(super) allowed_origins: Option<Vec<AllowedOrigin>>,
     pub(super) require_origin: Option<bool>,
+    pub(super) sessions: Option<SessionsFields>,
 }
 
 #[derive(Deserialize)]
@@ -76,6 +77,7 @@ pub(super) struct ServiceFields {
     pub(super) rebalance: Option<RebalanceFields>,
     pub(super) allowed_origins: Option<Vec<AllowedOrigin>>,
     pub(super) require_origin: Option<bool>,
+    pub(super) sessions: Option<SessionsFields>,
 }
 
 #[derive(Deserialize)]
@@ -126,13 +128,43 @@ pub(super) struct RebalanceFields {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct SessionsFields {
+    pub(super) opened_by: Vec<OpenerFields>,
+    pub(super) carried_by: Vec<MarkFields>,
+    pub(super) kept_by: Option<KeeperFields>,
+    pub(super) counted: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct OpenerFields {
+    pub(super) path_prefix: HttpPath,
+}
+
+/// One of several.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct MarkFields {
+    pub(super) query: Option<ParameterName>,
+    pub(super) cookie: Option<CookieName>,
+    pub(super) header: Option<HeaderName>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct KeeperFields {
+    pub(super) cookie: CookieName,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct StatusFields {
     pub(super) path: HttpPath,
     pub(super) hosts: Option<Vec<HostName>>,
 }
 
 /// Where options stand, the outer places first.
-pub(super) fn places() -> [Place; 8] {
+pub(super) fn places() -> [Place; 12] {
     let place = |at, fields| Place { at, fields };
     [
         place("beside services", fields_of::<Fields>()),
@@ -142,6 +174,10 @@ pub(super) fn places() -> [Place; 8] {
         place("in passiveHealth", fields_of::<PassiveHealthFields>()),
         place("in slowStart", fields_of::<SlowStartFields>()),
         place("in rebalance", fields_of::<RebalanceFields>()),
+        place("in sessions", fields_of::<SessionsFields>()),
+        place("in openedBy", fields_of::<OpenerFields>()),
+        place("in carriedBy", fields_of::<MarkFields>()),
+        place("in keptBy", fields_of::<KeeperFields>()),
         place("in status", fields_of::<StatusFields>()),
     ]
 }

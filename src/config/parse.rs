@@ -43,6 +43,7 @@ mod tests {
     };
     use crate::metric::Metric;
     use crate::pod::PodAddress;
+    use crate::session::{Mark, Sessions};
 
     fn parse(json: &str) -> Result<Config, String> {
         Config::parse(json.as_bytes()).map_err(|error| error.to_string())
@@ -85,6 +86,7 @@ mod tests {
                             base_ejection_time: Duration::from_secs(10),
                             max_ejection_percent: 50.0,
                         }),
+                        counts_sessions: false,
                         slow_start: None,
                     },
                     burst_polls: Some(BurstPolls {
@@ -94,6 +96,7 @@ mod tests {
                     }),
                     rebalance: None,
                     origins: None,
+                    sessions: None,
                 }],
                 settings: Settings {
                     override_header: "x-gateway-destination-endpoint".to_owned(),
@@ -681,6 +684,98 @@ mod tests {
     }
 
     #[test]
+    fn each_service_has_its_sessions() {
+        let config = parse(
+            r#"{"sessions": {"openedBy": [{"pathPrefix": "/socket.io/"}], "carriedBy": [{"query": "sid"}]},
+                "services": [
+                    {"cluster": "a", "endpoints": ["1.1.1.1:1"]},
+                    {"cluster": "b", "endpoints": ["1.1.1.1:1"], "sessions": {
+                        "openedBy": [{"pathPrefix": "/hub"}, {"pathPrefix": "/news/"}],
+                        "carriedBy": [{"query": "id"}, {"cookie": "SID"}, {"header": "X-Session"}],
+                        "keptBy": {"cookie": "pod"}, "counted": false}}]}"#,
+        );
+        let [a, b] = &config.unwrap().services[..] else {
+            panic!("two services");
+        };
+        let expect = Sessions {
+            opened_by: vec!["/socket.io/".to_owned()],
+            carried_by: vec![Mark::Query("sid".to_owned())],
+            kept_by: None,
+            are_counted: true,
+        };
+        assert_eq!(a.sessions.as_ref(), Some(&expect));
+        assert!(a.rules.counts_sessions);
+        let expect = Sessions {
+            opened_by: vec!["/hub".to_owned(), "/news/".to_owned()],
+            carried_by: vec![
+                Mark::Query("id".to_owned()),
+                Mark::Cookie("SID".to_owned()),
+                Mark::Header("x-session".to_owned()),
+            ],
+            kept_by: Some("pod".to_owned()),
+            are_counted: false,
+        };
+        assert_eq!(b.sessions.as_ref(), Some(&expect));
+        assert!(!b.rules.counts_sessions);
+    }
+
+    #[test]
+    fn sessions_that_can_not_be() {
+        let opened_by = r#""openedBy": [{"pathPrefix": "/socket.io/"}]"#;
+        let long = "a".repeat(256);
+        let many = [r#"{"query": "a"}"#; 17].join(",");
+        for (fields, error) in [
+            (
+                opened_by.to_owned(),
+                "sessions.carriedBy: is missing; it is a list: put it in [ ]",
+            ),
+            (
+                r#""openedBy": [], "carriedBy": [{"query": "a"}]"#.to_owned(),
+                "sessions.openedBy: is empty: list at least one",
+            ),
+            (
+                format!(r#"{opened_by}, "carriedBy": [{many}]"#),
+                "sessions.carriedBy: has 17 entries: at most 16 are allowed",
+            ),
+            (
+                r#""openedBy": [{"pathPrefix": "/a?b"}], "carriedBy": [{"query": "a"}]"#.to_owned(),
+                "sessions.openedBy[0]: \"/a?b\" has a query: a path ends before it",
+            ),
+            (
+                format!(
+                    r#""openedBy": [{{"pathPrefix": "/{long}"}}], "carriedBy": [{{"query": "a"}}]"#
+                ),
+                "sessions.openedBy[0]: is longer than 256 characters",
+            ),
+            (
+                format!(r#"{opened_by}, "carriedBy": [{{"query": "a", "cookie": "b"}}]"#),
+                "sessions.carriedBy[0]: has to have one of query, cookie and header",
+            ),
+            (
+                format!(r#"{opened_by}, "carriedBy": [{{"query": "a"}}, {{}}]"#),
+                "sessions.carriedBy[1]: has to have one of query, cookie and header",
+            ),
+            (
+                format!(r#"{opened_by}, "carriedBy": [{{"quary": "a"}}]"#),
+                "sessions.carriedBy[0].quary: is not an option: did you mean query?",
+            ),
+            (
+                format!(r#"{opened_by}, "carriedBy": [{{"query": "{long}"}}]"#),
+                "sessions.carriedBy[0].query: \"aaa",
+            ),
+        ] {
+            let refusal = with(&format!(r#""sessions": {{{fields}}}"#)).unwrap_err();
+            assert!(refusal.starts_with(error), "{refusal}");
+        }
+        let of_a_pod = r#"{"routeBy": "cluster", "services": [{"cluster": "a", "sessions": {
+            "openedBy": [{"pathPrefix": "/"}], "carriedBy": [{"query": "a"}]}}]}"#;
+        assert_eq!(
+            parse(of_a_pod).unwrap_err(),
+            "services[0].sessions: with routeBy cluster, nothing keeps a session on its cluster"
+        );
+    }
+
+    #[test]
     fn polls_may_name_another_host() {
         for host in [
             "chat",
@@ -787,6 +882,7 @@ mod tests {
             r#""slowStart": {"window": 9}"#,
             r#""rebalance": {}"#,
             r#""allowedOrigins": ["null"]"#,
+            r#""sessions": {"openedBy": [{"pathPrefix": "/"}], "carriedBy": [{"query": "a"}]}"#,
         ] {
             assert_eq!(one, fingerprint(with(same).unwrap()), "{same}");
         }
@@ -881,6 +977,10 @@ mod tests {
                     "discovery" => json!({ "adminCluster": "admin" }),
                     "slowStart" => json!({ "window": 1 }),
                     "status" => json!({ "path": "/status" }),
+                    "sessions" => json!({
+                        "openedBy": [{ "pathPrefix": "/socket.io/" }],
+                        "carriedBy": [{ "query": "sid" }],
+                    }),
                     _ if is_list => json!([null]),
                     _ => Value::Null,
                 };
@@ -919,7 +1019,11 @@ mod tests {
     /// A value of the right kind that can't be; none where there is none.
     fn out_of_range(option: &str) -> Option<Value> {
         Some(match option {
-            "services" | "allowedOrigins" | "endpoints" => json!([]),
+            "services" | "allowedOrigins" | "endpoints" | "openedBy" | "carriedBy" => json!([]),
+            "pathPrefix" => json!("socket.io/"),
+            "query" => json!("sid="),
+            "cookie" => json!("a b"),
+            "header" => json!("connection"),
             "endpoints[0]" => json!("10.0.0.1:65536"),
             "allowedOrigins[0]" => json!("https://app.example.com/"),
             "hosts[0]" => json!("status:80"),
@@ -945,7 +1049,8 @@ mod tests {
             "port" => json!(65_536),
             // Truths, and what is not one value.
             "requireOrigin" | "debugHeaders" | "countsConnections" | "hosts" | "services[0]"
-            | "discovery" | "passiveHealth" | "slowStart" | "rebalance" | "status" | "metric"
+            | "sessions" | "openedBy[0]" | "carriedBy[0]" | "keptBy" | "counted" | "discovery"
+            | "passiveHealth" | "slowStart" | "rebalance" | "status" | "metric"
             | "metricHeaders" => {
                 return None;
             }

@@ -17,6 +17,9 @@ pub struct Rules {
     pub counts_connections: bool,
     /// When pods are left out that fail handshakes; none leaves none out.
     pub passive_health: Option<PassiveHealth>,
+    /// Whether the counts have sessions that have no WebSocket yet.
+    #[serde(default)]
+    pub counts_sessions: bool,
     /// How pods are started that have just come up; none lets them have all at once.
     pub slow_start: Option<SlowStart>,
 }

@@ -11,6 +11,7 @@ use super::rules::{BurstPolls, Rebalance, Rules};
 use crate::metric::Metric;
 use crate::origin::AllowedOrigins;
 use crate::pod::PodAddress;
+use crate::session::Sessions;
 
 /// One Envoy cluster, its pods, and how their counts are collected.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +40,8 @@ pub struct ServiceConfig {
     pub rebalance: Option<Rebalance>,
     /// Which pages may open WebSockets; none lets all of them.
     pub origins: Option<AllowedOrigins>,
+    /// Which requests open a session, and which carry one; none where all begins with a WebSocket.
+    pub sessions: Option<Sessions>,
 }
 
 /// Another cluster through which pods are polled: its hosts are the same pods.
@@ -119,11 +122,13 @@ impl ServiceConfig {
                     // What is done with the counts makes them no others.
                     counts_connections: _,
                     passive_health: _,
+                    counts_sessions: _,
                     slow_start: _,
                 },
             burst_polls,
             rebalance: _,
             origins: _,
+            sessions: _,
         } = self;
         let source = (cluster, pods, metric_path, metric_host, metric);
         let polls = (metric_headers, metric_cluster);

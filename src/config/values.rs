@@ -198,7 +198,43 @@ impl TryFrom<String> for HeaderName {
     }
 }
 
-/// Whether a text is a token, as a header's name is (RFC 9110, section 5.6.2).
+/// A cookie's name (RFC 6265, section 4.1.1).
+pub(super) struct CookieName(pub(super) String);
+
+impl TryFrom<String> for CookieName {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        if is_header_name(&name) && name.len() <= LONGEST_NAME {
+            Ok(Self(name))
+        } else {
+            Err(format!("{name:?} is not the name of a cookie"))
+        }
+    }
+}
+
+/// The name of a parameter in a query, as it stands in a URL.
+pub(super) struct ParameterName(pub(super) String);
+
+impl TryFrom<String> for ParameterName {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        let is_one = |byte: u8| byte.is_ascii_graphic() && !b"#&=?".contains(&byte);
+        if !name.is_empty() && name.len() <= LONGEST_NAME && name.bytes().all(is_one) {
+            Ok(Self(name))
+        } else {
+            Err(format!(
+                "{name:?} is not the name of a parameter, as it stands in a URL"
+            ))
+        }
+    }
+}
+
+/// Longer names of cookies and parameters are a mistake.
+const LONGEST_NAME: usize = 128;
+
+/// Whether a text is a token, as the names of headers and cookies are (RFC 9110, section 5.6.2).
 pub(super) fn is_header_name(text: &str) -> bool {
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     !text.is_empty() && text.bytes().all(token)
@@ -263,6 +299,8 @@ texts! {
     HostName: "the name of a host: leave out the port";
     AllowedOrigin: "an origin: write \"https://app.example.com\", \"https://*.example.com\" or \"null\", in quotes";
     HeaderName: "the name of a header";
+    CookieName: "the name of a cookie";
+    ParameterName: "the name of a parameter in the query";
     PodAddress: "the address of a pod: write \"ip:port\" or \"[ipv6]:port\", in quotes";
 }
 

@@ -124,7 +124,7 @@ mod tests {
             let mut record = PodRecord::new(address(n));
             record.set_member(&Member::new(address(n)));
             record.ask(NOW, NOW);
-            record.answer(NOW, Ok(*report), None);
+            record.answer(NOW, Ok(*report), None, false);
             record
         };
         (1..).zip(reports).map(record).collect()

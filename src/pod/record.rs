@@ -106,6 +106,13 @@ pub struct PodRecord {
     opened_at_report: U32,
     /// … when the outstanding poll was sent.
     opened_when_asked: U32,
+    /// Openers of sessions that the pod answered, less those whose WebSocket has opened since: with
+    /// `opened`, what has begun on the pod. Only its differences mean something.
+    sessions: U32,
+    /// … when the last good poll was sent.
+    sessions_at_report: U32,
+    /// … when the outstanding poll was sent.
+    sessions_when_asked: U32,
     /// WebSockets closed that were opened through this Envoy.
     closed: U32,
     /// … when the last good answer came.
@@ -271,22 +278,24 @@ impl PodRecord {
         self.is_unsteady != 0
     }
 
-    /// What this gateway opened on the pod and has on its way to it, less what it closed, since
-    /// the last report.
+    /// What this gateway opened on the pod and has on its way to it, sessions among it, less what it
+    /// closed, since the last report.
     #[must_use]
     pub fn change(&self) -> i64 {
-        let opened = self.opened.get().wrapping_sub(self.opened_at_report.get());
+        let begun = self.begun_since_report();
         let closed = self.closed.get().wrapping_sub(self.closed_at_report.get());
         i64::from(self.in_flight.get())
-            .saturating_add(i64::from(opened))
+            .saturating_add(i64::from(begun))
             .saturating_sub(i64::from(closed))
             .saturating_sub(i64::from(self.counted_early.get()))
     }
 
-    /// WebSockets that this gateway opened on the pod since the last report.
+    /// WebSockets, and sessions that have none yet, that this gateway opened on the pod since the
+    /// last report.
     #[must_use]
-    pub fn opened_since_report(&self) -> u32 {
-        self.opened.get().wrapping_sub(self.opened_at_report.get())
+    pub fn begun_since_report(&self) -> u32 {
+        let opened = since(self.opened, self.opened_at_report);
+        opened.wrapping_add(since(self.sessions, self.sessions_at_report))
     }
 
     /// Opens and closes of which nobody knows whether the last report counts them: it was on its
@@ -518,6 +527,7 @@ impl PodRecord {
         self.last_asked_at = now.into();
         self.opened_when_asked = self.opened;
         self.closed_when_asked = self.closed;
+        self.sessions_when_asked = self.sessions;
     }
 
     /// Notes that the pod is asked at `now` without the others, and when it is due as before.
@@ -603,8 +613,35 @@ impl PodRecord {
     /// A WebSocket is open on the pod since `at`.
     pub(crate) fn open(&mut self, at: Timestamp) {
         self.accrual.open(at, self.opened.get());
+        self.count_opened();
+    }
+
+    fn count_opened(&mut self) {
         count_one(&mut self.opened);
         self.recounted.set(self.recounted.get().saturating_add(1));
+    }
+
+    /// The pod has answered the opener of a session, which has no WebSocket yet.
+    pub(crate) fn begin_session(&mut self) {
+        count_one(&mut self.sessions);
+    }
+
+    /// A WebSocket that carries a session is open on the pod, in the place of the session's opener.
+    ///
+    /// Where the pod's counts have sessions, nothing has begun: the opener is in the last count or
+    /// waits for the next, whichever gateway it came through. Where they have WebSockets alone, it is
+    /// one more; the openers from before the last count are over, and the oldest of the others is now.
+    pub(crate) fn open_in_session(&mut self, counts_sessions: bool) {
+        // It says nothing of the pod's health: its client has chosen the pod.
+        self.count_opened();
+        if counts_sessions {
+            uncount_one(&mut self.sessions);
+        } else if self.sessions != self.sessions_at_report {
+            if self.sessions_when_asked != self.sessions_at_report {
+                uncount_one(&mut self.sessions_when_asked);
+            }
+            uncount_one(&mut self.sessions);
+        }
     }
 
     /// A WebSocket on the pod has ended; whether it is one of this record's. One that was opened
@@ -698,6 +735,7 @@ impl PodRecord {
         asked_at: Timestamp,
         outcome: Result<Reported, PollFailure>,
         others: Option<&Others>,
+        counts_sessions: bool,
     ) -> Option<Answer> {
         if !self.poll.awaits(asked_at) {
             return None;
@@ -716,20 +754,36 @@ impl PodRecord {
         self.take_words(asked_at, &reported);
         self.counts_otherwise = u8::from(others.is_none());
         self.compare_with_lasting(reported.connections);
-        let opened = since(self.opened_when_asked, self.opened_at_report);
+        let sessions_until_asked = if counts_sessions {
+            since(self.sessions_when_asked, self.sessions_at_report)
+        } else {
+            0
+        };
+        let opened =
+            since(self.opened_when_asked, self.opened_at_report).wrapping_add(sessions_until_asked);
         // Some of them are in the count before.
         let known_before = self.counted_early.get().min(opened);
         let still_early = self.counted_early.get().saturating_sub(known_before);
+        // The upgrade of an opener may be in the count before its answer is here; and nobody tells of
+        // the end of a session that has no WebSocket.
+        let waiting = open(self.sessions, self.sessions_at_report);
+        let (begun_meanwhile, without_websocket) = if counts_sessions {
+            (since(self.sessions, self.sessions_when_asked), waiting)
+        } else {
+            (waiting, 0)
+        };
         let doubtful_opens = since(self.opened, self.opened_when_asked)
+            .wrapping_add(begun_meanwhile)
             .saturating_add(self.in_flight.get())
             .saturating_sub(still_early);
         let doubtful_closes = since(self.closed, self.closed_when_asked);
+        let doubtful_before = self.doubtful_opens.get().saturating_add(without_websocket);
         let interval = Interval {
             before: self.connections.get(),
             after: reported.connections,
             opened: opened.saturating_sub(known_before),
             closed: since(self.closed, self.closed_at_report),
-            doubtful_opens: self.doubtful_opens.get().saturating_add(doubtful_opens),
+            doubtful_opens: doubtful_before.saturating_add(doubtful_opens),
             doubtful_closes: self.doubtful_closes.get().saturating_add(doubtful_closes),
             own: self.own_connections(),
             span: asked_at.since(self.counted_at()),
@@ -767,6 +821,15 @@ impl PodRecord {
         self.counted_at = asked_at.into();
         self.reported_otherwise = 0;
         self.opened_at_report = self.opened_when_asked;
+        // An opener whose upgrade is in the count already waits for that upgrade's answer.
+        let over = if counts_sessions {
+            0
+        } else {
+            open(self.sessions_when_asked, self.sessions_at_report)
+        };
+        let still_waiting = counted_early.saturating_sub(doubtful_opens.saturating_sub(over));
+        let ended = self.sessions_when_asked.get().wrapping_sub(still_waiting);
+        self.sessions_at_report.set(ended);
         self.closed_at_report
             .set(self.closed.get().wrapping_sub(closed_late));
         counted_before.then_some(Answer::After(interval))
@@ -865,6 +928,10 @@ const fn open(opened: U32, closed: U32) -> u32 {
 /// Counters wrap, as the differences of them that are taken expect.
 fn count_one(counter: &mut U32) {
     counter.set(counter.get().wrapping_add(1));
+}
+
+fn uncount_one(counter: &mut U32) {
+    counter.set(counter.get().wrapping_sub(1));
 }
 
 /// An address in a record. IPv4 is mapped into IPv6 (RFC 4291, section 2.5.5.2).

@@ -79,7 +79,7 @@ pub(super) fn claim(table: &mut Table, service: &ServiceConfig, now: Timestamp) 
 }
 
 fn opened_enough(pods: &[PodRecord]) -> bool {
-    let opened = pods.iter().map(PodRecord::opened_since_report);
+    let opened = pods.iter().map(PodRecord::begun_since_report);
     opened.fold(0, u32::saturating_add) >= ENOUGH_OPENS
 }
 

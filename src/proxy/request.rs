@@ -20,6 +20,10 @@ impl Request for CurrentRequest {
         let _set = hostcalls::set_map_value(map(head), name, value);
     }
 
+    fn set_header_bytes(&self, head: Head, name: &str, value: &[u8]) {
+        let _set = hostcalls::set_map_value_bytes(map(head), name, Some(value));
+    }
+
     fn attribute(&self, path: &[&str]) -> Option<Vec<u8>> {
         hostcalls::get_property(path.to_vec()).ok()?
     }

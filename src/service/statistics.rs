@@ -23,6 +23,8 @@ pub struct ServiceStatistics {
     pub upgrades_forbidden: StatisticId,
     /// Upgrades that a pod answered with 5xx, or not at all.
     pub upgrades_failed: StatisticId,
+    /// Upgrades that carry a session, which were left to whoever keeps it.
+    pub upgrades_in_session: StatisticId,
     /// Upgrades that needed more than one pod.
     pub upgrades_retried: StatisticId,
     /// Upgrades that were served by another pod than the one chosen, without a retry.
@@ -59,6 +61,7 @@ impl ServiceStatistics {
             upgrades_full: counter("upgrades_full"),
             upgrades_forbidden: counter("upgrades_forbidden"),
             upgrades_failed: counter("upgrades_failed"),
+            upgrades_in_session: counter("upgrades_in_session"),
             upgrades_retried: counter("upgrades_retried"),
             upgrades_mismatched: counter("upgrades_mismatched"),
             websockets_cut: counter("websockets_cut"),

@@ -24,6 +24,16 @@ pub enum Event {
         /// Since when.
         at: Timestamp,
     },
+    /// `pod` answered the opener of a session, which has no WebSocket yet.
+    SessionBegun {
+        /// The pod that keeps the session.
+        pod: PodAddress,
+    },
+    /// `pod` accepted an upgrade that carries a session: its WebSocket is open.
+    OpenedInSession {
+        /// The pod that serves.
+        pod: PodAddress,
+    },
     /// A WebSocket on `pod` has ended.
     Closed {
         /// The pod that served.

@@ -29,7 +29,7 @@ use crate::pod::{
 
 /// First bytes of every table; another number for another layout, because modules of two
 /// versions can share a `vm_id` while one replaces the other.
-pub const LAYOUT: u32 = 0x7773_620d;
+pub const LAYOUT: u32 = 0x7773_620e;
 
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
@@ -284,8 +284,13 @@ impl Table {
                 }
                 Event::Opened { pod, at } => {
                     self.postings.push((*pod, Posting::Opened));
-                    self.open(*pod, *at);
+                    self.open(*pod, |pod| pod.open(*at));
                 }
+                Event::OpenedInSession { pod } => {
+                    self.postings.push((*pod, Posting::Opened));
+                    self.open(*pod, |pod| pod.open_in_session(rules.counts_sessions));
+                }
+                Event::SessionBegun { pod } => self.change(*pod, PodRecord::begin_session),
                 Event::Closed { pod } => {
                     self.postings.push((*pod, Posting::Closed));
                     self.change(*pod, |pod| {
@@ -332,13 +337,13 @@ impl Table {
         }
     }
 
-    fn open(&mut self, pod: PodAddress, at: Timestamp) {
+    fn open(&mut self, pod: PodAddress, open: impl FnOnce(&mut PodRecord)) {
         let Some((header, records)) = self.all_mut() else {
             return;
         };
         let address = PackedAddress::from(pod);
         if let Some(pod) = records.iter_mut().find(|pod| pod.is_at(address)) {
-            pod.open(at);
+            open(pod);
             header.outcomes.open(1);
             header.progress.return_one();
         }
@@ -420,7 +425,7 @@ impl Table {
         let others = rules.counts_connections.then_some(&others);
         let was_implausible = pod.is_implausible();
         let mut doubted = None;
-        match pod.answer(asked_at, outcome, others) {
+        match pod.answer(asked_at, outcome, others, rules.counts_sessions) {
             // What is wrong about itself says nothing of others.
             Some(Answer::After(_)) if pod.is_implausible() => {}
             // Of one moment are only those that were asked together.
@@ -899,14 +904,14 @@ mod tests {
         Timestamp::NEVER.plus(Duration::from_secs(seconds))
     }
 
-    /// A table of one pod, and shorthands for what happens to it.
-    struct One(Table);
+    /// A table of one pod, its rules, and shorthands for what happens to it.
+    struct One(Table, Rules);
 
     impl One {
         const POD: u8 = 1;
 
         fn new() -> Self {
-            Self(Table::new(&[address(Self::POD)]))
+            Self(Table::new(&[address(Self::POD)]), RULES)
         }
 
         fn pod(&self) -> &PodRecord {
@@ -923,7 +928,7 @@ mod tests {
                 asked_at,
                 outcome: outcome.map(Reported::of),
             };
-            self.0.apply(&RULES, &[answer]);
+            self.0.apply(&self.1, &[answer]);
         }
 
         fn poll(&mut self, now: Timestamp, outcome: Result<u64, PollFailure>) {
@@ -932,11 +937,11 @@ mod tests {
         }
 
         fn happen(&mut self, event: fn(PodAddress) -> Event) {
-            self.0.apply(&RULES, &[event(address(Self::POD))]);
+            self.0.apply(&self.1, &[event(address(Self::POD))]);
         }
 
         fn view(&self, now: Timestamp) -> View {
-            self.0.view(&RULES, now)
+            self.0.view(&self.1, now)
         }
 
         fn state(&self, now: Timestamp) -> PodState {
@@ -1006,6 +1011,124 @@ mod tests {
         one.poll(at(11), Ok(10));
         assert_eq!(one.estimate(), 10.0);
         assert_eq!(one.pod().own_connections(), 0);
+    }
+
+    const BEGUN: fn(PodAddress) -> Event = |pod| Event::SessionBegun { pod };
+    const IN_SESSION: fn(PodAddress) -> Event = |pod| Event::OpenedInSession { pod };
+
+    const WITH_SESSIONS: Rules = Rules {
+        counts_sessions: true,
+        ..RULES
+    };
+
+    /// A pod whose counts have sessions that have no WebSocket yet.
+    fn of_sessions() -> One {
+        One(One::new().0, WITH_SESSIONS)
+    }
+
+    #[test]
+    fn a_session_counts_once_from_its_opener_to_its_end() {
+        for mut one in [One::new(), of_sessions()] {
+            one.poll(at(1), Ok(10));
+            one.happen(CHOSEN);
+            assert_eq!(one.estimate(), 11.0);
+            one.happen(SETTLED);
+            one.happen(BEGUN);
+            assert_eq!(one.estimate(), 11.0);
+            one.happen(IN_SESSION);
+            assert_eq!(one.estimate(), 11.0);
+            assert_eq!(one.pod().own_connections(), 1);
+            one.poll(at(6), Ok(11));
+            assert_eq!(one.estimate(), 11.0);
+            one.happen(CLOSED);
+            assert_eq!(one.estimate(), 10.0);
+        }
+    }
+
+    /// The pod is asked before the opener is answered, or after it, or when its WebSocket is open.
+    #[test]
+    fn a_count_ends_the_openers_that_came_before_it() {
+        for counts_sessions in [false, true] {
+            let held = |sessions: u64, websockets: u64| {
+                10 + if counts_sessions {
+                    sessions
+                } else {
+                    websockets
+                }
+            };
+            let mut one = if counts_sessions {
+                of_sessions()
+            } else {
+                One::new()
+            };
+            one.poll(at(1), Ok(held(0, 0)));
+            one.happen(BEGUN);
+            one.happen(BEGUN);
+            one.ask(at(6));
+            one.happen(BEGUN);
+            one.answer(at(6), Ok(held(2, 0)));
+            assert_eq!(
+                one.estimate(),
+                approximate(held(2, 0) + 1),
+                "one came later"
+            );
+            // The first two get theirs, and then the third.
+            for opened in 1..=3 {
+                one.happen(IN_SESSION);
+                let waiting = 1_u64.saturating_sub(opened);
+                let expect = held(2 + 1, opened + waiting);
+                assert_eq!(one.estimate(), approximate(expect), "{opened}");
+            }
+            one.poll(at(11), Ok(held(3, 3)));
+            assert_eq!(one.estimate(), approximate(held(3, 3)));
+            assert_eq!(one.pod().own_connections(), 3);
+        }
+    }
+
+    #[test]
+    fn a_session_that_gets_no_websocket_ends_with_the_next_count() {
+        for mut one in [One::new(), of_sessions()] {
+            one.poll(at(1), Ok(10));
+            for _ in 0..5 {
+                one.happen(BEGUN);
+            }
+            assert_eq!(one.estimate(), 15.0);
+            one.poll(at(6), Ok(10));
+            assert_eq!(one.estimate(), 10.0);
+            one.poll(at(11), Ok(10));
+            assert_eq!(one.estimate(), 10.0);
+            assert!(!one.pod().is_implausible());
+        }
+    }
+
+    /// The pod counts its WebSocket before this gateway has heard of it: nobody else was there.
+    #[test]
+    fn the_upgrade_of_an_opener_may_be_in_a_count_before_its_answer() {
+        let mut one = One::new();
+        one.poll(at(1), Ok(10));
+        one.happen(BEGUN);
+        one.happen(BEGUN);
+        one.poll(at(6), Ok(12));
+        assert_eq!(one.estimate(), 12.0);
+        assert_eq!(one.view(at(6)).ratio, 1.0);
+        one.happen(IN_SESSION);
+        one.happen(IN_SESSION);
+        assert_eq!(one.estimate(), 12.0);
+        one.poll(at(11), Ok(12));
+        assert_eq!(one.estimate(), 12.0);
+        assert_eq!(one.view(at(11)).ratio, 1.0);
+    }
+
+    /// Its opener went through another gateway, or through this one before it was started anew.
+    #[test]
+    fn a_websocket_of_a_session_that_another_gateway_began() {
+        for (mut one, expect) in [(One::new(), 11.0), (of_sessions(), 10.0)] {
+            one.poll(at(1), Ok(10));
+            one.happen(IN_SESSION);
+            assert_eq!(one.estimate(), expect);
+            one.happen(CLOSED);
+            assert_eq!(one.estimate(), expect - 1.0);
+        }
     }
 
     #[test]
@@ -1192,7 +1315,7 @@ mod tests {
         one.happen(SETTLED);
         one.happen(OPENED);
         one.happen(CLOSED);
-        let mut one = One(Table::from_bytes(one.0.as_bytes().to_vec()).unwrap());
+        let mut one = One(Table::from_bytes(one.0.as_bytes().to_vec()).unwrap(), RULES);
         one.0.reset(&[listed(1)], &RULES, at(3));
         assert_eq!((one.estimate(), one.pod().own_connections()), (11.0, 1));
         assert_eq!(one.state(at(3)), PodState::Usable);
@@ -1500,10 +1623,11 @@ mod tests {
         /// quiet poll the estimate is the pod's own count plus the upgrades on their way.
         #[test]
         fn counts_come_back_to_the_truth(
-            steps in prop::collection::vec((0_u8..6, 1_u8..4, any::<u64>()), 0..200),
+            steps in prop::collection::vec((0_u8..8, 1_u8..4, any::<u64>()), 0..200),
             truth in any::<u64>(),
+            counts_sessions in any::<bool>(),
         ) {
-            let rules = Rules { counts_connections: false, ..RULES };
+            let rules = Rules { counts_connections: false, counts_sessions, ..RULES };
             let mut table = Table::new(&[address(1), address(2), address(3)]);
             let mut on_their_way = [0_u64; 4];
             let mut now = at(1);
@@ -1517,6 +1641,8 @@ mod tests {
                     2 => Event::Opened { pod, at: now },
                     3 => Event::Closed { pod },
                     4 => Event::Refused { pod, at: now },
+                    5 => Event::SessionBegun { pod },
+                    6 => Event::OpenedInSession { pod },
                     _ => {
                         table.ask(now, |record| (record.address() == pod).then_some(now));
                         Event::Answered { pod, asked_at: now, outcome: Ok(Reported::of(number)) }
@@ -1533,6 +1659,38 @@ mod tests {
                 let on_their_way = on_their_way[usize::from(n)];
                 let expect = approximate(truth) + approximate(on_their_way);
                 prop_assert_eq!(view.estimate(table.pod(pod).unwrap()), expect);
+            }
+        }
+
+        /// Of a pod that nobody else uses, with some of its sessions on their way to a WebSocket at
+        /// any time: it is never off, whatever it counts.
+        #[test]
+        fn sessions_are_counted_once_whenever_the_pod_is_asked(
+            steps in prop::collection::vec(0_u8..6, 0..200),
+            counts_sessions in any::<bool>(),
+        ) {
+            let mut one = if counts_sessions { of_sessions() } else { One::new() };
+            one.poll(at(1), Ok(0));
+            // Sessions without a WebSocket, those of them that no count has ended, and WebSockets.
+            let (mut waiting, mut counted, mut open) = (0_u64, 0_u64, 0_u64);
+            for (second, kind) in (2..).zip(steps) {
+                match kind {
+                    0 | 1 => { waiting += 1; counted += 1; one.happen(BEGUN); }
+                    2 | 3 if waiting > 0 => {
+                        waiting -= 1;
+                        counted = counted.saturating_sub(1);
+                        open += 1;
+                        one.happen(IN_SESSION);
+                    }
+                    4 if open > 0 => { open -= 1; one.happen(CLOSED); }
+                    5 => {
+                        one.poll(at(second), Ok(if counts_sessions { waiting + open } else { open }));
+                        counted = 0;
+                    }
+                    _ => {}
+                }
+                let expect = open + if counts_sessions { waiting } else { counted };
+                prop_assert_eq!(one.estimate(), approximate(expect));
             }
         }
 

@@ -67,6 +67,10 @@ impl Request for FakeRequest {
         }
     }
 
+    fn set_header_bytes(&self, head: Head, name: &str, value: &[u8]) {
+        self.put(head, name, value);
+    }
+
     fn attribute(&self, path: &[&str]) -> Option<Vec<u8>> {
         let set = match path {
             // As Envoy: what was kept under a name is an attribute, too …

@@ -34,13 +34,25 @@ impl Refusal {
     }
 }
 
-/// An upgrade that was sent on.
+/// What is to come of an upgrade.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// A WebSocket of its own.
+    WebSocket,
+    /// A session, which may get a WebSocket later; the request asks for none.
+    Session,
+    /// The WebSocket of a session that its pod has begun.
+    InSession,
+}
+
+/// An upgrade that was sent on, or a request that opens a session.
 pub struct Upgrade<S: Shell> {
     service: Rc<Service<S>>,
     /// The usable pods, best first; empty where the fallback policy chose.
     candidates: Vec<Candidate>,
     /// How many of them Envoy may try.
     named: usize,
+    purpose: Purpose,
     /// The context that keeps this.
     context_id: u32,
     since: Timestamp,
@@ -120,10 +132,35 @@ impl<S: Shell> Upgrade<S> {
                 service,
                 candidates,
                 named,
+                purpose: Purpose::WebSocket,
                 context_id,
                 since: now,
                 state: State::OnItsWay,
             }),
+        }
+    }
+
+    /// The same for a request that opens a session.
+    #[must_use]
+    pub fn for_session(self) -> Self {
+        Self {
+            purpose: Purpose::Session,
+            ..self
+        }
+    }
+
+    /// Begins the life of an upgrade that carries a session: whoever keeps that chooses the pod, and
+    /// the filter learns which one from the answer.
+    pub fn in_session(service: &Rc<Service<S>>, context_id: u32, now: Timestamp) -> Self {
+        service.count(service.statistics.upgrades_in_session);
+        Self {
+            service: Rc::clone(service),
+            candidates: Vec::new(),
+            named: 0,
+            purpose: Purpose::InSession,
+            context_id,
+            since: now,
+            state: State::OnItsWay,
         }
     }
 
@@ -142,7 +179,10 @@ impl<S: Shell> Upgrade<S> {
     /// What was chosen, and why.
     #[must_use]
     pub fn explain(&self) -> Explanation {
-        Explanation::of(&self.candidates)
+        match self.purpose {
+            Purpose::InSession => Explanation::of_session(),
+            Purpose::WebSocket | Purpose::Session => Explanation::of(&self.candidates),
+        }
     }
 
     /// The pod accepted the upgrade (status 101). Whether pods are to be asked at once.
@@ -153,7 +193,10 @@ impl<S: Shell> Upgrade<S> {
         let pod = upstream.pod;
         self.state = State::Open { pod, since: now };
         let mut events = self.arrive(upstream, now);
-        events.extend(pod.map(|pod| Event::Opened { pod, at: now }));
+        events.extend(pod.map(|pod| match self.purpose {
+            Purpose::InSession => Event::OpenedInSession { pod },
+            Purpose::WebSocket | Purpose::Session => Event::Opened { pod, at: now },
+        }));
         let service = &self.service;
         if upstream.attempts <= 1 && self.chosen().is_some() && pod != self.chosen() {
             service.count(service.statistics.upgrades_mismatched);
@@ -166,6 +209,26 @@ impl<S: Shell> Upgrade<S> {
             self.log_opened(upstream);
         }
         raise_doubts(&events)
+    }
+
+    /// The pod has taken the request that opens a session (status 2xx), and keeps the session.
+    /// Whether pods are to be asked at once.
+    pub fn begin_session(&mut self, upstream: Upstream, now: Timestamp) -> bool {
+        if self.state != State::OnItsWay {
+            return false;
+        }
+        self.state = State::Ended;
+        let mut events = self.arrive(upstream, now);
+        let begun = upstream.pod.map(|pod| Event::SessionBegun { pod });
+        events.extend(begun);
+        self.service.record(&events);
+        raise_doubts(&events)
+    }
+
+    /// Whether it is to open a session, and no WebSocket yet.
+    #[must_use]
+    pub const fn opens_session(&self) -> bool {
+        matches!(self.purpose, Purpose::Session)
     }
 
     /// The pod's answer, or Envoy's own, is another than 101: no WebSocket comes of it, however long
@@ -226,7 +289,9 @@ impl<S: Shell> Upgrade<S> {
     ) -> Event {
         let service = &self.service;
         let closed = Event::Closed { pod };
-        if service.config.rules.passive_health.is_none() || lately.since(opened_at) >= PROVEN {
+        let is_evidence =
+            service.config.rules.passive_health.is_some() && self.purpose != Purpose::InSession;
+        if !is_evidence || lately.since(opened_at) >= PROVEN {
             return closed;
         }
         let at = ending.now();
@@ -242,7 +307,7 @@ impl<S: Shell> Upgrade<S> {
         }
     }
 
-    /// No WebSocket has come of it. Whether pods are to be asked at once.
+    /// Neither a WebSocket nor a session has come of it. Whether pods are to be asked at once.
     fn give_up(
         &self,
         upstream: Upstream,
@@ -257,8 +322,13 @@ impl<S: Shell> Upgrade<S> {
         }
         if log::log_enabled!(log::Level::Debug) {
             let Explanation { pod, reason } = self.explain();
+            let what = if self.opens_session() {
+                "session"
+            } else {
+                "WebSocket"
+            };
             log::debug!(
-                "cluster {}: opened no WebSocket on {pod} ({reason}), {} attempts: {}",
+                "cluster {}: opened no {what} on {pod} ({reason}), {} attempts: {}",
                 service.config.cluster,
                 upstream.attempts,
                 printable(&details())
@@ -288,7 +358,9 @@ impl<S: Shell> Upgrade<S> {
         });
         let refused = last.filter(|_| upstream.connect_failed);
         let refused = refused.map(|pod| Event::Refused { pod, at: now });
-        let failed = upstream.pod.filter(|_| upstream.failed);
+        // What carries a session goes to the pod that its client names: it says nothing of the pod.
+        let is_evidence = upstream.failed && self.purpose != Purpose::InSession;
+        let failed = upstream.pod.filter(|_| is_evidence);
         let failed = failed.map(|pod| Event::Failed {
             pod,
             began_at,

@@ -26,6 +26,7 @@ mod polling;
 mod prometheus;
 mod protocol;
 mod rebalance;
+mod sessions;
 mod slow_start;
 mod statistics;
 mod status;

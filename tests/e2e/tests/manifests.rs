@@ -42,7 +42,7 @@ const PATCHES: [&str; 2] = [
 ];
 
 /// For Envoy itself.
-const CONFIGURATIONS: [&str; 2] = ["envoy/envoy.yaml", "envoy/dns.yaml"];
+const CONFIGURATIONS: [&str; 3] = ["envoy/envoy.yaml", "envoy/dns.yaml", "envoy/socketio.yaml"];
 
 /// Reads the manifest as its type, and refuses what the type has no field for. Of which type it
 /// says it is, the caller knows.
@@ -204,7 +204,7 @@ fn every_sample_removes_the_override_header_of_clients() -> Result<()> {
         assert_eq!(read, removed, "{file}");
         samples += read.len();
     }
-    assert_eq!(samples, 6);
+    assert_eq!(samples, 7);
     Ok(())
 }
 
@@ -243,7 +243,7 @@ fn the_status_is_never_where_clients_come_in() -> Result<()> {
             }
         }
     }
-    assert_eq!(shown, 5);
+    assert_eq!(shown, 6);
     Ok(())
 }
 
@@ -279,7 +279,7 @@ fn every_sample_can_check_the_origin() -> Result<()> {
             checked += 1;
         }
     }
-    assert_eq!(checked, 8);
+    assert_eq!(checked, 9);
     Ok(())
 }
 

@@ -20,7 +20,7 @@ const SERVICE: &str = "service";
 const POD: &str = "service, pod";
 
 /// Every series that there is, and its labels.
-const SERIES: [(&str, &str); 41] = [
+const SERIES: [(&str, &str); 42] = [
     // From the filter's status.
     ("wsbalancer_connections", SERVICE),
     ("wsbalancer_estimate", SERVICE),
@@ -62,6 +62,7 @@ const SERIES: [(&str, &str); 41] = [
     ("wsbalancer_upgrades_fallback", SERVICE),
     ("wsbalancer_upgrades_forbidden", SERVICE),
     ("wsbalancer_upgrades_full", SERVICE),
+    ("wsbalancer_upgrades_in_session", SERVICE),
     ("wsbalancer_upgrades_mismatched", SERVICE),
     ("wsbalancer_upgrades_rejected", SERVICE),
     ("wsbalancer_upgrades_retried", SERVICE),

@@ -123,7 +123,8 @@ async fn ends_a_websocket_after_the_time_it_is_told() {
     shake_hands(pod).await.unwrap();
     let counters = pod
         .until(|counters| counters.opened == 1 && counters.open == 0)
-        .await;
+        .await
+        .unwrap();
     assert_eq!(counters.handshakes, 1);
 }
 
