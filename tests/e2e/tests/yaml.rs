@@ -312,7 +312,7 @@ fn every_sample_is_taken_with_and_without_its_comments() -> Result<()> {
             of_manifests += 1;
         }
     }
-    assert_eq!(of_envoy.len(), 19, "{of_envoy:?}");
+    assert_eq!(of_envoy.len(), 20, "{of_envoy:?}");
     assert_eq!(of_manifests, 9);
     Ok(())
 }
