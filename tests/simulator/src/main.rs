@@ -97,7 +97,9 @@ fn tabulate(size: Size, seed: u64) -> Vec<Verdict> {
     let rebalancing = trials::play_rebalancing(seed);
     println!("{}\n", report::rebalancing(&rebalancing));
     verdicts.extend([
-        bars::closes(&rebalancing, &trials::REBALANCE),
+        bars::closes(&rebalancing, &trials::REBALANCE, true),
+        bars::closes(&rebalancing, &trials::REBALANCE, false),
+        bars::stops(&rebalancing),
         bars::pace(&rebalancing, &trials::REBALANCE),
         bars::rebalanced(&rebalancing, &trials::REBALANCE),
     ]);

@@ -231,8 +231,15 @@ pub fn bursts(played: &[Played]) -> String {
 /// Rebalancing: one row a fleet.
 #[must_use]
 pub fn rebalancing(outcomes: &[(Scenario, Outcome)]) -> String {
-    let columns = ["closed", "seconds", "largest to mean at the end"];
-    let mut table = table(&["gateways", "parts", "half full at"], columns);
+    let columns = [
+        "closed",
+        "at least",
+        "seconds",
+        "in a second",
+        "largest to mean at the end",
+    ];
+    let names = ["gateways", "parts", "half full at", "clients return after"];
+    let mut table = table(&names, columns);
     for (scenario, outcome) in outcomes {
         let last = outcome.rebalanced.last();
         let took = last.map(|last| last.since(BEGINNING).as_secs_f64());
@@ -242,14 +249,18 @@ pub fn rebalancing(outcomes: &[(Scenario, Outcome)]) -> String {
             scenario
                 .limit
                 .map_or("–".to_owned(), |limit| limit.to_string()),
+            format!("{} s", scenario.return_delay.as_secs_f64()),
             outcome.rebalanced.len().to_string(),
+            number(Some(bars::needed(scenario, &REBALANCE)), 0),
             number(took, 1),
+            number(Some(bars::busiest_second(outcome)), 0),
             number(outcome.trace.last().copied(), 3),
         ]);
     }
     format!(
         "Rebalancing 2,000 WebSockets that are all on half of eight pods, threshold {}, {} a \
-         second: how many the gateways close together, and until when.\n{table}",
+         second: how many the gateways close together, how many must be closed, until when, and \
+         how many in the busiest second.\n{table}",
         REBALANCE.threshold, REBALANCE.max_per_second
     )
 }

@@ -147,6 +147,8 @@ pub struct Scenario {
     pub slow_start: Option<SlowStart>,
     /// Which WebSockets gateways end on pods that hold too many.
     pub rebalance: Option<Rebalance>,
+    /// How long a client stays away whose WebSocket was ended to rebalance.
+    pub return_delay: Duration,
     /// At how many each pod of the second half is full, by its own word.
     pub limit: Option<u32>,
     /// At how many each pod is full that has no limit by that.

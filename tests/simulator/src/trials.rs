@@ -274,9 +274,23 @@ pub const REBALANCE: Rebalance = Rebalance {
     min_age: Duration::from_secs(10),
 };
 
-/// Half of the pods hold all, and hardly a client comes or leaves by itself.
+/// How long the clients stay away whose WebSockets are closed: those that try at once, those that
+/// wait a little, and those that a gateway only just does not wait for.
+pub const RETURN_DELAYS: [Duration; 3] = [
+    Duration::from_millis(100),
+    Duration::from_secs(1),
+    Duration::from_secs(10),
+];
+
+/// Half of the pods hold all, and as good as no client comes or leaves by itself.
 #[must_use]
-pub fn rebalancing(gateways: u16, shares: Shares, limit: Option<u32>, seed: u64) -> Scenario {
+pub fn rebalancing(
+    gateways: u16,
+    shares: Shares,
+    limit: Option<u32>,
+    return_delay: Duration,
+    seed: u64,
+) -> Scenario {
     let fleet = Fleet {
         gateways,
         pods: 8,
@@ -285,11 +299,12 @@ pub fn rebalancing(gateways: u16, shares: Shares, limit: Option<u32>, seed: u64)
     let mut scenario = fleet.scenario(seed);
     scenario.shares = shares;
     scenario.limit = limit;
-    scenario.rate = 1.0;
-    scenario.lifetime.mean = Duration::from_secs(2_000);
+    scenario.rate = 0.000_1;
+    scenario.lifetime.mean = Duration::from_secs(20_000_000);
     scenario.start = Start::Skewed;
     scenario.rebalance = Some(REBALANCE);
-    scenario.duration = Duration::from_secs(240);
+    scenario.return_delay = return_delay;
+    scenario.duration = Duration::from_secs(300);
     scenario
 }
 
@@ -298,10 +313,12 @@ pub fn rebalancing(gateways: u16, shares: Shares, limit: Option<u32>, seed: u64)
 pub fn play_rebalancing(seed: u64) -> Vec<(Scenario, Outcome)> {
     let mut scenarios = Vec::new();
     for limit in [None, Some(200)] {
-        scenarios.push(rebalancing(1, Shares::Equal, limit, seed));
-        for gateways in [3, 10] {
-            let of = |shares| rebalancing(gateways, shares, limit, seed);
-            scenarios.extend(Shares::ALL.map(of));
+        for delay in RETURN_DELAYS {
+            scenarios.push(rebalancing(1, Shares::Equal, limit, delay, seed));
+            for gateways in [3, 10] {
+                let of = |shares| rebalancing(gateways, shares, limit, delay, seed);
+                scenarios.extend(Shares::ALL.map(of));
+            }
         }
     }
     let outcomes = parallel::map(&scenarios, |scenario| play(scenario, Kind::Filter));
@@ -351,6 +368,7 @@ impl Fleet {
             start: Start::Even,
             slow_start: None,
             rebalance: None,
+            return_delay: Duration::ZERO,
             limit: None,
             limit_of_all: None,
             counting: Counting::default(),

@@ -61,7 +61,9 @@ fn bursts_are_even_and_refuse_nobody() {
 #[test]
 fn rebalancing_ends_no_more_than_it_must() {
     let outcomes = trials::play_rebalancing(SEED);
-    assert_met(&bars::closes(&outcomes, &trials::REBALANCE));
+    assert_met(&bars::closes(&outcomes, &trials::REBALANCE, true));
+    assert_met(&bars::closes(&outcomes, &trials::REBALANCE, false));
+    assert_met(&bars::stops(&outcomes));
     assert_met(&bars::pace(&outcomes, &trials::REBALANCE));
     assert_met(&bars::rebalanced(&outcomes, &trials::REBALANCE));
 }
