@@ -382,6 +382,28 @@ const PROMPT: Duration = Duration::from_secs(2);
 /// knows how many have come back to another gateway before the next reports.
 const SPARE: f64 = 1.15;
 
+/// The fullest pod to the mean once what a lost worker had has been taken out of the counts.
+const IMBALANCE_AFTER_LOSS: f64 = 1.02;
+
+/// After workers are lost, one after the other, pods are as even as before.
+#[must_use]
+pub fn lost_workers(outcome: &Outcome) -> Verdict {
+    let losses = outcome.noted.iter().enumerate();
+    let values = losses.map(|(loss, largest)| (format!("loss {}", loss + 1), Some(*largest)));
+    let bar = format!(
+        "workers are lost, largest to mean at most {IMBALANCE_AFTER_LOSS} after each lease"
+    );
+    at_most(bar, values, IMBALANCE_AFTER_LOSS, 3)
+}
+
+/// … and pods do not look full that are not.
+#[must_use]
+pub fn refused_after_losses(outcome: &Outcome) -> Verdict {
+    let refused = f64::from(outcome.refused);
+    let values = [("all losses".to_owned(), Some(refused))].into_iter();
+    at_most("… and nobody is refused".to_owned(), values, 0.0, 0)
+}
+
 /// Rebalancing ends as many WebSockets as it must, and no more.
 #[must_use]
 pub fn closes(outcomes: &[(Scenario, Outcome)], rebalance: &Rebalance, prompt: bool) -> Verdict {

@@ -104,6 +104,14 @@ fn tabulate(size: Size, seed: u64) -> Vec<Verdict> {
         bars::rebalanced(&rebalancing, &trials::REBALANCE),
     ]);
 
+    let losing_workers = trials::play_losing_workers(seed);
+    println!("{}\n", report::lost_workers(&losing_workers));
+    let [with_recounts, _] = &losing_workers;
+    verdicts.extend([
+        bars::lost_workers(with_recounts),
+        bars::refused_after_losses(with_recounts),
+    ]);
+
     for curve in trials::CURVES {
         let outcome = play(&trials::slow_start(curve, seed), Kind::Filter);
         println!("{}\n", report::slow_start(&outcome, &curve));

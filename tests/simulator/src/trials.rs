@@ -325,6 +325,45 @@ pub fn play_rebalancing(seed: u64) -> Vec<(Scenario, Outcome)> {
     scenarios.into_iter().zip(outcomes).collect()
 }
 
+/// How many minutes [`losing_workers`] takes, in each of which a worker is lost.
+const LOSSES: u16 = 36;
+
+/// Three gateways of four workers each, of which one ends without a word every minute. The pods
+/// have room for a third more than there is.
+#[must_use]
+pub fn losing_workers(recounts: bool, seed: u64) -> Scenario {
+    let fleet = Fleet {
+        gateways: 3,
+        pods: 8,
+        interval: 5,
+    };
+    let mut scenario = fleet.scenario(seed);
+    scenario.workers = 4;
+    scenario.recounts = recounts;
+    // 24,000 are open.
+    scenario.rate = 10.0;
+    scenario.lifetime.mean = Duration::from_secs(2_400);
+    scenario.limit_of_all = Some(4_000);
+    scenario.warm_up = Duration::from_secs(1);
+    for loss in 0..LOSSES {
+        let at = Duration::from_secs(60) * (u32::from(loss) + 1);
+        let gateway = loss % fleet.gateways;
+        let worker = u8::try_from(loss / fleet.gateways % 4).unwrap_or(0);
+        let incident = Incident::LoseWorker { gateway, worker };
+        scenario.incidents.push((at, incident));
+        // Its lease is over, and the others have counted.
+        scenario.looks.push(at + Duration::from_secs(15));
+        scenario.duration = at + Duration::from_secs(60);
+    }
+    scenario
+}
+
+/// Plays [`losing_workers`] with recounts, and without.
+#[must_use]
+pub fn play_losing_workers(seed: u64) -> [Outcome; 2] {
+    [true, false].map(|recounts| play(&losing_workers(recounts, seed), Kind::Filter))
+}
+
 /// WebSockets that come to each pod of one half beside the gateways'.
 const FOREIGN_LATER: u32 = 250;
 
@@ -356,6 +395,8 @@ impl Fleet {
         };
         Scenario {
             gateways: self.gateways,
+            workers: 1,
+            recounts: true,
             shares: Shares::Equal,
             pods: self.pods,
             interval: Duration::from_secs(self.interval),

@@ -69,6 +69,16 @@ fn rebalancing_ends_no_more_than_it_must() {
 }
 
 #[test]
+fn lost_workers_leave_nothing_behind() {
+    let [with_recounts, without] = trials::play_losing_workers(SEED);
+    assert_met(&bars::lost_workers(&with_recounts));
+    assert_met(&bars::refused_after_losses(&with_recounts));
+    // So the scenario tells whether they do.
+    assert!(!bars::lost_workers(&without).is_met());
+    assert!(!bars::refused_after_losses(&without).is_met());
+}
+
+#[test]
 fn the_share_of_a_new_pod_follows_its_slow_start() {
     for curve in trials::CURVES {
         let outcome = play(&trials::slow_start(curve, SEED), Kind::Filter);
