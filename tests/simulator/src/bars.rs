@@ -375,20 +375,72 @@ pub fn slow_start(outcome: &Outcome, slow_start: &SlowStart) -> Verdict {
     }
 }
 
+/// Clients that are away for no longer than this are soon seen elsewhere.
+const PROMPT: Duration = Duration::from_secs(2);
+
+/// How many rebalancing may end for each that it must, where clients stay away for longer: nobody
+/// knows how many have come back to another gateway before the next reports.
+const SPARE: f64 = 1.15;
+
+/// The fullest pod to the mean once what a lost worker had has been taken out of the counts.
+const IMBALANCE_AFTER_LOSS: f64 = 1.02;
+
+/// After workers are lost, one after the other, pods are as even as before.
+#[must_use]
+pub fn lost_workers(outcome: &Outcome) -> Verdict {
+    let losses = outcome.noted.iter().enumerate();
+    let values = losses.map(|(loss, largest)| (format!("loss {}", loss + 1), Some(*largest)));
+    let bar = format!(
+        "workers are lost, largest to mean at most {IMBALANCE_AFTER_LOSS} after each lease"
+    );
+    at_most(bar, values, IMBALANCE_AFTER_LOSS, 3)
+}
+
+/// … and pods do not look full that are not.
+#[must_use]
+pub fn refused_after_losses(outcome: &Outcome) -> Verdict {
+    let refused = f64::from(outcome.refused);
+    let values = [("all losses".to_owned(), Some(refused))].into_iter();
+    at_most("… and nobody is refused".to_owned(), values, 0.0, 0)
+}
+
 /// Rebalancing ends as many WebSockets as it must, and no more.
 #[must_use]
-pub fn closes(outcomes: &[(Scenario, Outcome)], rebalance: &Rebalance) -> Verdict {
-    let values = outcomes.iter().map(|(scenario, outcome)| {
+pub fn closes(outcomes: &[(Scenario, Outcome)], rebalance: &Rebalance, prompt: bool) -> Verdict {
+    let cases = outcomes
+        .iter()
+        .filter(|(scenario, _)| (scenario.return_delay <= PROMPT) == prompt);
+    let values = cases.map(|(scenario, outcome)| {
         let needed = needed(scenario, rebalance);
         let closed = u32::try_from(outcome.rebalanced.len()).map_or(f64::INFINITY, f64::from);
         (fleet(scenario), Some(closed / needed))
     });
-    let bar = "rebalancing ends at most as many as it must".to_owned();
-    at_most(bar, values, 1.0, 3)
+    if prompt {
+        let bar = "rebalancing ends at most as many as it must".to_owned();
+        at_most(bar, values, 1.0, 3)
+    } else {
+        let bar = format!("… and at most {SPARE} times those where clients stay away long");
+        at_most(bar, values, SPARE, 3)
+    }
+}
+
+/// Rebalancing comes to an end: in the last minute nothing is ended.
+#[must_use]
+pub fn stops(outcomes: &[(Scenario, Outcome)]) -> Verdict {
+    const QUIET: Duration = Duration::from_secs(60);
+    let values = outcomes.iter().map(|(scenario, outcome)| {
+        let ended = outcome.rebalanced.iter();
+        let late = ended
+            .filter(|at| scenario.end().since(**at) < QUIET)
+            .count();
+        let late = u32::try_from(late).map_or(f64::INFINITY, f64::from);
+        (fleet(scenario), Some(late))
+    });
+    at_most("… and none when it is done".to_owned(), values, 0.0, 0)
 }
 
 /// How many have to move where half of the pods hold all.
-fn needed(scenario: &Scenario, rebalance: &Rebalance) -> f64 {
+pub(crate) fn needed(scenario: &Scenario, rebalance: &Rebalance) -> f64 {
     // Each of the full ones keeps the threshold's part of its even share.
     let kept = rebalance.threshold * level(scenario) * f64::from(scenario.pods) / 2.0;
     f64::from(scenario.population()) - kept
@@ -407,13 +459,18 @@ fn level(scenario: &Scenario) -> f64 {
 #[must_use]
 pub fn pace(outcomes: &[(Scenario, Outcome)], rebalance: &Rebalance) -> Verdict {
     let values = outcomes.iter().map(|(scenario, outcome)| {
-        let most = most_within(&outcome.rebalanced, Duration::from_secs(1));
+        let most = busiest_second(outcome);
         // Each gateway may begin with one.
         let allowed = rebalance.max_per_second + f64::from(scenario.gateways);
         (fleet(scenario), Some(most / allowed))
     });
     let bar = format!("… at most {} a second", rebalance.max_per_second);
     at_most(bar, values, 1.0, 3)
+}
+
+/// How many all gateways end within a second, at most.
+pub(crate) fn busiest_second(outcome: &Outcome) -> f64 {
+    most_within(&outcome.rebalanced, Duration::from_secs(1))
 }
 
 /// The most moments within a span.
@@ -428,18 +485,20 @@ fn most_within(moments: &[Timestamp], span: Duration) -> f64 {
         .map_or(0.0, f64::from)
 }
 
-/// At the end no pod holds more than it may keep, but for what changed since the last reports.
+/// At the end no pod holds more than it may keep, but for what changed since the last reports, and
+/// for less than one WebSocket of each gateway: none ends a part of one.
 #[must_use]
 pub fn rebalanced(outcomes: &[(Scenario, Outcome)], rebalance: &Rebalance) -> Verdict {
     let values = outcomes.iter().map(|(scenario, outcome)| {
         let mean = f64::from(scenario.population()) / f64::from(scenario.pods);
         let last = outcome.trace.last();
-        let last = last.map(|last| last * mean / level(scenario));
+        let parts = f64::from(scenario.gateways) / level(scenario);
+        let last = last.map(|last| last * mean / level(scenario) - parts);
         (fleet(scenario), last)
     });
     let limit = rebalance.threshold + 0.02;
     at_most(
-        format!("… and leaves the largest at most {limit} of its share"),
+        format!("… and leaves the largest at most {limit} of its share, and one a gateway"),
         values,
         limit,
         3,
@@ -450,5 +509,10 @@ fn fleet(scenario: &Scenario) -> String {
     let limit = scenario.limit.map_or_else(String::new, |limit| {
         format!(", half of the pods are full at {limit}")
     });
-    format!("{} gateways, {}{limit}", scenario.gateways, scenario.shares)
+    format!(
+        "{} gateways, {}, clients return after {} s{limit}",
+        scenario.gateways,
+        scenario.shares,
+        scenario.return_delay.as_secs_f64()
+    )
 }

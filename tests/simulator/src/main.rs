@@ -97,9 +97,19 @@ fn tabulate(size: Size, seed: u64) -> Vec<Verdict> {
     let rebalancing = trials::play_rebalancing(seed);
     println!("{}\n", report::rebalancing(&rebalancing));
     verdicts.extend([
-        bars::closes(&rebalancing, &trials::REBALANCE),
+        bars::closes(&rebalancing, &trials::REBALANCE, true),
+        bars::closes(&rebalancing, &trials::REBALANCE, false),
+        bars::stops(&rebalancing),
         bars::pace(&rebalancing, &trials::REBALANCE),
         bars::rebalanced(&rebalancing, &trials::REBALANCE),
+    ]);
+
+    let losing_workers = trials::play_losing_workers(seed);
+    println!("{}\n", report::lost_workers(&losing_workers));
+    let [with_recounts, _] = &losing_workers;
+    verdicts.extend([
+        bars::lost_workers(with_recounts),
+        bars::refused_after_losses(with_recounts),
     ]);
 
     for curve in trials::CURVES {

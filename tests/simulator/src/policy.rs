@@ -8,7 +8,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use wsbalancer::clock::Timestamp;
 use wsbalancer::config::{Rebalance, SlowStart};
-use wsbalancer::table::Event;
+use wsbalancer::table::{Event, Ledger};
 
 use crate::pods::{PodId, Pods};
 
@@ -64,6 +64,12 @@ pub trait Policy {
     fn close(&mut self, pod: PodId, _id: u32) {
         self.apply(&Event::Closed { pod: pod.address() });
     }
+
+    /// One of its workers is lost: the others count anew what they have.
+    fn begin_recount(&mut self, _ledgers: &[Ledger]) {}
+
+    /// All have counted.
+    fn end_recount(&mut self, _now: Timestamp) {}
 
     /// The WebSockets that it ends now, so that their clients come back to other pods.
     fn rebalance(&mut self, _now: Timestamp) -> Vec<u32> {

@@ -75,6 +75,9 @@ impl fmt::Display for Incident {
             Self::Add => f.write_str("a pod is added"),
             Self::Lose => f.write_str("a pod is lost"),
             Self::Restart => f.write_str("a gateway restarts"),
+            Self::LoseWorker { gateway, worker } => {
+                write!(f, "gateway {gateway} loses its worker {worker}")
+            }
             Self::Storm => f.write_str("half of the pods drop all"),
             Self::Foreign(count) => write!(f, "{count} foreign on half of the pods"),
             Self::ForeignOnOne(count) => write!(f, "{count} foreign on one pod"),
@@ -231,8 +234,15 @@ pub fn bursts(played: &[Played]) -> String {
 /// Rebalancing: one row a fleet.
 #[must_use]
 pub fn rebalancing(outcomes: &[(Scenario, Outcome)]) -> String {
-    let columns = ["closed", "seconds", "largest to mean at the end"];
-    let mut table = table(&["gateways", "parts", "half full at"], columns);
+    let columns = [
+        "closed",
+        "at least",
+        "seconds",
+        "in a second",
+        "largest to mean at the end",
+    ];
+    let names = ["gateways", "parts", "half full at", "clients return after"];
+    let mut table = table(&names, columns);
     for (scenario, outcome) in outcomes {
         let last = outcome.rebalanced.last();
         let took = last.map(|last| last.since(BEGINNING).as_secs_f64());
@@ -242,15 +252,41 @@ pub fn rebalancing(outcomes: &[(Scenario, Outcome)]) -> String {
             scenario
                 .limit
                 .map_or("–".to_owned(), |limit| limit.to_string()),
+            format!("{} s", scenario.return_delay.as_secs_f64()),
             outcome.rebalanced.len().to_string(),
+            number(Some(bars::needed(scenario, &REBALANCE)), 0),
             number(took, 1),
+            number(Some(bars::busiest_second(outcome)), 0),
             number(outcome.trace.last().copied(), 3),
         ]);
     }
     format!(
         "Rebalancing 2,000 WebSockets that are all on half of eight pods, threshold {}, {} a \
-         second: how many the gateways close together, and until when.\n{table}",
+         second: how many the gateways close together, how many must be closed, until when, and \
+         how many in the busiest second.\n{table}",
         REBALANCE.threshold, REBALANCE.max_per_second
+    )
+}
+
+/// Lost workers: one row with recounts, and one without.
+#[must_use]
+pub fn lost_workers([with, without]: &[Outcome; 2]) -> String {
+    let columns = ["largest to mean", "at the end", "refused"];
+    let mut table = table(&["what lost workers had"], columns);
+    for (name, outcome) in [("is taken out", with), ("stays counted", without)] {
+        let largest = outcome.noted.iter().copied().max_by(f64::total_cmp);
+        table.add_row([
+            name.to_owned(),
+            number(largest, 3),
+            number(outcome.noted.last().copied(), 3),
+            outcome.refused.to_string(),
+        ]);
+    }
+    format!(
+        "Three gateways of four workers, of which one is lost every minute, {} in all: 24,000 \
+         WebSockets on eight pods of which each is full at 4,000. Largest of what is so 15 s after \
+         a loss, and handshakes for which no pod seems to have room.\n{table}",
+        with.noted.len()
     )
 }
 

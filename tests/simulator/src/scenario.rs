@@ -68,6 +68,14 @@ pub enum Incident {
     Lose,
     /// A gateway is restarted and knows nothing any more. Its clients come back.
     Restart,
+    /// One worker of a gateway ends without a word, and a new one takes its place. Its clients come
+    /// back.
+    LoseWorker {
+        /// Which gateway's.
+        gateway: u16,
+        /// Which of its workers.
+        worker: u8,
+    },
     /// Half of the pods end all their WebSockets at once. The clients come back.
     Storm,
     /// On each pod of one half so many WebSockets are opened that no gateway knows of, and that
@@ -129,6 +137,10 @@ impl Incident {
 pub struct Scenario {
     /// How many gateways there are.
     pub gateways: u16,
+    /// How many workers each has.
+    pub workers: u8,
+    /// Whether all workers of a gateway count anew what they have when one is lost.
+    pub recounts: bool,
     /// Which parts of the clients come to them.
     pub shares: Shares,
     /// How many pods there are at first.
@@ -147,6 +159,8 @@ pub struct Scenario {
     pub slow_start: Option<SlowStart>,
     /// Which WebSockets gateways end on pods that hold too many.
     pub rebalance: Option<Rebalance>,
+    /// How long a client stays away whose WebSocket was ended to rebalance.
+    pub return_delay: Duration,
     /// At how many each pod of the second half is full, by its own word.
     pub limit: Option<u32>,
     /// At how many each pod is full that has no limit by that.

@@ -21,6 +21,7 @@ mod handshakes;
 mod incidents;
 mod polls;
 mod rebalancing;
+mod workers;
 
 /// Plays `scenario` with a policy of this kind.
 #[must_use]
@@ -61,6 +62,10 @@ enum Happening {
     Count(Question),
     /// The pod's answer gets to the gateway; none where there is no pod any more.
     Answer(Question, Option<u32>),
+    /// A gateway takes note that one of its workers is lost.
+    BeginRecount(GatewayId),
+    /// All its others have counted anew.
+    EndRecount(GatewayId),
     /// A gateway's timer comes by, and it may rebalance.
     Tick(GatewayId),
     /// A gateway learns of a pod that was added.
@@ -110,6 +115,8 @@ impl ConnectionId {
 #[derive(Clone, Copy, Debug)]
 struct Connection {
     gateway: u16,
+    /// The worker of the gateway that has it.
+    worker: u8,
     /// The pods that the handshake tries.
     pods: [Option<PodId>; ATTEMPTS],
     attempt: u8,
@@ -148,6 +155,7 @@ struct Chances {
     hops: Rng,
     choices: Rng,
     incidents: Rng,
+    workers: Rng,
 }
 
 impl Chances {
@@ -159,6 +167,7 @@ impl Chances {
             hops: all.fork(),
             choices: all.fork(),
             incidents: all.fork(),
+            workers: all.fork(),
         }
     }
 }
@@ -277,6 +286,8 @@ impl<'a> Simulation<'a> {
             Happening::Poll(gateway) => self.poll(gateway),
             Happening::Count(question) => self.count(question),
             Happening::Answer(question, count) => self.answer_poll(question, count),
+            Happening::BeginRecount(gateway) => self.begin_recount(gateway),
+            Happening::EndRecount(gateway) => self.end_recount(gateway),
             Happening::Tick(gateway) => self.tick(gateway),
             Happening::Discover(gateway, pod) => self.discover(gateway, pod),
             Happening::Forget(gateway, pod) => self.forget(gateway, pod),

@@ -274,9 +274,23 @@ pub const REBALANCE: Rebalance = Rebalance {
     min_age: Duration::from_secs(10),
 };
 
-/// Half of the pods hold all, and hardly a client comes or leaves by itself.
+/// How long the clients stay away whose WebSockets are closed: those that try at once, those that
+/// wait a little, and those that a gateway only just does not wait for.
+pub const RETURN_DELAYS: [Duration; 3] = [
+    Duration::from_millis(100),
+    Duration::from_secs(1),
+    Duration::from_secs(10),
+];
+
+/// Half of the pods hold all, and as good as no client comes or leaves by itself.
 #[must_use]
-pub fn rebalancing(gateways: u16, shares: Shares, limit: Option<u32>, seed: u64) -> Scenario {
+pub fn rebalancing(
+    gateways: u16,
+    shares: Shares,
+    limit: Option<u32>,
+    return_delay: Duration,
+    seed: u64,
+) -> Scenario {
     let fleet = Fleet {
         gateways,
         pods: 8,
@@ -285,11 +299,12 @@ pub fn rebalancing(gateways: u16, shares: Shares, limit: Option<u32>, seed: u64)
     let mut scenario = fleet.scenario(seed);
     scenario.shares = shares;
     scenario.limit = limit;
-    scenario.rate = 1.0;
-    scenario.lifetime.mean = Duration::from_secs(2_000);
+    scenario.rate = 0.000_1;
+    scenario.lifetime.mean = Duration::from_secs(20_000_000);
     scenario.start = Start::Skewed;
     scenario.rebalance = Some(REBALANCE);
-    scenario.duration = Duration::from_secs(240);
+    scenario.return_delay = return_delay;
+    scenario.duration = Duration::from_secs(300);
     scenario
 }
 
@@ -298,14 +313,55 @@ pub fn rebalancing(gateways: u16, shares: Shares, limit: Option<u32>, seed: u64)
 pub fn play_rebalancing(seed: u64) -> Vec<(Scenario, Outcome)> {
     let mut scenarios = Vec::new();
     for limit in [None, Some(200)] {
-        scenarios.push(rebalancing(1, Shares::Equal, limit, seed));
-        for gateways in [3, 10] {
-            let of = |shares| rebalancing(gateways, shares, limit, seed);
-            scenarios.extend(Shares::ALL.map(of));
+        for delay in RETURN_DELAYS {
+            scenarios.push(rebalancing(1, Shares::Equal, limit, delay, seed));
+            for gateways in [3, 10] {
+                let of = |shares| rebalancing(gateways, shares, limit, delay, seed);
+                scenarios.extend(Shares::ALL.map(of));
+            }
         }
     }
     let outcomes = parallel::map(&scenarios, |scenario| play(scenario, Kind::Filter));
     scenarios.into_iter().zip(outcomes).collect()
+}
+
+/// How many minutes [`losing_workers`] takes, in each of which a worker is lost.
+const LOSSES: u16 = 36;
+
+/// Three gateways of four workers each, of which one ends without a word every minute. The pods
+/// have room for a third more than there is.
+#[must_use]
+pub fn losing_workers(recounts: bool, seed: u64) -> Scenario {
+    let fleet = Fleet {
+        gateways: 3,
+        pods: 8,
+        interval: 5,
+    };
+    let mut scenario = fleet.scenario(seed);
+    scenario.workers = 4;
+    scenario.recounts = recounts;
+    // 24,000 are open.
+    scenario.rate = 10.0;
+    scenario.lifetime.mean = Duration::from_secs(2_400);
+    scenario.limit_of_all = Some(4_000);
+    scenario.warm_up = Duration::from_secs(1);
+    for loss in 0..LOSSES {
+        let at = Duration::from_secs(60) * (u32::from(loss) + 1);
+        let gateway = loss % fleet.gateways;
+        let worker = u8::try_from(loss / fleet.gateways % 4).unwrap_or(0);
+        let incident = Incident::LoseWorker { gateway, worker };
+        scenario.incidents.push((at, incident));
+        // Its lease is over, and the others have counted.
+        scenario.looks.push(at + Duration::from_secs(15));
+        scenario.duration = at + Duration::from_secs(60);
+    }
+    scenario
+}
+
+/// Plays [`losing_workers`] with recounts, and without.
+#[must_use]
+pub fn play_losing_workers(seed: u64) -> [Outcome; 2] {
+    [true, false].map(|recounts| play(&losing_workers(recounts, seed), Kind::Filter))
 }
 
 /// WebSockets that come to each pod of one half beside the gateways'.
@@ -339,6 +395,8 @@ impl Fleet {
         };
         Scenario {
             gateways: self.gateways,
+            workers: 1,
+            recounts: true,
             shares: Shares::Equal,
             pods: self.pods,
             interval: Duration::from_secs(self.interval),
@@ -351,6 +409,7 @@ impl Fleet {
             start: Start::Even,
             slow_start: None,
             rebalance: None,
+            return_delay: Duration::ZERO,
             limit: None,
             limit_of_all: None,
             counting: Counting::default(),

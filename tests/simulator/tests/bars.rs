@@ -61,9 +61,21 @@ fn bursts_are_even_and_refuse_nobody() {
 #[test]
 fn rebalancing_ends_no_more_than_it_must() {
     let outcomes = trials::play_rebalancing(SEED);
-    assert_met(&bars::closes(&outcomes, &trials::REBALANCE));
+    assert_met(&bars::closes(&outcomes, &trials::REBALANCE, true));
+    assert_met(&bars::closes(&outcomes, &trials::REBALANCE, false));
+    assert_met(&bars::stops(&outcomes));
     assert_met(&bars::pace(&outcomes, &trials::REBALANCE));
     assert_met(&bars::rebalanced(&outcomes, &trials::REBALANCE));
+}
+
+#[test]
+fn lost_workers_leave_nothing_behind() {
+    let [with_recounts, without] = trials::play_losing_workers(SEED);
+    assert_met(&bars::lost_workers(&with_recounts));
+    assert_met(&bars::refused_after_losses(&with_recounts));
+    // So the scenario tells whether they do.
+    assert!(!bars::lost_workers(&without).is_met());
+    assert!(!bars::refused_after_losses(&without).is_met());
 }
 
 #[test]

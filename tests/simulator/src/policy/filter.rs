@@ -11,7 +11,7 @@ use wsbalancer::pod::Member;
 use wsbalancer::poll;
 use wsbalancer::rebalance;
 use wsbalancer::service::HeldWebSockets;
-use wsbalancer::table::{Event, Table};
+use wsbalancer::table::{Event, Ledger, Table};
 
 use super::{ATTEMPTS, Policy, Settings, Sight};
 use crate::pods::PodId;
@@ -109,6 +109,19 @@ impl Policy for Filter {
         if was_held || self.service.rebalance.is_none() {
             self.apply(&Event::Closed { pod });
         }
+    }
+
+    fn begin_recount(&mut self, ledgers: &[Ledger]) {
+        let last = self.table.recount();
+        // Nobody was struck off who is there, so there is no need to look again.
+        self.table.begin_recount(Timestamp::NEVER);
+        for ledger in ledgers {
+            self.table.take_part(ledger, last);
+        }
+    }
+
+    fn end_recount(&mut self, now: Timestamp) {
+        self.table.end_recount(self.table.recount(), now);
     }
 
     fn rebalance(&mut self, now: Timestamp) -> Vec<u32> {

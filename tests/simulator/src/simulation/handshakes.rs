@@ -103,6 +103,8 @@ impl Simulation<'_> {
         }
         let connection = Connection {
             gateway,
+            // The kernel spreads clients over workers.
+            worker: self.chances.workers.u8(..self.scenario.workers),
             pods: tries,
             attempt: 0,
             is_chosen,

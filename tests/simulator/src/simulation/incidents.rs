@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use wsbalancer::clock::Timestamp;
 
-use super::{ConnectionId, Gateway, GatewayId, Happening, Simulation, Stage, added_up};
+use super::{Connection, ConnectionId, Gateway, GatewayId, Happening, Simulation, Stage, added_up};
 use crate::pods::PodId;
 use crate::scenario::{Incident, Shares};
 
@@ -24,6 +24,7 @@ impl Simulation<'_> {
             Incident::Add => self.add(),
             Incident::Lose => self.lose(),
             Incident::Restart => self.restart(),
+            Incident::LoseWorker { gateway, worker } => self.lose_worker(gateway, worker),
             Incident::Storm => self.storm(),
             Incident::Foreign(count) => {
                 let half = self.half();
@@ -110,9 +111,20 @@ impl Simulation<'_> {
         let Some(index) = self.gateways.len().checked_sub(1) else {
             return;
         };
+        self.drop_all(|connection| usize::from(connection.gateway) == index);
+        let gateway = &mut self.gateways[index];
+        gateway.life += 1;
+        gateway.is_up = false;
+        let id = self.gateway_id(index);
+        let up_again = self.now.plus(DOWNTIME);
+        self.queue.push(up_again, Happening::Start(id));
+    }
+
+    /// Those who had these connections are gone. Each client comes back.
+    pub(super) fn drop_all(&mut self, is_dropped: impl Fn(&Connection) -> bool) {
         for id in (0..self.connections.len()).map(ConnectionId) {
             let connection = &mut self.connections[id.0];
-            if usize::from(connection.gateway) != index || connection.stage == Stage::Over {
+            if connection.stage == Stage::Over || !is_dropped(connection) {
                 continue;
             }
             let pod = connection.pod();
@@ -126,12 +138,6 @@ impl Simulation<'_> {
             self.pods.expect_one_less(pod);
             self.redial_soon();
         }
-        let gateway = &mut self.gateways[index];
-        gateway.life += 1;
-        gateway.is_up = false;
-        let id = self.gateway_id(index);
-        let up_again = self.now.plus(DOWNTIME);
-        self.queue.push(up_again, Happening::Start(id));
     }
 
     /// The gateway is up again, and knows which pods there are and nothing else.

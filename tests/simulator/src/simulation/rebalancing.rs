@@ -20,7 +20,8 @@ impl Simulation<'_> {
         self.queue.push(now.plus(TICK), Happening::Tick(id));
     }
 
-    /// The gateway ends a WebSocket, which its pod notices a hop later. The client comes back.
+    /// The gateway ends a WebSocket, which its pod notices a hop later. The client comes back
+    /// through any gateway.
     fn end(&mut self, id: u32) {
         let id = ConnectionId(usize::try_from(id).unwrap_or(usize::MAX));
         let connection = &mut self.connections[id.0];
@@ -31,6 +32,7 @@ impl Simulation<'_> {
         self.pods.expect_one_less(pod);
         self.send(Happening::Depart(pod));
         self.record.rebalance(self.now);
-        self.redial_soon();
+        let back_at = self.now.plus(self.scenario.return_delay);
+        self.queue.push(back_at, Happening::Redial);
     }
 }
