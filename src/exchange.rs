@@ -653,6 +653,19 @@ mod tests {
     }
 
     #[test]
+    fn a_second_response_counts_nothing() {
+        let mut exchange = exchange("");
+        let request = handshake("chat");
+        exchange.on_request(&request);
+        for status in [b"101".as_slice(), b"101", b"503"] {
+            respond(&mut exchange, &request, status, "10.0.0.2:8080");
+            assert_eq!(estimates(&exchange), [5.0, 2.0]);
+        }
+        exchange.on_end(&request);
+        assert_eq!(estimates(&exchange), [5.0, 1.0]);
+    }
+
+    #[test]
     fn an_opener_that_opens_nothing_counts_no_longer() {
         for status in [Some(b"400".as_slice()), Some(b"503"), Some(b"2000"), None] {
             let mut exchange = exchange(SESSIONS);

@@ -1694,6 +1694,40 @@ mod tests {
             }
         }
 
+        /// Whatever one count says, or where it is missing: no other pod's estimate moves, and the
+        /// pod's own by no more than what all pods hold and 5,000.
+        #[test]
+        fn one_wrong_count_moves_nothing_by_more_than_it_must(
+            held in prop::array::uniform3(0_u32..200),
+            wrong in prop::option::of(any::<u64>()),
+        ) {
+            let pods = [address(1), address(2), address(3)];
+            let mut table = Table::new(&pods);
+            let poll = |table: &mut Table, second| for (&pod, &held) in pods.iter().zip(&held) {
+                report(table, pod, at(second), Reported::of(held.into()));
+            };
+            for (&pod, &held) in pods.iter().zip(&held) {
+                let opened = Event::Opened { pod, at: at(1) };
+                table.apply(&RULES, &vec![opened; usize::try_from(held).unwrap()]);
+            }
+            poll(&mut table, 2);
+            poll(&mut table, 7);
+            table.ask(at(12), |record| (record.address() == pods[0]).then_some(at(17)));
+            let outcome = wrong.map(Reported::of).ok_or(PollFailure::NoAnswer);
+            table.apply(&RULES, &[Event::Answered { pod: pods[0], asked_at: at(12), outcome }]);
+
+            let view = table.view(&RULES, at(12));
+            let estimate = |pod| view.estimate(table.pod(pod).unwrap());
+            for (&pod, &held) in pods.iter().zip(&held).skip(1) {
+                prop_assert_eq!(estimate(pod), f64::from(held));
+            }
+            let all: u32 = held.iter().sum();
+            prop_assert!(estimate(pods[0]) <= f64::from(held[0] + all) + 5_000.0);
+            if wrong.is_none() {
+                prop_assert_eq!(estimate(pods[0]), f64::from(held[0]));
+            }
+        }
+
         /// Of a pod that nobody else uses: whatever one count says, the next puts it right.
         #[test]
         fn one_wrong_count_is_put_right_by_the_next(

@@ -187,7 +187,7 @@ impl<S: Shell> Upgrade<S> {
 
     /// The pod accepted the upgrade (status 101). Whether pods are to be asked at once.
     pub fn open(&mut self, upstream: Upstream, now: Timestamp) -> bool {
-        if self.state == State::Ended {
+        if self.state != State::OnItsWay {
             return false;
         }
         let pod = upstream.pod;
