@@ -5,6 +5,7 @@ mod accrual;
 mod address;
 mod interval;
 mod line;
+mod listener;
 mod membership;
 mod poll_state;
 mod record;
@@ -14,6 +15,7 @@ pub use address::{AddressError, PodAddress};
 pub(crate) use interval::Others;
 pub use interval::{Interval, Judgment};
 pub use line::PodLine;
+pub use listener::ListenerName;
 pub use membership::{
     DiscoveryFailure, Exclusion, HOST_LIST_LIMIT, HostList, LONGEST_LISTENER, Member,
     MembershipChange, Priority,

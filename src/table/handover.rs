@@ -20,7 +20,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligne
 
 use super::current::{Current, Look};
 use crate::clock::Timestamp;
-use crate::pod::{LONGEST_LISTENER, PodAddress, PodLine};
+use crate::pod::{ListenerName, PodAddress, PodLine};
 
 /// First bytes of the value. Whatever has other ones is taken for no value and replaced.
 const FORMAT: u32 = 0x7773_0001;
@@ -50,9 +50,7 @@ struct PartHeader {
     written_at: U64,
     /// How many [`PodLine`]s follow.
     pods: U32,
-    /// The listener that internal pods are behind: its length, and its name.
-    listener_length: u8,
-    listener: [u8; LONGEST_LISTENER],
+    listener: ListenerName,
 }
 
 /// What a version writes.
@@ -165,26 +163,21 @@ impl Handover {
     #[must_use]
     pub fn part_of(&self, version: u64) -> Option<Part> {
         let (header, pods) = self.part(version)?;
-        let name = header.listener.get(..header.listener_length.into())?;
         Some(Part {
-            listener: String::from_utf8_lossy(name).into_owned(),
+            listener: header.listener.as_str().to_owned(),
             pods: pods.clone(),
         })
     }
 
     /// Writes the part of `version`.
     pub fn write(&mut self, version: u64, now: Timestamp, part: &Part) {
-        let name = part.listener.as_bytes();
-        let mut header = PartHeader {
+        let header = PartHeader {
             version: version.into(),
             written_at: now.into(),
             // No list of hosts is longer.
             pods: u32::try_from(part.pods.len()).unwrap_or(0).into(),
-            ..PartHeader::new_zeroed()
+            listener: ListenerName::new(&part.listener),
         };
-        let kept = header.listener.iter_mut().zip(name);
-        let length = kept.map(|(kept, byte)| *kept = *byte).count();
-        header.listener_length = u8::try_from(length).unwrap_or(0);
         self.parts
             .retain(|(part, _)| part.version != header.version);
         self.parts.push((header, part.pods.clone()));

@@ -23,8 +23,8 @@ use crate::load::fleet::Fleet;
 use crate::load::{PodState, View, passive_health};
 use crate::metric::PollFailure;
 use crate::pod::{
-    Answer, DiscoveryFailure, HostList, Judgment, LONGEST_LISTENER, Member, MembershipChange,
-    Outcomes, PackedAddress, PodAddress, PodLine, PodRecord, PollState, Reported,
+    Answer, DiscoveryFailure, HostList, Judgment, ListenerName, Member, MembershipChange, Outcomes,
+    PackedAddress, PodAddress, PodLine, PodRecord, PollState, Reported,
 };
 
 /// First bytes of every table; another number for another layout, because modules of two
@@ -64,9 +64,8 @@ struct Header {
     recount_again_at: U64,
     /// Which configuration is current.
     current: Current,
-    /// The listener that internal pods are behind: its length, and its name.
-    listener_length: u8,
-    listener: [u8; LONGEST_LISTENER],
+    /// The listener that internal pods are behind.
+    listener: ListenerName,
 }
 
 /// A pod whose state has changed.
@@ -239,11 +238,7 @@ impl Table {
 
     /// The listener that internal pods are behind; empty where there are none.
     fn listener(&self) -> &str {
-        let listener = self.header().and_then(|header| {
-            let name = header.listener.get(..header.listener_length.into())?;
-            std::str::from_utf8(name).ok()
-        });
-        listener.unwrap_or_default()
+        self.header().map_or("", |header| header.listener.as_str())
     }
 
     /// Which configuration is current.
@@ -498,7 +493,7 @@ impl Table {
         header.discovery.postpone(asked_at.plus(pause));
         Some(match outcome {
             Ok(list) => {
-                header.set_listener(&list.listener);
+                header.listener = ListenerName::new(&list.listener);
                 Effect::Listed {
                     change: self.reset(&list.members, rules, asked_at),
                     recovered: last_failure != 0,
@@ -580,14 +575,6 @@ fn back_off(interval: Duration, failures: u32) -> Duration {
 impl Header {
     fn present(&self) -> usize {
         usize::try_from(self.present.get()).unwrap_or(usize::MAX)
-    }
-
-    fn set_listener(&mut self, name: &str) {
-        let name = name.as_bytes();
-        let kept = self.listener.iter_mut().zip(name);
-        let length = kept.map(|(kept, byte)| *kept = *byte).count();
-        // It is at most as long as the array.
-        self.listener_length = u8::try_from(length).unwrap_or(0);
     }
 
     /// Whether a good answer brings the pod up. Those that are up when the service begins have
@@ -764,7 +751,7 @@ impl Table {
             self.reset(&members, rules, now);
         }
         if let Some((header, _)) = self.parts_mut() {
-            header.set_listener(&part.listener);
+            header.listener = ListenerName::new(&part.listener);
         }
         self.count_elsewhere(open);
         for line in &part.pods {
