@@ -11,6 +11,10 @@ use crate::config::{Config, ServiceConfig, Settings};
 use crate::service::Service;
 use crate::shell::Shell;
 
+/// Between two looks for another filter of this kind in the chain, which only a mistake puts there: a
+/// look costs a call.
+const BETWEEN_LOOKS_FOR_ANOTHER: Duration = Duration::from_secs(10);
+
 /// The services of one worker.
 pub struct Balancer<S: Shell> {
     /// What the worker runs in.
@@ -28,8 +32,10 @@ pub struct Balancer<S: Shell> {
     noted_at: Cell<Timestamp>,
     /// Whether the next tick is to come at once.
     hurries: Cell<bool>,
-    /// Whether another filter of this kind has been seen before this one.
+    /// Whether another filter of this kind has been seen before this one …
     is_second: Cell<bool>,
+    /// … and when that was last looked for.
+    looked_for_another_at: Cell<Timestamp>,
 }
 
 impl<S: Shell> Balancer<S> {
@@ -48,6 +54,7 @@ impl<S: Shell> Balancer<S> {
             noted_at: Cell::default(),
             hurries: Cell::new(false),
             is_second: Cell::new(false),
+            looked_for_another_at: Cell::default(),
             shell,
         }
     }
@@ -79,8 +86,18 @@ impl<S: Shell> Balancer<S> {
         self.noted_at.get()
     }
 
+    /// Whether to look, for a handshake at `now`, whether another filter of this kind has chosen before
+    /// this one: for some, and for all once there was one.
+    pub fn looks_for_another(&self, now: Timestamp) -> bool {
+        let is_due = now.since(self.looked_for_another_at.get()) >= BETWEEN_LOOKS_FOR_ANOTHER;
+        if is_due {
+            self.looked_for_another_at.set(now);
+        }
+        is_due || self.is_second.get()
+    }
+
     /// Notes that another filter of this kind comes before this one; whether that is news.
-    pub fn note_second(&self) -> bool {
+    pub fn note_another(&self) -> bool {
         !self.is_second.replace(true)
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::balancer::Balancer;
 use crate::clock::Timestamp;
-use crate::host::{Head, Request, Response};
+use crate::host::{Head, HeaderMap, Request, Response};
 use crate::pod::PodAddress;
 use crate::poll::{self, SHORTEST_TICK};
 use crate::service::Service;
@@ -18,7 +18,7 @@ use crate::session::{Role, Sessions, without_cookie};
 use crate::shell::Shell;
 use crate::status::{self, StatusRequest};
 use crate::upgrade::{
-    Choice, Ending, Explanation, Refusal, Upgrade, Upstream, asks_for_websocket, has_token, key,
+    Choice, Ending, Explanation, Refusal, Upgrade, Upstream, asks_for_websocket, key,
     route_by,
 };
 
@@ -32,13 +32,9 @@ const RETRIES_EXCEEDED: u64 = 1 << 15;
 /// The pod did not answer: `UpstreamRequestTimeout`, `LocalReset`, `UpstreamRemoteReset`,
 /// `UpstreamConnectionTermination`, `StreamIdleTimeout` and `UpstreamProtocolError`.
 const NO_ANSWER: u64 = 1 << 2 | 1 << 3 | 1 << 4 | 1 << 6 | 1 << 16 | 1 << 23;
-/// Filter state in which the access log finds the pod that was chosen …
-const CHOSEN_POD: &str = "wsbalancer_pod";
-/// … and why it was.
-const REASON: &str = "wsbalancer_reason";
-/// Filter state that tells other filters of this kind in the chain that one has chosen, and by which
-/// header. No client can set it.
-const CHOSEN_BY: &str = "wsbalancer_header";
+/// Filter state in which the access log finds the pod that was chosen, and why it was. It tells other
+/// filters of this kind in the chain that one has chosen; no client can set it.
+const CHOICE: &str = "wsbalancer";
 /// How much of a header is logged.
 const LONGEST_LOGGED: usize = 200;
 /// Response header that tells the client which pod was chosen …
@@ -82,33 +78,43 @@ impl<S: Shell> Exchange<S> {
     /// The request's head has come.
     pub fn on_request(&mut self, request: &impl Request) -> Flow {
         self.balancer.note_request();
-        if let Some(response) = show_status(&self.balancer, request) {
+        let fields = request.header_map(Head::Request);
+        if let Some(response) = show_status(&self.balancer, &fields) {
             return Flow::Respond(response);
         }
         let balancer = &self.balancer;
-        let sent = route_by::override_sent(balancer, request);
-        let is_handshake = is_handshake(request);
+        let sent = fields.first(&balancer.settings.override_header);
+        let is_handshake = is_handshake(&fields);
         if sent.is_none() && !is_handshake && !balancer.has_sessions {
             return Flow::Continue;
         }
         let cluster = route_by::cluster_of(request);
-        let service = route_by::service_of(balancer, &cluster, sent.as_deref());
-        let role = service.map_or(Role::Other, |service| role(service, is_handshake, request));
-        let is_ours = is_handshake || role == Role::Opens;
+        let service = route_by::service_of(balancer, &cluster, sent);
+        let role = service.map_or(Role::Other, |service| role(service, is_handshake, &fields));
+        let service = service.filter(|_| is_handshake || role == Role::Opens);
+        let now = service.map(|_| {
+            let now = balancer.shell.now();
+            balancer.note_time(now);
+            now
+        });
+        let asks = now.is_some_and(|now| sent.is_some() || balancer.looks_for_another(now));
         // Another filter of this kind, earlier in the chain, has removed what the client sent.
-        let chosen_by = is_ours.then(|| request.attribute(&[CHOSEN_BY])).flatten();
-        let own = balancer.settings.override_header.as_bytes();
-        if sent.is_some() && chosen_by.as_deref() != Some(own) {
+        let earlier = asks.then(|| request.attribute(&[CHOICE])).flatten();
+        let is_earlier = |sent| {
+            let choice = earlier.as_deref();
+            choice.is_some_and(|choice| Explanation::is_of(choice, sent))
+        };
+        if sent.is_some_and(|sent| !is_earlier(sent)) {
             route_by::remove_override(balancer, &cluster, request);
         }
-        let Some(service) = service.filter(|_| is_ours) else {
+        let (Some(service), Some(now)) = (service, now) else {
             return Flow::Continue;
         };
-        if is_handshake && let Some(response) = check_origin(balancer, service, request) {
+        if is_handshake && let Some(response) = check_origin(balancer, service, &fields) {
             return Flow::Respond(response);
         }
-        if chosen_by.is_some() {
-            if balancer.note_second() {
+        if earlier.is_some() {
+            if balancer.note_another() {
                 log::warn!(
                     "cluster {}: another filter of this kind comes before this one, and has chosen: \
                      remove one of them",
@@ -117,14 +123,12 @@ impl<S: Shell> Exchange<S> {
             }
             return Flow::Continue;
         }
-        let now = balancer.shell.now();
-        balancer.note_time(now);
         if role == Role::Carries {
             let upgrade = Upgrade::in_session(service, self.context_id, now);
-            return self.follow(upgrade, request);
+            return self.follow(upgrade, &fields, request);
         }
         match route_by::choose(balancer, service, now) {
-            Some(choice) => self.send_on(choice, role, request, now),
+            Some(choice) => self.send_on(choice, role, &fields, request, now),
             None => Flow::Continue,
         }
     }
@@ -135,6 +139,7 @@ impl<S: Shell> Exchange<S> {
         &mut self,
         choice: Choice<S>,
         role: Role,
+        fields: &HeaderMap,
         request: &impl Request,
         now: Timestamp,
     ) -> Flow {
@@ -153,26 +158,28 @@ impl<S: Shell> Exchange<S> {
             balancer.hurry(SHORTEST_TICK);
         }
         if let Some(sessions) = &upgrade.service().config.sessions {
-            leave_session(sessions, request);
+            leave_session(sessions, fields, request);
         }
         let upgrade = if role == Role::Opens {
             upgrade.for_session()
         } else {
             upgrade
         };
-        self.follow(upgrade, request)
+        self.follow(upgrade, fields, request)
     }
 
     /// Keeps the upgrade to its end, and tells whoever comes after this filter of it.
-    fn follow(&mut self, upgrade: Upgrade<S>, request: &impl Request) -> Flow {
+    fn follow(
+        &mut self,
+        upgrade: Upgrade<S>,
+        fields: &HeaderMap,
+        request: &impl Request,
+    ) -> Flow {
         let balancer = &self.balancer;
         if !upgrade.opens_session() {
-            self.key_added = complete_handshake(balancer, request);
+            self.key_added = complete_handshake(balancer, fields, request);
         }
-        let Explanation { pod, reason } = upgrade.explain();
-        request.set_filter_state(CHOSEN_POD, &pod);
-        request.set_filter_state(REASON, &reason);
-        request.set_filter_state(CHOSEN_BY, &balancer.settings.override_header);
+        request.set_filter_state(CHOICE, &upgrade.explain().to_string());
         self.upgrade = Some(upgrade);
         Flow::Continue
     }
@@ -186,7 +193,8 @@ impl<S: Shell> Exchange<S> {
         let status = status.as_deref().unwrap_or_default();
         let raises_doubts = if status == b"101" {
             let upstream = upstream(upgrade.service(), upgrade.chosen(), status, request);
-            let raises_doubts = upgrade.open(upstream, self.balancer.shell.now());
+            // The time is not worth a call of its own.
+            let raises_doubts = upgrade.open(upstream, self.balancer.lately());
             if self.key_added {
                 // It answers a key that the client did not send.
                 request.set_header(Head::Response, ACCEPT, None);
@@ -252,17 +260,14 @@ impl<S: Shell, R: Request> Ending for Ended<'_, S, R> {
 }
 
 /// The answer to a request for the status; none for other requests.
-fn show_status<S: Shell>(balancer: &Balancer<S>, request: &impl Request) -> Option<Response> {
-    // Most filters show none, and ask for nothing then.
+fn show_status<S: Shell>(balancer: &Balancer<S>, fields: &HeaderMap) -> Option<Response> {
     let status = balancer.settings.status.as_ref()?;
-    let header = |name| request.header(Head::Request, name).unwrap_or_default();
-    let path = header(":path");
-    let query = status::query(&status.path, &path)?;
+    let field = |name| fields.first(name).unwrap_or_default();
     let asked = StatusRequest {
-        authority: &header(":authority"),
-        method: &header(":method"),
-        query,
-        accept: &header("accept"),
+        query: status::query(&status.path, field(":path"))?,
+        authority: field(":authority"),
+        method: field(":method"),
+        accept: field("accept"),
     };
     let shell = &balancer.shell;
     let hosts = &status.hosts;
@@ -279,14 +284,12 @@ fn show_status<S: Shell>(balancer: &Balancer<S>, request: &impl Request) -> Opti
 fn check_origin<S: Shell>(
     balancer: &Balancer<S>,
     service: &Service<S>,
-    request: &impl Request,
+    fields: &HeaderMap,
 ) -> Option<Response> {
     let origins = service.config.origins.as_ref()?;
-    // Of several headers the attribute has them all; the getter of headers has the first alone.
-    let sent = request.header(Head::Request, "origin").map(|_first| {
-        let all = request.attribute(&["request", "headers", "origin"]);
-        all.unwrap_or_default()
-    });
+    // One of several may be whatever the page likes.
+    let all: Vec<&[u8]> = fields.all("origin").collect();
+    let sent = (!all.is_empty()).then(|| all.join(b",".as_slice()));
     let refusal = origins.check(sent.as_deref()).err()?;
     service.count(service.statistics.upgrades_forbidden);
     let cluster = &service.config.cluster;
@@ -307,21 +310,21 @@ fn check_origin<S: Shell>(
 }
 
 /// What a request is to the sessions of its service.
-fn role<S: Shell>(service: &Service<S>, is_handshake: bool, request: &impl Request) -> Role {
+fn role<S: Shell>(service: &Service<S>, is_handshake: bool, fields: &HeaderMap) -> Role {
     let sessions = service.config.sessions.as_ref();
     sessions.map_or(Role::Other, |sessions| {
-        sessions.role(is_handshake, |name| request.header(Head::Request, name))
+        sessions.role(is_handshake, |name| fields.first(name))
     })
 }
 
 /// Takes the cookie of the client's last session away, by which Envoy would send the request to the
 /// pod of that one.
-fn leave_session(sessions: &Sessions, request: &impl Request) {
+fn leave_session(sessions: &Sessions, fields: &HeaderMap, request: &impl Request) {
     let Some(name) = &sessions.kept_by else {
         return;
     };
-    let cookies = request.header(Head::Request, COOKIE).unwrap_or_default();
-    match without_cookie(&cookies, name) {
+    let cookies = fields.first(COOKIE).unwrap_or_default();
+    match without_cookie(cookies, name) {
         None => {}
         Some(left) if left.is_empty() => request.set_header(Head::Request, COOKIE, None),
         Some(left) => request.set_header_bytes(Head::Request, COOKIE, &left),
@@ -333,21 +336,19 @@ fn is_success(status: &[u8]) -> bool {
     matches!(status, [b'2', _, _])
 }
 
-fn is_handshake(request: &impl Request) -> bool {
-    let header = |name| request.header(Head::Request, name);
-    // The second is asked for only where the first leaves it open.
-    header("upgrade").is_some_and(|upgrade| {
-        has_token(&upgrade, b"websocket")
-            && header("connection")
-                .is_some_and(|connection| asks_for_websocket(&upgrade, &connection))
-    })
+fn is_handshake(fields: &HeaderMap) -> bool {
+    let field = |name| fields.first(name).unwrap_or_default();
+    asks_for_websocket(field("upgrade"), field("connection"))
 }
 
 /// An HTTP/1.1 pod refuses a handshake without a key, and HTTP/2 clients send none. Whether one
 /// was added.
-fn complete_handshake<S: Shell>(balancer: &Balancer<S>, request: &impl Request) -> bool {
-    // Whether there is a key is cheaper to ask than the version of HTTP.
-    if request.header(Head::Request, KEY).is_some() {
+fn complete_handshake<S: Shell>(
+    balancer: &Balancer<S>,
+    fields: &HeaderMap,
+    request: &impl Request,
+) -> bool {
+    if fields.first(KEY).is_some() {
         return false;
     }
     let version = request.attribute(&["request", "protocol"]);

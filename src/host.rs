@@ -5,8 +5,12 @@
 //! them can fail in a way that must end the VM: what can go wrong is a value of the signature.
 //! [`Shell`](crate::shell::Shell) is all of them together, with the table.
 
+mod header_map;
+
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
+
+pub use self::header_map::HeaderMap;
 
 use crate::clock::Timestamp;
 use crate::metric::Coding;
@@ -157,6 +161,9 @@ pub trait Hosts {
 /// One HTTP request that goes through the proxy, and its response. Bytes that clients and pods
 /// send need not be UTF-8.
 pub trait Request {
+    /// All header fields.
+    fn header_map(&self, head: Head) -> HeaderMap;
+
     /// The value of a header field; none where there is none.
     fn header(&self, head: Head, name: &str) -> Option<Vec<u8>>;
 

@@ -44,7 +44,11 @@ pub enum Role {
 impl Sessions {
     /// What a request is, where `field` has its header fields. A handshake that carries no session is
     /// a WebSocket of its own, and opens none.
-    pub fn role(&self, is_handshake: bool, field: impl Fn(&str) -> Option<Vec<u8>>) -> Role {
+    pub fn role<'a>(
+        &self,
+        is_handshake: bool,
+        field: impl Fn(&str) -> Option<&'a [u8]>,
+    ) -> Role {
         let path = field(":path").unwrap_or_default();
         let mut parts = path.splitn(2, |&byte| byte == b'?');
         let path = parts.next().unwrap_or_default();
@@ -53,7 +57,7 @@ impl Sessions {
         let can_open = || {
             let mut prefixes = self.opened_by.iter();
             prefixes.any(|prefix| path.starts_with(prefix.as_bytes()))
-                && field(":method").is_some_and(|method| method == b"GET" || method == b"POST")
+                && [Some(b"GET".as_slice()), Some(b"POST")].contains(&field(":method"))
         };
         if !is_handshake && !can_open() {
             return Role::Other;
@@ -62,7 +66,8 @@ impl Sessions {
         let is_carried = marks.any(|mark| match mark {
             Mark::Query(name) => has_parameter(query, name.as_bytes()),
             Mark::Cookie(name) => {
-                field("cookie").is_some_and(|cookies| has_cookie(&cookies, name.as_bytes()))
+                let cookies = field("cookie");
+                cookies.is_some_and(|cookies| has_cookie(cookies, name.as_bytes()))
             }
             Mark::Header(name) => field(name).is_some_and(|value| !value.is_empty()),
         });
@@ -132,7 +137,7 @@ mod tests {
         sessions.role(is_handshake, |name| {
             let mut fields = fields.iter();
             let field = fields.find(|(field, _)| *field == name);
-            field.map(|(_, value)| value.to_vec())
+            field.map(|(_, value)| *value)
         })
     }
 

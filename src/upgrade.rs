@@ -9,5 +9,5 @@ pub mod route_by;
 
 pub use choice::{Candidate, Choice};
 pub use explanation::Explanation;
-pub use handshake::{asks_for_websocket, has_token, key};
+pub use handshake::{asks_for_websocket, key};
 pub use life::{Ending, Refusal, Upgrade, Upstream};

@@ -6,6 +6,7 @@
 use std::time::{Duration, SystemTime};
 
 use log::LevelFilter;
+use proxy_wasm::types::MapType;
 
 use crate::clock::Timestamp;
 
@@ -26,6 +27,7 @@ unsafe extern "C" {
     fn proxy_set_effective_context(context_id: u32) -> u32;
     fn proxy_close_stream(kind: u32) -> u32;
     fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
+    fn proxy_get_header_map_pairs(map: MapType, pairs: *mut *mut u8, size: *mut usize) -> u32;
     fn proxy_set_property(
         path: *const u8,
         path_size: usize,
@@ -84,6 +86,21 @@ pub(super) fn reset(context_id: u32, own: u32) {
             proxy_close_stream(HTTP_REQUEST);
         }
         proxy_set_effective_context(own);
+    }
+}
+
+/// All header fields, as the host serializes them; empty where there are none.
+pub(super) fn header_map_pairs(map: MapType) -> Vec<u8> {
+    let (mut pairs, mut size) = (std::ptr::null_mut(), 0);
+    // SAFETY: the host writes an address and a size to places that outlive the call. The address is
+    // of memory that the module's own allocator has given out for so many bytes, as a vector's, and
+    // is the caller's from then on.
+    unsafe {
+        proxy_get_header_map_pairs(map, &raw mut pairs, &raw mut size);
+        if pairs.is_null() {
+            return Vec::new();
+        }
+        Vec::from_raw_parts(pairs, size, size)
     }
 }
 

@@ -4,13 +4,17 @@ use proxy_wasm::hostcalls;
 use proxy_wasm::types::MapType;
 
 use super::abi;
-use crate::host::{Head, Request};
+use crate::host::{Head, HeaderMap, Request};
 
 /// The request whose context is being called.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CurrentRequest;
 
 impl Request for CurrentRequest {
+    fn header_map(&self, head: Head) -> HeaderMap {
+        HeaderMap::from_pairs(abi::header_map_pairs(map(head)))
+    }
+
     fn header(&self, head: Head, name: &str) -> Option<Vec<u8>> {
         hostcalls::get_map_value_bytes(map(head), name).ok()?
     }

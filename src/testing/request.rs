@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
-use crate::host::{Head, Request};
+use crate::host::{Head, HeaderMap, Request};
 
 /// A request and its response.
 #[derive(Default)]
@@ -54,6 +54,13 @@ impl FakeRequest {
 }
 
 impl Request for FakeRequest {
+    fn header_map(&self, head: Head) -> HeaderMap {
+        let headers = self.headers.borrow();
+        let fields = headers.iter().filter(|((of, _), _)| *of == head);
+        let fields = fields.map(|((_, name), value)| (name.as_str(), value.as_slice()));
+        HeaderMap::of(&fields.collect::<Vec<_>>())
+    }
+
     fn header(&self, head: Head, name: &str) -> Option<Vec<u8>> {
         self.headers.borrow().get(&(head, name.to_owned())).cloned()
     }

@@ -12,8 +12,7 @@ pub fn asks_for_websocket(upgrade: &[u8], connection: &[u8]) -> bool {
 }
 
 /// Whether a comma-separated list of tokens has `token`.
-#[must_use]
-pub fn has_token(list: &[u8], token: &[u8]) -> bool {
+fn has_token(list: &[u8], token: &[u8]) -> bool {
     list.split(|&byte| byte == b',')
         .any(|item| item.trim_ascii().eq_ignore_ascii_case(token))
 }

@@ -26,11 +26,6 @@ use crate::table::{Event, Table};
 /// time another worker's choice has taken effect.
 const MOST_CHOICES: usize = 8;
 
-/// The value of the override header that came with a request; none where there is none.
-pub fn override_sent<S: Shell>(balancer: &Balancer<S>, request: &impl Request) -> Option<Vec<u8>> {
-    request.header(Head::Request, &balancer.settings.override_header)
-}
-
 /// Removes the override header that a client sent with a request on a route to `cluster`, for no
 /// client chooses a pod. On a route to a cluster of no service it is another's, such as an endpoint
 /// picker's; where there is no route yet, there may be one to a service later. A header that names a
@@ -52,8 +47,8 @@ pub fn remove_override<S: Shell>(balancer: &Balancer<S>, cluster: &[u8], request
 }
 
 /// The service whose options hold for an upgrade on a route to `cluster`; none where that is no
-/// service's. Among clusters there is one for all: they have the same. `sent` is what
-/// [`override_sent`] found.
+/// service's. Among clusters there is one for all: they have the same. `sent` is
+/// the override header that came with the request.
 pub fn service_of<'a, S: Shell>(
     balancer: &'a Balancer<S>,
     cluster: &[u8],

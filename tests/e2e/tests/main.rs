@@ -6,6 +6,7 @@ mod bursts;
 mod capacity;
 mod clusters;
 mod configuration;
+mod crossings;
 mod discovery;
 mod documentation;
 mod envoy_gateway;
