@@ -89,7 +89,8 @@ impl<S: Shell> Balancer<S> {
     /// Whether to look, for a handshake at `now`, whether another filter of this kind has chosen before
     /// this one: for some, and for all once there was one.
     pub fn looks_for_another(&self, now: Timestamp) -> bool {
-        let is_due = now.since(self.looked_for_another_at.get()) >= BETWEEN_LOOKS_FOR_ANOTHER;
+        let last = self.looked_for_another_at.get();
+        let is_due = !last.happened() || now.since(last) >= BETWEEN_LOOKS_FOR_ANOTHER;
         if is_due {
             self.looked_for_another_at.set(now);
         }

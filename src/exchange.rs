@@ -479,9 +479,11 @@ mod tests {
         assert_eq!(exchange.on_request(&request), Flow::Continue);
         let pods = request.text(Head::Request, OVERRIDE);
         assert_eq!(pods.as_deref(), Some("10.0.0.2:8080,10.0.0.1:8080"));
-        let pod = request.filter_state(CHOSEN_POD);
-        assert_eq!(pod.as_deref(), Some("10.0.0.2:8080"));
-        assert!(request.filter_state(REASON).is_some());
+        let choice = request.filter_state(CHOICE);
+        assert_eq!(
+            choice.as_deref(),
+            Some("10.0.0.2:8080 (estimate 1, runner-up 10.0.0.1:8080 with 5)")
+        );
         assert_eq!(estimates(&exchange), [5.0, 2.0]);
         respond(&mut exchange, &request, b"101", "10.0.0.2:8080");
         assert_eq!(estimates(&exchange), [5.0, 2.0]);
@@ -511,7 +513,7 @@ mod tests {
             respond(&mut exchange, &request, b"101", "10.0.0.2:8080");
             exchange.on_end(&request);
             assert_eq!(estimates(&exchange), [5.0, 1.0]);
-            assert_eq!(request.filter_state(CHOSEN_POD), None);
+            assert_eq!(request.filter_state(CHOICE), None);
         }
     }
 
@@ -579,7 +581,7 @@ mod tests {
             assert_eq!(estimates(&first), [5.0, 1.0]);
             let counter = "wsbalancer.chat.upgrades_balanced";
             assert_eq!(first.balancer.shell.statistic(counter), 1);
-            assert!(!balancer.note_second(), "it has said so");
+            assert!(!balancer.note_another(), "it has said so");
         }
     }
 
@@ -640,7 +642,10 @@ mod tests {
             request.text(Head::Request, "cookie").as_deref(),
             Some("pod=1")
         );
-        assert_eq!(request.filter_state(CHOSEN_POD).as_deref(), Some("session"));
+        assert_eq!(
+            request.filter_state(CHOICE).as_deref(),
+            Some("session (the request carries a session)")
+        );
         respond(&mut upgrade, &request, b"101", "10.0.0.2:8080");
         assert_eq!(estimates(&opener), [5.0, 2.0]);
         let table = balancer.services[0].table();

@@ -7,6 +7,7 @@
 
 mod even_share;
 pub mod fleet;
+pub mod headroom;
 pub mod passive_health;
 mod pod_state;
 mod rank;

@@ -9,6 +9,7 @@ mod listener;
 mod membership;
 mod poll_state;
 mod record;
+mod traffic;
 
 pub use accrual::{Accrual, Meanwhile, Outcomes, PROVEN};
 pub use address::{AddressError, PodAddress};
@@ -23,3 +24,4 @@ pub use membership::{
 pub use poll_state::PollState;
 pub(crate) use record::Answer;
 pub use record::{PackedAddress, PodRecord, Reported};
+pub use traffic::{Posting, Traffic};

@@ -16,11 +16,13 @@ pub use self::sharing::{Attendance, Succession};
 pub use self::statistics::{PREFIX, ServiceStatistics};
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::slice;
 
 use crate::clock::Timestamp;
 use crate::config::ServiceConfig;
 use crate::host::StatisticId;
-use crate::load::View;
+use crate::load::{View, headroom};
 use crate::log_budget::RareLine;
 use crate::shell::Shell;
 use crate::table::{Contended, Effect, Event, LAYOUT, Look, SharedTable, Table};
@@ -52,6 +54,8 @@ pub struct Service<S: Shell> {
     pub reach: Cell<Reach>,
     /// When this worker last looked whether counts are needed before their time.
     pub looked_at: Cell<Timestamp>,
+    /// What is still to be added to counters.
+    counts: Cell<BTreeMap<StatisticId, u32>>,
 }
 
 /// Whether a worker's polls reach pods behind internal listeners.
@@ -103,6 +107,7 @@ impl<S: Shell> Service<S> {
             succession: Succession::of(&config, LAYOUT.into()),
             reach: Cell::default(),
             looked_at: Cell::default(),
+            counts: Cell::default(),
             fingerprint: config.fingerprint(),
             config,
             shell,
@@ -114,6 +119,11 @@ impl<S: Shell> Service<S> {
         self.table.read()
     }
 
+    /// Looks at the table as this worker last had it, which costs no call; none where it had none.
+    pub fn glance<T>(&self, look: impl FnOnce(&Table) -> T) -> Option<T> {
+        self.table.glance(look)
+    }
+
     /// The pods in `table` as they look at `now`.
     pub fn view(&self, table: &Table, now: Timestamp) -> View {
         table.view(&self.config.rules, now)
@@ -121,8 +131,13 @@ impl<S: Shell> Service<S> {
 
     /// Takes in what happened: now, or with this worker's next change.
     pub fn record(&self, events: &[Event]) {
-        let effects = self.table.record(&self.config.rules, events);
-        self.announce(&effects);
+        self.defer(events);
+        self.flush();
+    }
+
+    /// Takes in what happened with this worker's next change, at the latest with its next tick.
+    pub fn defer(&self, events: &[Event]) {
+        self.table.defer(events);
     }
 
     /// See [`SharedTable::recount`].
@@ -130,10 +145,32 @@ impl<S: Shell> Service<S> {
         self.table.recount()
     }
 
-    /// Tries again to take in what waits.
+    /// Takes in that a WebSocket has ended: at once where somebody could be refused for one that
+    /// waits.
+    pub fn take_end(&self, event: &Event, now: Timestamp) {
+        let pod = match event {
+            Event::Closed { pod } => Some(*pod),
+            _ => None,
+        };
+        let waits = pod.is_some_and(|pod| {
+            let waiting = self.table.deferred_closes(pod);
+            let room = self.table.glance(|table| {
+                let view = self.view(table, now);
+                table.pod(pod).and_then(|pod| view.room(pod))
+            });
+            headroom::end_may_wait(waiting, room.flatten(), self.attendance.workers.get())
+        });
+        self.defer(slice::from_ref(event));
+        if !waits {
+            self.flush();
+        }
+    }
+
+    /// Takes in what waits, if it can.
     pub fn flush(&self) {
-        if self.table.has_deferred() {
-            self.record(&[]);
+        self.announce(&self.table.flush());
+        for (counter, n) in self.counts.take() {
+            self.shell.add(counter, n);
         }
     }
 
@@ -143,9 +180,8 @@ impl<S: Shell> Service<S> {
     /// # Errors
     /// [`Contended`]: nothing was changed.
     pub fn update<T>(&self, change: impl FnMut(&mut Table) -> T) -> Result<T, Contended> {
-        let (result, effects) = self.table.update(change)?;
-        self.announce(&effects);
-        Ok(result)
+        self.announce(&self.table.settle());
+        self.table.update(change)
     }
 
     fn announce(&self, effects: &[Effect]) {
@@ -167,6 +203,14 @@ impl<S: Shell> Service<S> {
         self.shell.add(counter, 1);
     }
 
+    /// Adds one to a counter with this worker's next [`flush`](Self::flush), for what happens often.
+    pub fn count_later(&self, counter: StatisticId) {
+        let mut counts = self.counts.take();
+        let count = counts.entry(counter).or_default();
+        *count = count.saturating_add(1);
+        self.counts.set(counts);
+    }
+
     /// Chooses from the table for a request that begins at `now`, and has the choice take effect in
     /// the same step: `choose` returns it with the event that it is. Under contention the event waits
     /// for the next change.
@@ -178,28 +222,39 @@ impl<S: Shell> Service<S> {
         now: Timestamp,
         mut choose: impl FnMut(&Table) -> (T, Option<Event>),
     ) -> T {
+        if !self.glance(|table| self.is_current(table)).unwrap_or(false) {
+            self.begin_requests(now);
+        }
+        let chosen = self.update(|table| {
+            let (choice, event) = choose(table);
+            // No answer is among them, so nothing else comes of it.
+            let _effects = table.apply(&self.config.rules, event.as_slice());
+            choice
+        });
+        if let Ok(choice) = chosen {
+            return choice;
+        }
+        let (choice, event) = choose(&self.table());
+        self.defer(event.as_slice());
+        choice
+    }
+
+    /// Makes this configuration the current one, if it has never been.
+    fn begin_requests(&self, now: Timestamp) {
         let look = Look {
             fingerprint: self.fingerprint,
             now,
             has_requests: true,
             is_abandoned: false,
         };
-        let chosen = self.update(|table| {
-            let becomes = !self.is_current(table) && self.look(table, &look);
-            let (choice, event) = choose(table);
-            // No answer is among them, so nothing else comes of it.
-            let _effects = table.apply(&self.config.rules, event.as_slice());
-            (choice, becomes)
-        });
-        if let Ok((choice, becomes)) = chosen {
-            if becomes {
-                self.announcer.is_current(&self.config);
-            }
-            return choice;
+        let table = self.table();
+        if self.is_current(&table) || table.current().after(&look).is_none() {
+            return;
         }
-        let (choice, event) = choose(&self.table());
-        self.table.defer(event.as_slice());
-        choice
+        // Under contention the next request tries again.
+        if let Ok(true) = self.update(|table| self.look(table, &look)) {
+            self.announcer.is_current(&self.config);
+        }
     }
 
     /// Looks whether this configuration is the current one; whether it is so only now, after

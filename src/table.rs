@@ -9,6 +9,7 @@
 //!   WebSocket, make its configuration the current one. Only who claims it does it, so it is done once by the whole process. A claim that
 //!   fails is dropped: it is as good a moment later.
 
+mod backlog;
 mod current;
 mod event;
 mod handover;
@@ -17,13 +18,15 @@ mod progress;
 mod roll;
 mod roster;
 mod store;
+mod traffic;
 mod value;
 
+pub use backlog::Backlog;
 pub use current::{Current, Look, PATIENCE};
 pub use event::{Effect, Event};
 pub use handover::{Handover, Part};
-pub use ledger::{Holding, Ledger, Posting};
+pub use ledger::{Holding, Ledger};
 pub use progress::Progress;
 pub use roll::{BEAT, Roll, lease};
-pub use store::{Contended, SharedTable, Store, key};
+pub use store::{Contended, SharedTable, Store, key, read};
 pub use value::{LAYOUT, StateChange, Table};

@@ -180,6 +180,13 @@ impl<S: Shell> Worker<S> {
         duties
     }
 
+    /// Takes in what waits, for the worker ends.
+    pub fn leave(&self) {
+        for service in &self.balancer.services {
+            service.flush();
+        }
+    }
+
     /// See [`Polls::body_limit`].
     #[must_use]
     pub fn body_limit(&self, token: CallToken) -> usize {
@@ -407,9 +414,12 @@ mod tests {
         let now = process.now;
         let service = |worker: usize| Rc::clone(&process.workers[worker].balancer.services[0]);
         let [first, second] = [service(0), service(1)];
+        // As a choice does before.
+        second.table();
         assert!(poll::look_early(&second, now));
         assert!(!poll::look_early(&second, now), "it has just looked");
         assert_eq!(process.tick(1).len(), 3);
+        first.table();
         assert!(!poll::look_early(&first, now), "they are being asked");
         assert_eq!(process.tick(0), []);
         process.advance(325);

@@ -31,7 +31,8 @@ pub const PROVEN: Duration = Duration::from_secs(1);
 )]
 #[repr(C)]
 pub struct Outcomes {
-    /// WebSockets that were opened, less those that a pod ended at once.
+    /// WebSockets that were opened, as far as they are counted here, less those that a pod ended at
+    /// once.
     good: U32,
     /// Handshakes that a pod failed, and WebSockets that it ended at once.
     bad: U32,
@@ -46,9 +47,9 @@ impl Outcomes {
         }
     }
 
-    /// Notes that so many WebSockets were opened.
-    pub(crate) fn open(&mut self, websockets: u32) {
-        self.good.set(self.good.get().wrapping_add(websockets));
+    /// With so many WebSockets that were opened.
+    pub(crate) fn with_opened(self, websockets: u32) -> Self {
+        Self::new(self.good.get().wrapping_add(websockets), self.bad.get())
     }
 
     /// Notes that a pod failed a handshake.

@@ -11,6 +11,7 @@ use super::address::PodAddress;
 use super::interval::{Interval, Judgment, Others};
 use super::membership::{Exclusion, Member, Priority};
 use super::poll_state::PollState;
+use super::traffic::{Posting, Traffic, left, since};
 use crate::clock::Timestamp;
 use crate::metric::{PodReport, PollFailure, Weight};
 use crate::num::approximate;
@@ -64,8 +65,8 @@ pub(crate) enum Answer {
 
 /// A pod's record. Only the table changes it.
 ///
-/// Opens and closes are counted from the record's beginning, and their numbers at the last report
-/// are kept: what happened since is the difference. The counters may wrap, the differences don't.
+/// Of the counters of its [`Traffic`] the numbers at the last report are kept: what happened since is
+/// the difference.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct PodRecord {
@@ -98,24 +99,17 @@ pub struct PodRecord {
     last_asked_at: U64,
     /// When the pod last came up; [`Timestamp::NEVER`] where it was up from the beginning.
     started_at: U64,
-    /// Upgrades on their way. They are in no report: the pod does not count them yet.
-    in_flight: U32,
-    /// WebSockets opened through this Envoy.
-    opened: U32,
-    /// … when the last good poll was sent.
+    /// What this gateway does on it.
+    traffic: Traffic,
+    /// WebSockets opened when the last good poll was sent.
     opened_at_report: U32,
     /// … when the outstanding poll was sent.
     opened_when_asked: U32,
-    /// Openers of sessions that the pod answered, less those whose WebSocket has opened since: with
-    /// `opened`, what has begun on the pod. Only its differences mean something.
-    sessions: U32,
-    /// … when the last good poll was sent.
+    /// Sessions that had begun when the last good poll was sent.
     sessions_at_report: U32,
     /// … when the outstanding poll was sent.
     sessions_when_asked: U32,
-    /// WebSockets closed that were opened through this Envoy.
-    closed: U32,
-    /// … when the last good answer came.
+    /// WebSockets closed when the last good answer came.
     closed_at_report: U32,
     /// … when the outstanding poll was sent.
     closed_when_asked: U32,
@@ -125,15 +119,6 @@ pub struct PodRecord {
     doubtful_closes: U32,
     /// Opens that the last count has already, for all that it was asked for before.
     counted_early: U32,
-    /// Open WebSockets of workers that are lost: nobody will tell of their ends.
-    lost: U32,
-    /// Of the opened and the closed, those that workers of other versions opened and closed.
-    opened_elsewhere: U32,
-    closed_elsewhere: U32,
-    /// WebSockets that are open by the books of those who took part in the last recount …
-    recounted: U32,
-    /// … and upgrades on their way.
-    recounted_in_flight: U32,
     /// WebSockets that rebalancing closed on the pod.
     rebalanced: U32,
     /// Connections that the pod did not accept.
@@ -222,6 +207,12 @@ impl PodRecord {
         self.address.unpack()
     }
 
+    /// The pod's address, as it stands here.
+    #[must_use]
+    pub const fn packed_address(&self) -> PackedAddress {
+        self.address
+    }
+
     /// Whether it is the record of the pod at `address`.
     #[must_use]
     pub fn is_at(&self, address: PackedAddress) -> bool {
@@ -249,7 +240,7 @@ impl PodRecord {
         let least = if self.counts_otherwise != 0 {
             0.0
         } else if self.is_implausible() {
-            fleet * f64::from(self.own(opened, closed))
+            fleet * f64::from(self.traffic.open_of(opened, closed))
         } else {
             self.lasting(opened, closed).into()
         };
@@ -259,7 +250,7 @@ impl PodRecord {
     /// Whether the last count has connections that this gateway can't have opened.
     #[must_use]
     pub fn has_foreign(&self) -> bool {
-        let own = self.own(self.opened_at_report, self.closed_at_report);
+        let own = self.traffic.open_of(self.opened_at_report, self.closed_at_report);
         let own = own
             .saturating_add(self.counted_early.get())
             .saturating_add(self.doubtful_changes());
@@ -283,8 +274,8 @@ impl PodRecord {
     #[must_use]
     pub fn change(&self) -> i64 {
         let begun = self.begun_since_report();
-        let closed = self.closed.get().wrapping_sub(self.closed_at_report.get());
-        i64::from(self.in_flight.get())
+        let closed = self.traffic.closed.get().wrapping_sub(self.closed_at_report.get());
+        i64::from(self.traffic.in_flight())
             .saturating_add(i64::from(begun))
             .saturating_sub(i64::from(closed))
             .saturating_sub(i64::from(self.counted_early.get()))
@@ -294,8 +285,8 @@ impl PodRecord {
     /// last report.
     #[must_use]
     pub fn begun_since_report(&self) -> u32 {
-        let opened = since(self.opened, self.opened_at_report);
-        opened.wrapping_add(since(self.sessions, self.sessions_at_report))
+        let opened = since(self.traffic.opened, self.opened_at_report);
+        opened.wrapping_add(since(self.traffic.sessions, self.sessions_at_report))
     }
 
     /// Opens and closes of which nobody knows whether the last report counts them: it was on its
@@ -321,30 +312,25 @@ impl PodRecord {
     /// WebSockets on the pod that are open through this Envoy.
     #[must_use]
     pub fn own_connections(&self) -> u32 {
-        self.own(self.opened, self.closed)
-    }
-
-    /// How many of so many that were opened are open, of which so many were closed.
-    const fn own(&self, opened: U32, closed: U32) -> u32 {
-        open(opened, closed).saturating_sub(self.lost.get())
+        self.traffic.open()
     }
 
     /// Upgrades on their way to the pod.
     #[must_use]
     pub fn in_flight(&self) -> u32 {
-        self.in_flight.get()
+        self.traffic.in_flight()
     }
 
     /// WebSockets opened through this Envoy since it knows the pod.
     #[must_use]
     pub fn opened(&self) -> u32 {
-        self.opened.get()
+        self.traffic.opened.get()
     }
 
     /// Those of them that have ended.
     #[must_use]
     pub fn closed(&self) -> u32 {
-        self.closed.get()
+        self.traffic.closed.get()
     }
 
     /// WebSockets that rebalancing closed on the pod.
@@ -430,9 +416,7 @@ impl PodRecord {
     /// may wrap.
     #[must_use]
     pub fn opened_and_closed_here(&self) -> (u32, u32) {
-        let ended = self.closed.get().wrapping_add(self.lost.get());
-        let closed = ended.wrapping_sub(self.closed_elsewhere.get());
-        (since(self.opened, self.opened_elsewhere), closed)
+        self.traffic.opened_and_closed_here()
     }
 
     /// Whether the pod did not accept a connection, and has not answered a poll since.
@@ -477,7 +461,7 @@ impl PodRecord {
 
     /// What its handshakes came to.
     pub(crate) fn outcomes(&self) -> Outcomes {
-        let good = self.opened.get().wrapping_sub(self.cut.get());
+        let good = self.traffic.opened.get().wrapping_sub(self.cut.get());
         Outcomes::new(good, self.failed.get().wrapping_add(self.cut.get()))
     }
 
@@ -525,9 +509,9 @@ impl PodRecord {
         };
         self.poll.ask(now, next);
         self.last_asked_at = now.into();
-        self.opened_when_asked = self.opened;
-        self.closed_when_asked = self.closed;
-        self.sessions_when_asked = self.sessions;
+        self.opened_when_asked = self.traffic.opened;
+        self.closed_when_asked = self.traffic.closed;
+        self.sessions_when_asked = self.traffic.sessions;
     }
 
     /// Notes that the pod is asked at `now` without the others, and when it is due as before.
@@ -596,110 +580,59 @@ impl PodRecord {
         self.announced = state;
     }
 
-    /// An upgrade is on its way to the pod.
-    pub(crate) fn choose(&mut self) {
-        self.in_flight.set(self.in_flight.get().saturating_add(1));
-        let recounted = self.recounted_in_flight.get().saturating_add(1);
-        self.recounted_in_flight.set(recounted);
+    /// What this gateway does on the pod.
+    #[must_use]
+    pub const fn traffic(&self) -> &Traffic {
+        &self.traffic
     }
 
-    /// An upgrade that was on its way to the pod is so no more.
-    pub(crate) fn settle(&mut self) {
-        self.in_flight.set(self.in_flight.get().saturating_sub(1));
-        let recounted = self.recounted_in_flight.get().saturating_sub(1);
-        self.recounted_in_flight.set(recounted);
+    /// What this gateway does on the pod, to be changed.
+    pub(crate) const fn traffic_mut(&mut self) -> &mut Traffic {
+        &mut self.traffic
     }
 
-    /// A WebSocket is open on the pod since `at`.
-    pub(crate) fn open(&mut self, at: Timestamp) {
-        self.accrual.open(at, self.opened.get());
-        self.count_opened();
+    /// Whether a WebSocket that is opened on the pod is evidence, and to be noted.
+    pub(crate) fn awaits_proof(&self) -> bool {
+        self.accrual.failures() > 0
     }
 
-    fn count_opened(&mut self) {
-        count_one(&mut self.opened);
-        self.recounted.set(self.recounted.get().saturating_add(1));
+    /// So many WebSockets are opened on the pod by `at`.
+    pub(crate) fn note_opened(&mut self, at: Timestamp, websockets: u32) {
+        let last = websockets.saturating_sub(1);
+        let before = self.traffic.opened.get().wrapping_add(last);
+        self.accrual.open(at, before);
     }
 
-    /// The pod has answered the opener of a session, which has no WebSocket yet.
-    pub(crate) fn begin_session(&mut self) {
-        count_one(&mut self.sessions);
-    }
-
-    /// A WebSocket that carries a session is open on the pod, in the place of the session's opener.
+    /// What a WebSocket that carries a session posts, as it opens in the place of the session's
+    /// opener.
     ///
     /// Where the pod's counts have sessions, nothing has begun: the opener is in the last count or
     /// waits for the next, whichever gateway it came through. Where they have WebSockets alone, it is
     /// one more; the openers from before the last count are over, and the oldest of the others is now.
-    pub(crate) fn open_in_session(&mut self, counts_sessions: bool) {
-        // It says nothing of the pod's health: its client has chosen the pod.
-        self.count_opened();
-        if counts_sessions {
-            uncount_one(&mut self.sessions);
-        } else if self.sessions != self.sessions_at_report {
-            if self.sessions_when_asked != self.sessions_at_report {
-                uncount_one(&mut self.sessions_when_asked);
-            }
-            uncount_one(&mut self.sessions);
+    pub(crate) fn posting_in_session(&self, counts_sessions: bool) -> Posting {
+        let continues = counts_sessions || self.traffic.sessions != self.sessions_at_report;
+        Posting {
+            opened: 1,
+            continued: continues.into(),
+            ..Posting::default()
         }
     }
 
-    /// A WebSocket on the pod has ended; whether it is one of this record's. One that was opened
-    /// on a record that was forgotten is not.
-    pub(crate) fn close(&mut self) -> bool {
-        let is_known = open(self.opened, self.closed) > 0;
-        if is_known {
-            count_one(&mut self.closed);
-            self.recounted.set(self.recounted.get().saturating_sub(1));
-        }
-        is_known
+    /// Whether the opener in whose place one opens had begun when the poll that is under way was
+    /// sent: then that [changes](Self::continue_asked), too.
+    pub(crate) fn continues_asked(&self, counts_sessions: bool) -> bool {
+        let begun = self.sessions_at_report;
+        !counts_sessions && self.traffic.sessions != begun && self.sessions_when_asked != begun
+    }
+
+    /// The opener that had begun by then has its WebSocket.
+    pub(crate) fn continue_asked(&mut self) {
+        uncount_one(&mut self.sessions_when_asked);
     }
 
     /// Rebalancing closes a WebSocket on the pod.
     pub(crate) fn rebalance(&mut self) {
-        if self.close() {
-            count_one(&mut self.rebalanced);
-        }
-    }
-
-    /// All workers are to count anew what they have on the pod.
-    pub(crate) fn begin_recount(&mut self) {
-        self.recounted.set(0);
-        self.recounted_in_flight.set(0);
-    }
-
-    /// A worker counts what it has, while that is `recounted`, or comes later than all others.
-    pub(crate) fn add_holding(&mut self, open: u32, in_flight: u32, is_recounting: bool) {
-        let add = |count: &mut U32, more| count.set(count.get().saturating_add(more));
-        add(&mut self.recounted, open);
-        add(&mut self.recounted_in_flight, in_flight);
-        if !is_recounting {
-            self.lost.set(self.lost.get().saturating_sub(open));
-            add(&mut self.in_flight, in_flight);
-        }
-    }
-
-    /// Nobody has anything else on the pod than was counted anew. Whether that is news.
-    pub(crate) fn end_recount(&mut self) -> bool {
-        let before = (self.lost, self.in_flight);
-        let elsewhere = since(self.opened_elsewhere, self.closed_elsewhere);
-        let known = open(self.opened, self.closed).saturating_sub(elsewhere);
-        self.lost.set(known.saturating_sub(self.recounted.get()));
-        self.in_flight = self.recounted_in_flight;
-        before != (self.lost, self.in_flight)
-    }
-
-    /// Workers of other versions have so many WebSockets open on the pod; how many more that is than
-    /// before.
-    pub(crate) fn count_elsewhere(&mut self, open: u32) -> u32 {
-        let before = since(self.opened_elsewhere, self.closed_elsewhere);
-        let add = |counter: &mut U32, more| counter.set(counter.get().wrapping_add(more));
-        let (more, fewer) = (open.saturating_sub(before), before.saturating_sub(open));
-        add(&mut self.opened, more);
-        add(&mut self.opened_elsewhere, more);
-        add(&mut self.closed, fewer);
-        add(&mut self.closed_elsewhere, fewer);
-        more
+        count_one(&mut self.rebalanced);
     }
 
     /// The pod did not accept a connection.
@@ -718,14 +651,10 @@ impl PodRecord {
         count_one(&mut self.failed);
     }
 
-    /// A WebSocket that was opened at `opened_at` has ended at once. As [`close`](Self::close).
-    pub(crate) fn cut_off(&mut self, opened_at: Timestamp) -> bool {
-        let is_known = self.close();
-        if is_known {
-            count_one(&mut self.cut);
-            self.accrual.cut(opened_at);
-        }
-        is_known
+    /// A WebSocket that was opened at `opened_at` has ended at once.
+    pub(crate) fn cut_off(&mut self, opened_at: Timestamp) {
+        count_one(&mut self.cut);
+        self.accrual.cut(opened_at);
     }
 
     /// Takes the answer to the poll that was sent at `asked_at`, if it is waited for. Where there
@@ -766,23 +695,23 @@ impl PodRecord {
         let still_early = self.counted_early.get().saturating_sub(known_before);
         // The upgrade of an opener may be in the count before its answer is here; and nobody tells of
         // the end of a session that has no WebSocket.
-        let waiting = open(self.sessions, self.sessions_at_report);
+        let waiting = left(self.traffic.sessions, self.sessions_at_report);
         let (begun_meanwhile, without_websocket) = if counts_sessions {
-            (since(self.sessions, self.sessions_when_asked), waiting)
+            (since(self.traffic.sessions, self.sessions_when_asked), waiting)
         } else {
             (waiting, 0)
         };
-        let doubtful_opens = since(self.opened, self.opened_when_asked)
+        let doubtful_opens = since(self.traffic.opened, self.opened_when_asked)
             .wrapping_add(begun_meanwhile)
-            .saturating_add(self.in_flight.get())
+            .saturating_add(self.traffic.in_flight())
             .saturating_sub(still_early);
-        let doubtful_closes = since(self.closed, self.closed_when_asked);
+        let doubtful_closes = since(self.traffic.closed, self.closed_when_asked);
         let doubtful_before = self.doubtful_opens.get().saturating_add(without_websocket);
         let interval = Interval {
             before: self.connections.get(),
             after: reported.connections,
             opened: opened.saturating_sub(known_before),
-            closed: since(self.closed, self.closed_at_report),
+            closed: since(self.traffic.closed, self.closed_at_report),
             doubtful_opens: doubtful_before.saturating_add(doubtful_opens),
             doubtful_closes: self.doubtful_closes.get().saturating_add(doubtful_closes),
             own: self.own_connections(),
@@ -825,13 +754,13 @@ impl PodRecord {
         let over = if counts_sessions {
             0
         } else {
-            open(self.sessions_when_asked, self.sessions_at_report)
+            left(self.sessions_when_asked, self.sessions_at_report)
         };
         let still_waiting = counted_early.saturating_sub(doubtful_opens.saturating_sub(over));
         let ended = self.sessions_when_asked.get().wrapping_sub(still_waiting);
         self.sessions_at_report.set(ended);
         self.closed_at_report
-            .set(self.closed.get().wrapping_sub(closed_late));
+            .set(self.traffic.closed.get().wrapping_sub(closed_late));
         counted_before.then_some(Answer::After(interval))
     }
 
@@ -854,7 +783,7 @@ impl PodRecord {
         if self.asked_how != AT_ITS_TIME {
             return;
         }
-        let lasting = f64::from(self.lasting(self.opened, self.closed));
+        let lasting = f64::from(self.lasting(self.traffic.opened, self.traffic.closed));
         let tolerated = FEW_LACKING.max(SMALL_PART * lasting);
         let lacks = self.counts_otherwise == 0 && approximate(count) + tolerated < lasting;
         self.lacking = if lacks {
@@ -872,7 +801,7 @@ impl PodRecord {
     /// questions, of so many that were opened and closed.
     fn lasting(&self, opened: U32, closed: U32) -> u32 {
         let first = self.opened_until.last().copied().unwrap_or(opened);
-        self.own(opened, closed)
+        self.traffic.open_of(opened, closed)
             .saturating_sub(since(opened, first))
     }
 
@@ -911,18 +840,6 @@ impl PodRecord {
         self.priority.set(member.priority.code());
         self.endpoint_weight.set(member.weight);
     }
-}
-
-/// By how much a counter has grown.
-const fn since(now: U32, then: U32) -> u32 {
-    now.get().wrapping_sub(then.get())
-}
-
-/// How many of so many that were opened are left, of which so many were closed; none where more were
-/// closed, for some of them were opened later.
-const fn open(opened: U32, closed: U32) -> u32 {
-    let left = since(opened, closed);
-    if left > u32::MAX / 2 { 0 } else { left }
 }
 
 /// Counters wrap, as the differences of them that are taken expect.

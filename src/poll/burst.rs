@@ -44,8 +44,8 @@ pub fn look_early<S: Shell>(service: &Service<S>, now: Timestamp) -> bool {
         return false;
     }
     service.looked_at.set(now);
-    let table = service.table();
-    service.is_current(&table) && is_due(&table, &service.config, now)
+    let is_due = |table: &Table| service.is_current(table) && is_due(table, &service.config, now);
+    service.glance(is_due).unwrap_or(false)
 }
 
 /// Whether the pods of a service are to be asked before their time.

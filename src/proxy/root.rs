@@ -33,6 +33,15 @@ impl Root {
     }
 }
 
+impl Drop for Root {
+    /// The last WebSocket of an old configuration has ended, and no tick comes any more.
+    fn drop(&mut self) {
+        if let Some(worker) = &self.worker {
+            worker.leave();
+        }
+    }
+}
+
 impl Context for Root {
     fn on_http_call_response(
         &mut self,

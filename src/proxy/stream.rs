@@ -1,4 +1,8 @@
 //! The context of one request.
+//!
+//! The request is over when its context goes, whatever way it ended: the host's `proxy_on_delete` drops
+//! it, and still answers questions about the request. So nothing that is counted can stay for ever, and
+//! `proxy_on_log` and `proxy_on_done` need not be called.
 
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
@@ -42,8 +46,10 @@ impl HttpContext for Stream {
         }
         Action::Continue
     }
+}
 
-    fn on_log(&mut self) {
+impl Drop for Stream {
+    fn drop(&mut self) {
         if let Some(exchange) = &mut self.exchange {
             exchange.on_end(&CurrentRequest);
         }

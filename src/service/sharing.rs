@@ -15,6 +15,8 @@ pub struct Attendance {
     pub(crate) judges_from: Cell<Timestamp>,
     /// Workers that it has struck off, for whom nobody has begun a recount yet.
     pub(crate) struck_off: Cell<usize>,
+    /// How many were on the roll when it last signed.
+    pub(crate) workers: Cell<u32>,
 }
 
 impl Attendance {
@@ -24,6 +26,7 @@ impl Attendance {
             signed_at: Cell::default(),
             judges_from: Cell::default(),
             struck_off: Cell::default(),
+            workers: Cell::default(),
         }
     }
 }

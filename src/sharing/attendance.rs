@@ -21,8 +21,8 @@ pub fn attend<S: Shell>(service: &Service<S>, worker: u64, now: Timestamp) {
     }
     let table = service.table();
     if service.recount() != table.recount() {
-        // Whatever a worker changes, it takes part first.
-        service.record(&[]);
+        // Whatever a worker changes, it takes part first; under contention it does so the next time.
+        let _taken_part = service.update(|_| ());
     }
     let (bytes, version) = service.shell.read(&attendance.key).unzip();
     let mut roll = Roll::from_bytes(&bytes.unwrap_or_default());
@@ -38,6 +38,7 @@ pub fn attend<S: Shell>(service: &Service<S>, worker: u64, now: Timestamp) {
     // Where another worker was faster the next tick tries again.
     if written.is_ok() {
         attendance.signed_at.set(now);
+        attendance.workers.set(roll.workers());
         let lost = attendance.struck_off.get().saturating_add(lost);
         attendance.struck_off.set(lost);
         recount(service, &table, &roll, now, lease);

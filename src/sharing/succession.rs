@@ -61,17 +61,26 @@ fn take_in<S: Shell>(service: &Service<S>, handover: &Handover, current: u64, no
     let elsewhere = handover.open_elsewhere(own.version);
     let leader = handover.part_of(current);
     let leader = leader.filter(|part| current != own.version && !part.pods.is_empty());
-    let change = |table: &mut Table| match &leader {
-        Some(part) => table.take_over(&service.config.rules, part, &elsewhere, now),
-        None => table.count_elsewhere(&elsewhere),
+    let rules = &service.config.rules;
+    let is_taken = match &leader {
+        // Of the pods that are listed, what others have open; and only then can counts be compared.
+        Some(part) => {
+            change(service, |table| table.take_pods(rules, part, now))
+                && change(service, |table| table.count_elsewhere(&elsewhere))
+                && change(service, |table| table.take_counts(rules, part))
+        }
+        None => change(service, |table| table.count_elsewhere(&elsewhere)),
     };
+    // Under contention the next look tries again.
+    own.has_others.set(has_others || !is_taken);
+}
+
+/// Changes the table, if that changes anything; whether it is done.
+fn change<S: Shell>(service: &Service<S>, change: impl Fn(&mut Table)) -> bool {
     let table = service.table();
     let mut after = table.clone();
     change(&mut after);
-    let is_news = after.as_bytes() != table.as_bytes();
-    let is_taken = !is_news || service.update(change).is_ok();
-    // Under contention the next look tries again.
-    own.has_others.set(has_others || !is_taken);
+    after.as_bytes() == table.as_bytes() || service.update(change).is_ok()
 }
 
 #[cfg(test)]

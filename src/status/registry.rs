@@ -107,7 +107,7 @@ pub fn register(data: &impl SharedData, config: &Config, now: Timestamp) {
         let mut entries = entries(bytes.as_deref());
         entries.retain(|entry| {
             let is_replaced = new.iter().any(|new| new.is_same(entry));
-            let is_known = table(data, entry).is_some_and(|table| entry.is_known(&table, now));
+            let is_known = table::read(data, &entry.table_key).is_some_and(|table| entry.is_known(&table, now));
             !is_replaced && (is_known || entry.is_new(now))
         });
         entries.extend_from_slice(&new);
@@ -137,7 +137,8 @@ pub(super) fn services(data: &impl SharedData, now: Timestamp) -> Vec<(Entry, Ta
     let bytes = data.read(KEY).map(|(bytes, _)| bytes);
     let mut services: Vec<(Entry, Table)> = Vec::new();
     for entry in entries(bytes.as_deref()).into_iter().rev() {
-        let Some(table) = table(data, &entry).filter(|table| entry.is_known(table, now)) else {
+        let table = table::read(data, &entry.table_key);
+        let Some(table) = table.filter(|table| entry.is_known(table, now)) else {
             continue;
         };
         let mut known = services.iter_mut();
@@ -156,11 +157,6 @@ fn entries(bytes: Option<&[u8]>) -> Vec<Entry> {
     bytes
         .and_then(|bytes| serde_json::from_slice(bytes).ok())
         .unwrap_or_default()
-}
-
-fn table(data: &impl SharedData, entry: &Entry) -> Option<Table> {
-    let (bytes, _) = data.read(&entry.table_key)?;
-    Table::from_bytes(bytes)
 }
 
 #[cfg(test)]

@@ -2,7 +2,9 @@
 
 use crate::clock::Timestamp;
 use crate::metric::PollFailure;
-use crate::pod::{DiscoveryFailure, HostList, Judgment, MembershipChange, PodAddress, Reported};
+use crate::pod::{
+    DiscoveryFailure, HostList, Judgment, MembershipChange, PodAddress, Posting, Reported,
+};
 
 /// What happened, as far as the table is concerned.
 #[derive(Clone, Debug, PartialEq)]
@@ -101,6 +103,24 @@ pub enum Event {
         /// The pods, or why there is no list.
         outcome: Result<HostList, DiscoveryFailure>,
     },
+}
+
+impl Event {
+    /// What it changes of what this gateway has on a pod, and by when what it opened was open; none
+    /// where it changes other things, or where it depends on the pod's record what it changes.
+    #[must_use]
+    pub fn posting(&self) -> Option<(PodAddress, Posting, Timestamp)> {
+        let none = Posting::default();
+        let (pod, posting, at) = match *self {
+            Self::Chosen { pod } => (pod, Posting { sent: 1, ..none }, Timestamp::NEVER),
+            Self::Settled { pod } => (pod, Posting { arrived: 1, ..none }, Timestamp::NEVER),
+            Self::Opened { pod, at } => (pod, Posting { opened: 1, ..none }, at),
+            Self::SessionBegun { pod } => (pod, Posting { begun: 1, ..none }, Timestamp::NEVER),
+            Self::Closed { pod } => (pod, Posting { closed: 1, ..none }, Timestamp::NEVER),
+            _ => return None,
+        };
+        Some((pod, posting, at))
+    }
 }
 
 /// What an answer turned out to mean, for statistics and log.

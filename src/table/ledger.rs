@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::pod::PodAddress;
+use crate::pod::{PodAddress, Posting};
 
 /// What one worker has on the pods.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,19 +15,6 @@ pub struct Holding {
     pub open: u32,
     /// Upgrades on their way.
     pub in_flight: u32,
-}
-
-/// What a worker does to what it has on a pod.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Posting {
-    /// An upgrade is on its way …
-    Sent,
-    /// … or is so no more.
-    Arrived,
-    /// A WebSocket is open …
-    Opened,
-    /// … or has ended.
-    Closed,
 }
 
 impl Ledger {
@@ -44,7 +31,7 @@ impl Ledger {
     }
 
     /// Enters what was done.
-    pub fn post(&mut self, pod: PodAddress, posting: Posting) {
+    pub fn post(&mut self, pod: PodAddress, posting: &Posting) {
         let holding = self.0.entry(pod).or_default();
         holding.post(posting);
         if *holding == Holding::default() {
@@ -54,12 +41,9 @@ impl Ledger {
 }
 
 impl Holding {
-    fn post(&mut self, posting: Posting) {
-        match posting {
-            Posting::Sent => self.in_flight = self.in_flight.saturating_add(1),
-            Posting::Arrived => self.in_flight = self.in_flight.saturating_sub(1),
-            Posting::Opened => self.open = self.open.saturating_add(1),
-            Posting::Closed => self.open = self.open.saturating_sub(1),
-        }
+    fn post(&mut self, posting: &Posting) {
+        let sum = |before: u32, more, fewer| before.saturating_add(more).saturating_sub(fewer);
+        self.in_flight = sum(self.in_flight, posting.sent, posting.arrived);
+        self.open = sum(self.open, posting.opened, posting.closed);
     }
 }

@@ -16,31 +16,32 @@ const LATENESS: Duration = Duration::from_millis(500);
 pub struct Progress {
     /// When the next WebSocket may be closed.
     due_at: U64,
-    /// WebSockets that were closed, less those that came since.
+    /// WebSockets that were closed, less those that came since, when one was last closed …
     missing: U32,
+    /// … and how many this gateway had opened then.
+    opened: U32,
 }
 
 impl Progress {
-    /// Notes that a WebSocket has come.
-    pub(super) fn return_one(&mut self) {
-        self.missing.set(self.missing.get().saturating_sub(1));
-    }
-
-    /// WebSockets that were closed, less those that came since.
+    /// WebSockets that were closed, less those that came since, where this gateway has opened
+    /// `opened` by now; the counter may wrap.
     #[must_use]
-    pub fn missing(&self) -> u32 {
-        self.missing.get()
+    pub fn missing(&self, opened: u32) -> u32 {
+        let came = opened.wrapping_sub(self.opened.get());
+        self.missing.get().saturating_sub(came)
     }
 
     /// Whether one may be closed at `now`, the next `spacing` later, while less than
-    /// `most_missing` are missing; then it is noted.
+    /// `most_missing` are [missing](Self::missing); then it is noted.
     pub(super) fn close_one(
         &mut self,
         now: Timestamp,
         spacing: Duration,
         most_missing: f64,
+        opened: u32,
     ) -> bool {
-        if f64::from(self.missing.get()) >= most_missing {
+        let missing = self.missing(opened);
+        if f64::from(missing) >= most_missing {
             return false;
         }
         let due_at = Timestamp::from(self.due_at);
@@ -54,7 +55,8 @@ impl Progress {
             due_at
         };
         self.due_at = start.plus(spacing).into();
-        self.missing.set(self.missing.get().saturating_add(1));
+        self.missing.set(missing.saturating_add(1));
+        self.opened.set(opened);
         true
     }
 }

@@ -83,6 +83,12 @@ impl Roll {
         before.saturating_sub(self.0.len())
     }
 
+    /// How many are on it.
+    #[must_use]
+    pub fn workers(&self) -> u32 {
+        u32::try_from(self.0.len()).unwrap_or(u32::MAX)
+    }
+
     /// Whether all have taken part in the recount of this number.
     #[must_use]
     pub fn is_complete(&self, recount: u32) -> bool {

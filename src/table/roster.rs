@@ -78,6 +78,7 @@ impl Roster {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pod::Posting;
     use crate::testing::{NOW, RULES, address};
 
     fn listed(pods: &[u8]) -> Vec<Member> {
@@ -131,7 +132,11 @@ mod tests {
     #[test]
     fn who_is_away_for_long_is_forgotten() {
         let mut roster = after(&[(0, &[1, 2])]);
-        roster.present[1].open(NOW);
+        let opened = Posting {
+            opened: 1,
+            ..Posting::default()
+        };
+        roster.present[1].traffic_mut().post(&opened);
         let mut opened = Vec::new();
         for seconds in [10, 40, 70, 71] {
             let records = [roster.present, roster.away].concat();

@@ -14,9 +14,10 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligne
 use super::current::{Current, Look};
 use super::event::{Effect, Event};
 use super::handover::Part;
-use super::ledger::{Holding, Ledger, Posting};
+use super::ledger::{Holding, Ledger};
 use super::progress::Progress;
 use super::roster::Roster;
+use super::traffic::{self, Totals, TrafficValue};
 use crate::clock::Timestamp;
 use crate::config::Rules;
 use crate::load::fleet::Fleet;
@@ -24,17 +25,19 @@ use crate::load::{PodState, View, passive_health};
 use crate::metric::PollFailure;
 use crate::pod::{
     Answer, DiscoveryFailure, HostList, Judgment, ListenerName, Member, MembershipChange, Outcomes,
-    PackedAddress, PodAddress, PodLine, PodRecord, PollState, Reported,
+    PackedAddress, PodAddress, PodLine, PodRecord, PollState, Posting, Reported,
 };
 
 /// First bytes of every table; another number for another layout, because modules of two
 /// versions can share a `vm_id` while one replaces the other.
-pub const LAYOUT: u32 = 0x7773_620e;
+pub const LAYOUT: u32 = 0x7773_620f;
 
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 struct Header {
     layout: U32,
+    /// How often more than the [traffic](super::traffic) was changed; may wrap.
+    revision: U32,
     /// How many of the records are of pods that are listed; those behind them are of pods that are
     /// away.
     present: U32,
@@ -46,22 +49,14 @@ struct Header {
     began_at: U64,
     /// This gateway's part of the fleet.
     fleet: Fleet,
-    /// What all handshakes of this gateway came to.
+    /// What all handshakes of this gateway came to, but for those that opened a WebSocket.
     outcomes: Outcomes,
     /// When a pod was asked whose count lacked what this gateway had opened before.
     late_at: U64,
     /// How far rebalancing has got.
     progress: Progress,
-    /// How often all workers were to count anew what they have.
-    recount: U32,
-    /// Whether they are at it: 1 or 0.
-    is_recounting: u8,
-    /// Whether a worker came later than all others, and brought something: 1 or 0.
-    has_returned: u8,
-    /// When what this gateway has was last corrected.
-    recounted_at: U64,
-    /// When they are to do so again; [`Timestamp::NEVER`] where they need not.
-    recount_again_at: U64,
+    /// What this gateway has on all pods together.
+    totals: Totals,
     /// Which configuration is current.
     current: Current,
     /// The listener that internal pods are behind.
@@ -89,6 +84,8 @@ pub struct Table {
     bytes: Vec<u8>,
     /// What the worker did that has it, for its [ledger](super::Ledger).
     postings: Vec<(PodAddress, Posting)>,
+    /// Whether the worker that has it changed more than the [traffic](super::traffic).
+    is_changed: bool,
 }
 
 impl PartialEq for Table {
@@ -112,6 +109,14 @@ impl Table {
         Self::of(&header, &records, &[])
     }
 
+    /// The same, to be written in the place of what is no table.
+    pub(super) fn replacing(pods: &[PodAddress]) -> Self {
+        Self {
+            is_changed: true,
+            ..Self::new(pods)
+        }
+    }
+
     fn of(header: &Header, present: &[PodRecord], away: &[PodRecord]) -> Self {
         let header = Header {
             // A table of so many records fits into no memory.
@@ -122,6 +127,7 @@ impl Table {
         Self {
             bytes: parts.concat(),
             postings: Vec::new(),
+            is_changed: false,
         }
     }
 
@@ -134,6 +140,7 @@ impl Table {
         is_sound.then(|| Self {
             bytes,
             postings: Vec::new(),
+            is_changed: false,
         })
     }
 
@@ -149,17 +156,23 @@ impl Table {
             .map(|(header, _)| header)
     }
 
-    /// The header, and the pods.
+    /// The header, and the pods, to be changed.
     fn parts_mut(&mut self) -> Option<(&mut Header, &mut [PodRecord])> {
         let (header, records) = self.all_mut()?;
         let pods = records.get_mut(..header.present())?;
         Some((header, pods))
     }
 
-    /// The header, and the records of the pods and of those that are away.
+    /// The header, and the records of the pods and of those that are away, to be changed.
     fn all_mut(&mut self) -> Option<(&mut Header, &mut [PodRecord])> {
-        let (header, records) = Header::mut_from_prefix(&mut self.bytes).ok()?;
-        Some((header, <[PodRecord]>::mut_from_bytes(records).ok()?))
+        self.is_changed = true;
+        parts_of(&mut self.bytes)
+    }
+
+    /// The totals and the records, of which only the traffic may be changed.
+    fn traffic_mut(&mut self) -> Option<(&mut Totals, &mut [PodRecord])> {
+        let (header, records) = parts_of(&mut self.bytes)?;
+        Some((&mut header.totals, records))
     }
 
     /// The records of the pods, and of those that are away.
@@ -168,6 +181,63 @@ impl Table {
             .ok()
             .and_then(|(_, records)| <[PodRecord]>::ref_from_bytes(records).ok())
             .unwrap_or_default()
+    }
+}
+
+/// The header and the records in a table's bytes.
+fn parts_of(bytes: &mut [u8]) -> Option<(&mut Header, &mut [PodRecord])> {
+    let (header, records) = Header::mut_from_prefix(bytes).ok()?;
+    Some((header, <[PodRecord]>::mut_from_bytes(records).ok()?))
+}
+
+/// The two values in which it is shared; see [`traffic`](super::traffic).
+impl Table {
+    /// How often more than the traffic was changed; may wrap.
+    pub(super) fn revision(&self) -> u32 {
+        self.header().map_or(0, |header| header.revision.get())
+    }
+
+    /// Whether more than the traffic was changed since it was read.
+    pub(super) const fn is_changed(&self) -> bool {
+        self.is_changed
+    }
+
+    /// Notes that it is written as it is now, in another revision than before.
+    pub(super) fn revise(&mut self) {
+        if let Some((header, _)) = self.all_mut() {
+            header.revision.set(header.revision.get().wrapping_add(1));
+        }
+        self.is_changed = false;
+    }
+
+    /// Of which revision the table is beside this traffic.
+    pub(super) fn revision_beside(traffic: &[u8]) -> u32 {
+        TrafficValue::read(traffic, LAYOUT).revision
+    }
+
+    /// Takes the traffic of a shared value.
+    pub fn set_traffic(&mut self, bytes: &[u8]) {
+        let value = TrafficValue::read(bytes, LAYOUT);
+        if let Some((totals, records)) = self.traffic_mut() {
+            *totals = value.totals;
+            value.put_into(records);
+        }
+    }
+
+    /// The traffic as a shared value.
+    #[must_use]
+    pub fn traffic_bytes(&self) -> Vec<u8> {
+        let totals = self.totals();
+        traffic::to_bytes(LAYOUT, self.revision(), totals, self.records())
+    }
+
+    /// What the worker did that has the table, since it was last asked.
+    pub(super) fn take_postings(&mut self) -> Vec<(PodAddress, Posting)> {
+        std::mem::take(&mut self.postings)
+    }
+
+    fn totals(&self) -> Totals {
+        self.header().map(|header| header.totals).unwrap_or_default()
     }
 }
 
@@ -251,7 +321,9 @@ impl Table {
     /// See [`Progress::missing`].
     #[must_use]
     pub fn missing(&self) -> u32 {
-        self.header().map_or(0, |header| header.progress.missing())
+        self.header().map_or(0, |header| {
+            header.progress.missing(header.totals.opened.get())
+        })
     }
 
     /// Whether a pod's state has changed, and nobody has logged that yet.
@@ -269,38 +341,22 @@ impl Table {
         let mut effects = Vec::new();
         for event in events {
             match event {
-                Event::Chosen { pod } => {
-                    self.postings.push((*pod, Posting::Sent));
-                    self.change(*pod, PodRecord::choose);
+                Event::Chosen { .. }
+                | Event::Settled { .. }
+                | Event::Opened { .. }
+                | Event::SessionBegun { .. }
+                | Event::Closed { .. } => {
+                    if let Some((pod, posting, at)) = event.posting() {
+                        self.post(pod, posting, at);
+                    }
                 }
-                Event::Settled { pod } => {
-                    self.postings.push((*pod, Posting::Arrived));
-                    self.change(*pod, PodRecord::settle);
-                }
-                Event::Opened { pod, at } => {
-                    self.postings.push((*pod, Posting::Opened));
-                    self.open(*pod, |pod| pod.open(*at));
-                }
-                Event::OpenedInSession { pod } => {
-                    self.postings.push((*pod, Posting::Opened));
-                    self.open(*pod, |pod| pod.open_in_session(rules.counts_sessions));
-                }
-                Event::SessionBegun { pod } => self.change(*pod, PodRecord::begin_session),
-                Event::Closed { pod } => {
-                    self.postings.push((*pod, Posting::Closed));
-                    self.change(*pod, |pod| {
-                        pod.close();
-                    });
-                }
+                Event::OpenedInSession { pod } => self.open_in_session(rules, *pod),
                 Event::Cut {
                     pod,
                     began_at,
                     opened_at,
                     at,
-                } => {
-                    self.postings.push((*pod, Posting::Closed));
-                    self.cut(rules, *pod, [*began_at, *opened_at, *at]);
-                }
+                } => self.cut(rules, *pod, [*began_at, *opened_at, *at]),
                 Event::PassedBy { pod, began_at, at } => {
                     self.change(*pod, |pod| pod.doubt(*at));
                     self.fail(rules, *pod, *began_at, *at);
@@ -321,7 +377,43 @@ impl Table {
         effects
     }
 
-    /// Changes a pod's record, also that of one which is away: what is open on it lives on.
+    /// Enters what a worker did on a pod, also on one which is away: what is open on it lives on. What
+    /// was opened was so by `at`; [`Timestamp::NEVER`] where that is noted. How many of the WebSockets that ended had been opened on its record.
+    pub fn post(&mut self, pod: PodAddress, posting: Posting, at: Timestamp) -> u32 {
+        self.postings.push((pod, posting));
+        let Some((header, records)) = parts_of(&mut self.bytes) else {
+            return 0;
+        };
+        let address = PackedAddress::from(pod);
+        let Some(pod) = records.iter_mut().find(|pod| pod.is_at(address)) else {
+            return 0;
+        };
+        if posting.opened > 0 {
+            let opened = header.totals.opened.get().wrapping_add(posting.opened);
+            header.totals.opened.set(opened);
+            if at.happened() && pod.awaits_proof() {
+                pod.note_opened(at, posting.opened);
+                self.is_changed = true;
+            }
+        }
+        pod.traffic_mut().post(&posting)
+    }
+
+    fn open_in_session(&mut self, rules: &Rules, pod: PodAddress) {
+        let address = PackedAddress::from(pod);
+        let record = self.records().iter().find(|pod| pod.is_at(address));
+        let Some(record) = record else {
+            return;
+        };
+        let posting = record.posting_in_session(rules.counts_sessions);
+        if record.continues_asked(rules.counts_sessions) {
+            self.change(pod, PodRecord::continue_asked);
+        }
+        // It says nothing of the pod's health: its client has chosen the pod.
+        self.post(pod, posting, Timestamp::NEVER);
+    }
+
+    /// Changes a pod's record, also that of one which is away.
     fn change(&mut self, pod: PodAddress, change: impl FnOnce(&mut PodRecord)) {
         let Some((_, records)) = self.all_mut() else {
             return;
@@ -329,18 +421,6 @@ impl Table {
         let address = PackedAddress::from(pod);
         if let Some(pod) = records.iter_mut().find(|pod| pod.is_at(address)) {
             change(pod);
-        }
-    }
-
-    fn open(&mut self, pod: PodAddress, open: impl FnOnce(&mut PodRecord)) {
-        let Some((header, records)) = self.all_mut() else {
-            return;
-        };
-        let address = PackedAddress::from(pod);
-        if let Some(pod) = records.iter_mut().find(|pod| pod.is_at(address)) {
-            open(pod);
-            header.outcomes.open(1);
-            header.progress.return_one();
         }
     }
 
@@ -356,34 +436,34 @@ impl Table {
             if let Some(pod) = pods.get_mut(place) {
                 pod.fail();
             }
-            accrue(pods, place, &view, header.outcomes, began_at);
+            accrue(pods, place, &view, header.outcomes(), began_at);
         }
     }
 
     /// A pod has ended a WebSocket at once: when its handshake was sent on, when it was opened, and
     /// when it ended.
     fn cut(&mut self, rules: &Rules, pod: PodAddress, [began_at, opened_at, at]: [Timestamp; 3]) {
+        let closed = Posting {
+            closed: 1,
+            ..Posting::default()
+        };
+        let is_known = self.post(pod, closed, at) > 0;
         let view = self.view(rules, at);
-        let Some((header, pods)) = self.parts_mut() else {
+        let Some((header, pods)) = self.parts_mut().filter(|_| is_known) else {
             return;
         };
         let address = PackedAddress::from(pod);
-        let Some(place) = pods.iter().position(|pod| pod.is_at(address)) else {
-            // It is away, and nothing is to be said against it.
-            self.change(pod, |pod| {
-                pod.close();
-            });
+        let mut numbered = pods.iter_mut().enumerate();
+        // Nothing is to be said against one that is away.
+        let Some((place, pod)) = numbered.find(|(_, pod)| pod.is_at(address)) else {
             return;
         };
-        let pod = pods.get_mut(place);
-        if pod.is_some_and(|pod| pod.cut_off(opened_at)) {
-            header.outcomes.cut();
-            let pod = pods.get_mut(place);
-            if pod.is_some_and(|pod| pod.accrual_mut().repeats_cut(began_at, at)) {
-                accrue(pods, place, &view, header.outcomes, began_at);
-                if let Some(pod) = pods.get_mut(place) {
-                    pod.accrual_mut().note_cut();
-                }
+        pod.cut_off(opened_at);
+        header.outcomes.cut();
+        if pod.accrual_mut().repeats_cut(began_at, at) {
+            accrue(pods, place, &view, header.outcomes(), began_at);
+            if let Some(pod) = pods.get_mut(place) {
+                pod.accrual_mut().note_cut();
             }
         }
     }
@@ -516,6 +596,7 @@ impl Table {
         } = Roster::after(self.records(), members, rules, now);
         if let Some(header) = self.header() {
             self.bytes = Self::of(header, &present, &away).bytes;
+            self.is_changed = true;
         }
         change
     }
@@ -573,6 +654,11 @@ fn back_off(interval: Duration, failures: u32) -> Duration {
 }
 
 impl Header {
+    /// What all handshakes of this gateway came to.
+    fn outcomes(&self) -> Outcomes {
+        self.outcomes.with_opened(self.totals.opened.get())
+    }
+
     fn present(&self) -> usize {
         usize::try_from(self.present.get()).unwrap_or(usize::MAX)
     }
@@ -701,12 +787,19 @@ impl Table {
         spacing: Duration,
         most_missing: f64,
     ) -> bool {
-        let may_close = self
-            .parts_mut()
-            .is_some_and(|(header, _)| header.progress.close_one(now, spacing, most_missing));
+        let may_close = self.parts_mut().is_some_and(|(header, _)| {
+            let opened = header.totals.opened.get();
+            let progress = &mut header.progress;
+            progress.close_one(now, spacing, most_missing, opened)
+        });
         if may_close {
-            self.postings.push((pod, Posting::Closed));
-            self.change(pod, PodRecord::rebalance);
+            let closed = Posting {
+                closed: 1,
+                ..Posting::default()
+            };
+            if self.post(pod, closed, now) > 0 {
+                self.change(pod, PodRecord::rebalance);
+            }
         }
         may_close
     }
@@ -725,26 +818,19 @@ impl Table {
 
     /// Takes note of what other versions have open.
     pub fn count_elsewhere(&mut self, open: &BTreeMap<PodAddress, u32>) {
-        let Some((header, pods)) = self.all_mut() else {
+        let Some((totals, pods)) = self.traffic_mut() else {
             return;
         };
         for pod in pods {
             let open = open.get(&pod.address()).copied().unwrap_or_default();
-            let more = pod.count_elsewhere(open);
+            let more = pod.traffic_mut().count_elsewhere(open);
             // What pods have opened, and how it went, is compared with all that was opened.
-            header.outcomes.open(more);
+            totals.opened.set(totals.opened.get().wrapping_add(more));
         }
     }
 
-    /// Takes the pods of the current version, and its counts where they are later, beside what other
-    /// versions have open.
-    pub fn take_over(
-        &mut self,
-        rules: &Rules,
-        part: &Part,
-        open: &BTreeMap<PodAddress, u32>,
-        now: Timestamp,
-    ) {
+    /// Takes the pods of the current version.
+    pub fn take_pods(&mut self, rules: &Rules, part: &Part, now: Timestamp) {
         let members: Vec<Member> = part.pods.iter().map(PodLine::member).collect();
         let known = self.pods().iter().map(PodRecord::member);
         if !known.eq(members.iter().copied()) {
@@ -753,7 +839,10 @@ impl Table {
         if let Some((header, _)) = self.parts_mut() {
             header.listener = ListenerName::new(&part.listener);
         }
-        self.count_elsewhere(open);
+    }
+
+    /// Takes the counts of the current version, where they are later.
+    pub fn take_counts(&mut self, rules: &Rules, part: &Part) {
         for line in &part.pods {
             self.take_line(rules, line);
         }
@@ -778,29 +867,26 @@ impl Table {
     /// The number of the last recount; 0 before the first.
     #[must_use]
     pub fn recount(&self) -> u32 {
-        self.header().map_or(0, |header| header.recount.get())
+        self.totals().recount.get()
     }
 
     /// Whether one is under way.
     #[must_use]
     pub fn is_recounting(&self) -> bool {
-        self.header()
-            .is_some_and(|header| header.is_recounting != 0)
+        self.totals().is_recounting != 0
     }
 
     /// Whether a worker that was taken for lost has come back, and nobody has taken note of it.
     #[must_use]
     pub fn has_returned(&self) -> bool {
-        self.header().is_some_and(|header| header.has_returned != 0)
+        self.totals().has_returned != 0
     }
 
     /// Whether what this gateway has is known: no worker has been lost or come back within
     /// `interval` of `now`.
     #[must_use]
     pub fn is_settled(&self, now: Timestamp, interval: Duration) -> bool {
-        let corrected_at = self
-            .header()
-            .map_or(Timestamp::NEVER, |header| header.recounted_at.into());
+        let corrected_at = Timestamp::from(self.totals().recounted_at);
         let is_old = !corrected_at.happened() || now.since(corrected_at) > interval;
         is_old && !self.is_recounting() && !self.has_returned()
     }
@@ -808,54 +894,52 @@ impl Table {
     /// Whether it is time for another one.
     #[must_use]
     pub fn recount_is_due(&self, now: Timestamp) -> bool {
-        let again_at = self
-            .header()
-            .map_or(Timestamp::NEVER, |header| header.recount_again_at.into());
+        let again_at = Timestamp::from(self.totals().recount_again_at);
         again_at.happened() && again_at <= now
     }
 
     /// Has all workers count anew what they have, and again at `again_at`, if that is ever.
     pub fn begin_recount(&mut self, again_at: Timestamp) {
-        let Some((header, pods)) = self.all_mut() else {
+        let Some((totals, pods)) = self.traffic_mut() else {
             return;
         };
-        header.recount.set(header.recount.get().wrapping_add(1));
-        header.is_recounting = 1;
-        header.recount_again_at = again_at.into();
+        totals.recount.set(totals.recount.get().wrapping_add(1));
+        totals.is_recounting = 1;
+        totals.recount_again_at = again_at.into();
         for pod in pods {
-            pod.begin_recount();
+            pod.traffic_mut().begin_recount();
         }
     }
 
     /// A worker counts what it has by its books, which last took part in the recount number
     /// `last`. Once for each recount.
     pub fn take_part(&mut self, ledger: &Ledger, last: u32) {
-        let Some((header, pods)) = self.all_mut() else {
+        let Some((totals, pods)) = self.traffic_mut() else {
             return;
         };
-        let is_recounting = header.is_recounting != 0;
+        let is_recounting = totals.is_recounting != 0;
         for pod in pods {
             let Holding { open, in_flight } = ledger.holding(pod.address());
-            pod.add_holding(open, in_flight, is_recounting);
+            pod.traffic_mut().add_holding(open, in_flight, is_recounting);
         }
-        let missed_one = header.recount.get().wrapping_sub(last) > 1;
+        let missed_one = totals.recount.get().wrapping_sub(last) > 1;
         if missed_one || !is_recounting {
-            header.has_returned = 1;
+            totals.has_returned = 1;
         }
     }
 
     /// Ends the recount of this number, if it is still the last: what was not counted is lost.
     pub fn end_recount(&mut self, number: u32, now: Timestamp) {
-        let Some((header, pods)) = self.all_mut() else {
+        let Some((totals, pods)) = self.traffic_mut() else {
             return;
         };
-        if header.recount.get() != number || header.is_recounting == 0 {
+        if totals.recount.get() != number || totals.is_recounting == 0 {
             return;
         }
-        header.is_recounting = 0;
+        totals.is_recounting = 0;
         for pod in pods {
-            if pod.end_recount() {
-                header.recounted_at = now.into();
+            if pod.traffic_mut().end_recount() {
+                totals.recounted_at = now.into();
             }
         }
     }
@@ -863,16 +947,11 @@ impl Table {
     /// Takes note that a worker has come back. It may end before it gives a sign of life, so all
     /// count anew at `again_at`.
     pub fn settle_returned(&mut self, now: Timestamp, again_at: Timestamp) {
-        if let Some((header, _)) = self.parts_mut() {
-            header.has_returned = 0;
-            header.recounted_at = now.into();
-            header.recount_again_at = again_at.into();
+        if let Some((totals, _)) = self.traffic_mut() {
+            totals.has_returned = 0;
+            totals.recounted_at = now.into();
+            totals.recount_again_at = again_at.into();
         }
-    }
-
-    /// What the worker did that has the table, since it was last asked.
-    pub(super) fn take_postings(&mut self) -> Vec<(PodAddress, Posting)> {
-        std::mem::take(&mut self.postings)
     }
 }
 

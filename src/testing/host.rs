@@ -50,6 +50,9 @@ struct State {
     values: RefCell<BTreeMap<String, (Vec<u8>, u32)>>,
     version: Cell<u32>,
     outdated: Cell<u32>,
+    /// How many conditional writes succeed before any fails.
+    in_time: Cell<u32>,
+    reads: RefCell<BTreeMap<String, usize>>,
     statistic_names: RefCell<Vec<String>>,
     statistics: RefCell<BTreeMap<StatisticId, u64>>,
     calls: RefCell<Vec<Call>>,
@@ -114,6 +117,18 @@ impl FakeHost {
         self.state.outdated.set(n);
     }
 
+    /// Lets `first` conditional writes through, and then the next `n` fail.
+    pub fn outdate_after(&self, first: u32, n: u32) {
+        self.state.in_time.set(first);
+        self.outdate(n);
+    }
+
+    /// How often the value of `key` was read.
+    pub fn reads(&self, key: &str) -> usize {
+        let reads = self.state.reads.borrow();
+        reads.get(&self.key(key)).copied().unwrap_or(0)
+    }
+
     /// The tick period that was set last; zero where none was.
     pub fn tick_period(&self) -> Duration {
         self.state.tick_period.get()
@@ -143,8 +158,11 @@ impl Timer for FakeHost {
 
 impl SharedData for FakeHost {
     fn read(&self, key: &str) -> Option<(Vec<u8>, Version)> {
+        let key = self.key(key);
+        let mut reads = self.state.reads.borrow_mut();
+        *reads.entry(key.clone()).or_default() += 1;
         let values = self.state.values.borrow();
-        let (value, version) = values.get(&self.key(key))?;
+        let (value, version) = values.get(&key)?;
         Some((value.clone(), Version(*version)))
     }
 
@@ -155,8 +173,11 @@ impl SharedData for FakeHost {
         let key = &self.key(key);
         let mut values = self.state.values.borrow_mut();
         let current = values.get(key).map(|&(_, version)| Version(version));
-        let left = self.state.outdated.get();
-        if version.is_some() && left > 0 {
+        let in_time = self.state.in_time.get();
+        if version.is_some() && in_time > 0 {
+            self.state.in_time.set(in_time - 1);
+        } else if version.is_some() && self.state.outdated.get() > 0 {
+            let left = self.state.outdated.get();
             self.state.outdated.set(left - 1);
             return Err(Outdated);
         }

@@ -125,7 +125,11 @@ impl<S: Shell> Upgrade<S> {
             }
             (true, false, OnNoPods::Fallback) => (statistics.upgrades_fallback, None),
         };
-        service.count(counter);
+        if refusal.is_some() {
+            service.count(counter);
+        } else {
+            service.count_later(counter);
+        }
         match refusal {
             Some(refusal) => Err(refusal),
             None => Ok(Self {
@@ -152,7 +156,7 @@ impl<S: Shell> Upgrade<S> {
     /// Begins the life of an upgrade that carries a session: whoever keeps that chooses the pod, and
     /// the filter learns which one from the answer.
     pub fn in_session(service: &Rc<Service<S>>, context_id: u32, now: Timestamp) -> Self {
-        service.count(service.statistics.upgrades_in_session);
+        service.count_later(service.statistics.upgrades_in_session);
         Self {
             service: Rc::clone(service),
             candidates: Vec::new(),
@@ -201,7 +205,12 @@ impl<S: Shell> Upgrade<S> {
         if upstream.attempts <= 1 && self.chosen().is_some() && pod != self.chosen() {
             service.count(service.statistics.upgrades_mismatched);
         }
-        service.record(&events);
+        if upstream.attempts <= 1 && pod == self.chosen() {
+            // As an open one it counts as much as on its way: nobody has to know at once.
+            service.defer(&events);
+        } else {
+            service.record(&events);
+        }
         if let (Some(pod), Some(_)) = (pod, service.config.rebalance) {
             service.held.insert(pod, now, self.context_id);
         }
@@ -263,7 +272,8 @@ impl<S: Shell> Upgrade<S> {
                 let was_held = service.held.remove(pod, since, self.context_id);
                 // One that was closed to rebalance was counted then.
                 if was_held || service.config.rebalance.is_none() {
-                    service.record(&[self.closed(pod, since, ending, lately)]);
+                    let end = self.closed(pod, since, ending, lately);
+                    service.take_end(&end, lately);
                 }
                 if log::log_enabled!(log::Level::Debug) {
                     log::debug!(
@@ -473,6 +483,7 @@ mod tests {
     }
 
     fn statistic(balancer: &Balancer<FakeHost>, name: &str) -> u64 {
+        balancer.services[0].flush();
         let name = format!("wsbalancer.chat.{name}");
         balancer.shell.statistic(&name)
     }

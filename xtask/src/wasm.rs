@@ -18,7 +18,7 @@ pub(crate) const FINISHED: &str = "target/wsbalancer.wasm";
 /// What Envoy needs to find: its memory and allocator, the ABI's version, and the callbacks of a
 /// context's life, of the polls and of a request's head. Everything else that the SDK exports is
 /// removed.
-const EXPORTS: [&str; 14] = [
+const EXPORTS: [&str; 12] = [
     "memory",
     "_initialize",
     "proxy_abi_version_0_2_1",
@@ -30,8 +30,6 @@ const EXPORTS: [&str; 14] = [
     "proxy_on_http_call_response",
     "proxy_on_request_headers",
     "proxy_on_response_headers",
-    "proxy_on_log",
-    "proxy_on_done",
     "proxy_on_delete",
 ];
 
@@ -130,7 +128,10 @@ mod tests {
 
     #[test]
     fn a_missing_export_is_an_error_that_names_it() {
-        let error = keep_exports(&module(), &["memory", "proxy_on_log"]).unwrap_err();
-        assert_eq!(error.to_string(), "the module does not export proxy_on_log");
+        let error = keep_exports(&module(), &["memory", "proxy_on_delete"]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the module does not export proxy_on_delete"
+        );
     }
 }
