@@ -18,8 +18,7 @@ use crate::session::{Role, Sessions, without_cookie};
 use crate::shell::Shell;
 use crate::status::{self, StatusRequest};
 use crate::upgrade::{
-    Choice, Ending, Explanation, Refusal, Upgrade, Upstream, asks_for_websocket, key,
-    route_by,
+    Choice, Ending, Explanation, Refusal, Upgrade, Upstream, asks_for_websocket, key, route_by,
 };
 
 /// `UpstreamConnectionFailure` among Envoy's response flags (the attribute `response.flags`, of which
@@ -169,12 +168,7 @@ impl<S: Shell> Exchange<S> {
     }
 
     /// Keeps the upgrade to its end, and tells whoever comes after this filter of it.
-    fn follow(
-        &mut self,
-        upgrade: Upgrade<S>,
-        fields: &HeaderMap,
-        request: &impl Request,
-    ) -> Flow {
+    fn follow(&mut self, upgrade: Upgrade<S>, fields: &HeaderMap, request: &impl Request) -> Flow {
         let balancer = &self.balancer;
         if !upgrade.opens_session() {
             self.key_added = complete_handshake(balancer, fields, request);

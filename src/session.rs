@@ -44,11 +44,7 @@ pub enum Role {
 impl Sessions {
     /// What a request is, where `field` has its header fields. A handshake that carries no session is
     /// a WebSocket of its own, and opens none.
-    pub fn role<'a>(
-        &self,
-        is_handshake: bool,
-        field: impl Fn(&str) -> Option<&'a [u8]>,
-    ) -> Role {
+    pub fn role<'a>(&self, is_handshake: bool, field: impl Fn(&str) -> Option<&'a [u8]>) -> Role {
         let path = field(":path").unwrap_or_default();
         let mut parts = path.splitn(2, |&byte| byte == b'?');
         let path = parts.next().unwrap_or_default();

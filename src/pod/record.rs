@@ -250,7 +250,9 @@ impl PodRecord {
     /// Whether the last count has connections that this gateway can't have opened.
     #[must_use]
     pub fn has_foreign(&self) -> bool {
-        let own = self.traffic.open_of(self.opened_at_report, self.closed_at_report);
+        let own = self
+            .traffic
+            .open_of(self.opened_at_report, self.closed_at_report);
         let own = own
             .saturating_add(self.counted_early.get())
             .saturating_add(self.doubtful_changes());
@@ -274,7 +276,11 @@ impl PodRecord {
     #[must_use]
     pub fn change(&self) -> i64 {
         let begun = self.begun_since_report();
-        let closed = self.traffic.closed.get().wrapping_sub(self.closed_at_report.get());
+        let closed = self
+            .traffic
+            .closed
+            .get()
+            .wrapping_sub(self.closed_at_report.get());
         i64::from(self.traffic.in_flight())
             .saturating_add(i64::from(begun))
             .saturating_sub(i64::from(closed))
@@ -697,7 +703,10 @@ impl PodRecord {
         // the end of a session that has no WebSocket.
         let waiting = left(self.traffic.sessions, self.sessions_at_report);
         let (begun_meanwhile, without_websocket) = if counts_sessions {
-            (since(self.traffic.sessions, self.sessions_when_asked), waiting)
+            (
+                since(self.traffic.sessions, self.sessions_when_asked),
+                waiting,
+            )
         } else {
             (waiting, 0)
         };
@@ -801,7 +810,8 @@ impl PodRecord {
     /// questions, of so many that were opened and closed.
     fn lasting(&self, opened: U32, closed: U32) -> u32 {
         let first = self.opened_until.last().copied().unwrap_or(opened);
-        self.traffic.open_of(opened, closed)
+        self.traffic
+            .open_of(opened, closed)
             .saturating_sub(since(opened, first))
     }
 

@@ -107,7 +107,8 @@ pub fn register(data: &impl SharedData, config: &Config, now: Timestamp) {
         let mut entries = entries(bytes.as_deref());
         entries.retain(|entry| {
             let is_replaced = new.iter().any(|new| new.is_same(entry));
-            let is_known = table::read(data, &entry.table_key).is_some_and(|table| entry.is_known(&table, now));
+            let is_known = table::read(data, &entry.table_key)
+                .is_some_and(|table| entry.is_known(&table, now));
             !is_replaced && (is_known || entry.is_new(now))
         });
         entries.extend_from_slice(&new);

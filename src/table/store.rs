@@ -157,7 +157,10 @@ impl<D: SharedData> Store<D> {
     fn records(&self) -> (Table, Option<Version>) {
         let (bytes, version) = self.data.read(&self.key).unzip();
         let table = bytes.and_then(Table::from_bytes);
-        (table.unwrap_or_else(|| Table::replacing(&self.pods)), version)
+        (
+            table.unwrap_or_else(|| Table::replacing(&self.pods)),
+            version,
+        )
     }
 
     fn traffic(&self) -> (Vec<u8>, Option<Version>) {

@@ -237,7 +237,9 @@ impl Table {
     }
 
     fn totals(&self) -> Totals {
-        self.header().map(|header| header.totals).unwrap_or_default()
+        self.header()
+            .map(|header| header.totals)
+            .unwrap_or_default()
     }
 }
 
@@ -920,7 +922,8 @@ impl Table {
         let is_recounting = totals.is_recounting != 0;
         for pod in pods {
             let Holding { open, in_flight } = ledger.holding(pod.address());
-            pod.traffic_mut().add_holding(open, in_flight, is_recounting);
+            pod.traffic_mut()
+                .add_holding(open, in_flight, is_recounting);
         }
         let missed_one = totals.recount.get().wrapping_sub(last) > 1;
         if missed_one || !is_recounting {

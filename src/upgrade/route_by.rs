@@ -254,6 +254,7 @@ mod tests {
         let (header, mut upgrade) = upgrade(&balancer);
         assert_eq!(header.as_deref(), Some("b"));
         assert_eq!(upgrade.explain().reason, "estimate 1, runner-up c with 3");
+        balancer.services[1].flush();
         let counter = "wsbalancer.b.upgrades_balanced";
         assert_eq!(balancer.shell.statistic(counter), 1);
         assert_eq!(estimates(&balancer), [5.0, 2.0, 3.0]);

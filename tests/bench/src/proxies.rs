@@ -139,8 +139,7 @@ fn watched(sample: Sample) -> Sample {
             "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
             "path": "/dev/null",
             "log_format": { "text_format_source": { "inline_string":
-                "chosen=%FILTER_STATE(wasm.wsbalancer_pod:PLAIN)% served=%UPSTREAM_HOST% \
-                 %FILTER_STATE(wasm.wsbalancer_reason:PLAIN)%\n" } },
+                "chosen=%FILTER_STATE(wasm.wsbalancer:PLAIN)% served=%UPSTREAM_HOST%\n" } },
         },
     }]);
     sample

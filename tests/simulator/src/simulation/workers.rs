@@ -1,6 +1,7 @@
 //! The workers of a gateway, which share its table, and of which one may end without a word.
 
-use wsbalancer::table::{BEAT, Ledger, Posting, lease};
+use wsbalancer::pod::Posting;
+use wsbalancer::table::{BEAT, Ledger, lease};
 
 use super::{Connection, GatewayId, Happening, Simulation, Stage};
 
@@ -43,6 +44,7 @@ impl Simulation<'_> {
     /// What a worker has by its own books: what it was told of.
     fn ledger(&self, id: GatewayId, worker: u8) -> Ledger {
         let mut ledger = Ledger::default();
+        let none = Posting::default();
         let of_worker = self.connections.iter().filter(|connection| {
             usize::from(connection.gateway) == id.index && connection.worker == worker
         });
@@ -51,12 +53,13 @@ impl Simulation<'_> {
                 Stage::Calling | Stage::Accepted => {
                     let first = connection.pods[0].filter(|_| connection.is_chosen);
                     if let Some(first) = first {
-                        ledger.post(first.address(), Posting::Sent);
+                        ledger.post(first.address(), &Posting { sent: 1, ..none });
                     }
                 }
                 // It does not know yet that the pod has ended it.
                 Stage::Open | Stage::Severed => {
-                    ledger.post(connection.pod().address(), Posting::Opened);
+                    let pod = connection.pod().address();
+                    ledger.post(pod, &Posting { opened: 1, ..none });
                 }
                 Stage::Over => {}
             }
