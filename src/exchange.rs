@@ -249,7 +249,9 @@ impl<S: Shell, R: Request> Ending for Ended<'_, S, R> {
     }
 
     fn now(&self) -> Timestamp {
-        self.balancer.shell.now()
+        let now = self.balancer.shell.now();
+        self.balancer.note_time(now);
+        now
     }
 }
 

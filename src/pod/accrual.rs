@@ -177,9 +177,15 @@ impl Accrual {
         *self = Self::new_zeroed();
     }
 
-    /// A WebSocket is opened at `at` on the pod, where `opened` were opened before.
-    pub(crate) fn open(&mut self, at: Timestamp, opened: u32) {
+    /// So many WebSockets are opened by `at` on the pod, where `opened` were opened before.
+    pub(crate) fn open(&mut self, at: Timestamp, opened: u32, websockets: u32) {
         if self.failures() == 0 {
+            return;
+        }
+        if at < self.since.into() {
+            // They are heard of only now, and no part of the row: nor is it that they are ended.
+            let before = self.opened_before.get().wrapping_add(websockets);
+            self.opened_before.set(before);
             return;
         }
         self.settle(at);
@@ -189,7 +195,7 @@ impl Accrual {
             // A mark that moved with each of many would prove none of them.
             return;
         }
-        self.opened_at_mark.set(opened.wrapping_add(1));
+        self.opened_at_mark.set(opened.wrapping_add(websockets));
         self.marked_at = at.into();
     }
 
@@ -321,12 +327,24 @@ mod tests {
     fn a_websocket_that_lives_ends_the_row() {
         let mut accrual = Accrual::new_zeroed();
         fail(&mut accrual, 1_000, 1);
-        accrual.open(at(1_500), 0);
+        accrual.open(at(1_500), 0, 1);
         assert_eq!(accrual.alive(1), 1);
         assert!(!accrual.is_disproved(at(2_499)));
         assert!(accrual.is_disproved(at(2_500)));
         accrual.settle(at(2_500));
         assert_eq!(accrual.failures(), 0);
+    }
+
+    /// Nor is it said to be ended, where it was.
+    #[test]
+    fn a_websocket_from_before_the_row_that_is_heard_of_later_proves_nothing() {
+        let mut accrual = Accrual::new_zeroed();
+        fail(&mut accrual, 1_000, 1);
+        accrual.open(at(999), 0, 1);
+        accrual.cut(at(999));
+        assert!(!accrual.is_disproved(at(9_000)));
+        accrual.open(at(1_500), 1, 1);
+        assert!(accrual.is_disproved(at(2_500)));
     }
 
     #[test]
@@ -335,7 +353,7 @@ mod tests {
         fail(&mut accrual, 1_000, 1);
         let mut opened = 0;
         for millis in (1_010..9_000).step_by(20) {
-            accrual.open(at(millis), opened);
+            accrual.open(at(millis), opened, 1);
             opened += 1;
             assert!(!accrual.is_disproved(at(millis + 9)), "{millis}");
             accrual.cut(at(millis));
@@ -348,7 +366,7 @@ mod tests {
         let mut accrual = Accrual::new_zeroed();
         fail(&mut accrual, 1_000, 1);
         for (opened, millis) in (0..).zip((1_100..2_100).step_by(100)) {
-            accrual.open(at(millis), opened);
+            accrual.open(at(millis), opened, 1);
         }
         assert!(accrual.is_disproved(at(2_100)));
     }

@@ -604,9 +604,8 @@ impl PodRecord {
 
     /// So many WebSockets are opened on the pod by `at`.
     pub(crate) fn note_opened(&mut self, at: Timestamp, websockets: u32) {
-        let last = websockets.saturating_sub(1);
-        let before = self.traffic.opened.get().wrapping_add(last);
-        self.accrual.open(at, before);
+        let before = self.traffic.opened.get();
+        self.accrual.open(at, before, websockets);
     }
 
     /// What a WebSocket that carries a session posts, as it opens in the place of the session's

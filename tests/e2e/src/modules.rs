@@ -12,7 +12,7 @@ use walrus::{Data, FunctionBuilder, FunctionId, FunctionKind, Module};
 use crate::ROOT;
 
 /// The callback for the end of a request.
-const AT_THE_END: &str = "proxy_on_log";
+const AT_THE_END: &str = "proxy_on_delete";
 
 /// The module as it was built.
 #[must_use]

@@ -17,7 +17,7 @@ async fn empty_pods_fill_evenly() -> Result<()> {
     assert_all_well(&held.report());
     let counts = stage.counts();
     assert!(imbalance(&counts) <= 1.01, "{counts:?}");
-    assert_eq!(stage.stat("upgrades_balanced")?, 2_000);
+    stage.until_stat("upgrades_balanced", |balanced| balanced == 2_000)?;
     assert_eq!(stage.stat("upgrades_fallback")?, 0);
     Ok(())
 }
@@ -62,7 +62,7 @@ async fn the_estimates_come_back_to_the_truth() -> Result<()> {
         }
     }
     stage.until_open(u64::try_from(open)?)?;
-    assert_eq!(stage.stat("upgrades_balanced")?, 5_000);
+    stage.until_stat("upgrades_balanced", |balanced| balanced == 5_000)?;
 
     for pod in stage.pods() {
         let quiet = pod.polls() + 3;

@@ -108,7 +108,7 @@ async fn what_a_worker_had_whose_vm_traps_fills_no_pod() -> Result<()> {
     stage.until_usable(0)?;
 
     drop(held);
-    let trap = |stage: &Stage| stage.envoy.wait_for_log("proxy_on_log failed", PATIENCE);
+    let trap = |stage: &Stage| stage.envoy.wait_for_log("proxy_on_delete failed", PATIENCE);
     block_in_place(|| trap(&stage))?;
     for pod in stage.pods() {
         pod.until(|counters| counters.open == 0).await?;

@@ -139,7 +139,7 @@ async fn pages_of_another_origin_are_refused() -> Result<()> {
         assert_eq!(opened_by(&stage, origin).await?, opened, "{origin:?}");
     }
     assert_eq!(stage.stat("upgrades_forbidden")?, 5);
-    assert_eq!(stage.stat("upgrades_balanced")?, 4);
+    stage.until_stat("upgrades_balanced", |balanced| balanced == 4)?;
     let line = "cluster chat: refused a WebSocket of the origin \"https://example.com\"";
     block_in_place(|| stage.envoy.wait_for_log(line, PATIENCE))?;
     Ok(())

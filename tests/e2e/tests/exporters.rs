@@ -105,7 +105,9 @@ async fn a_pod_without_a_sample_gets_its_first_websocket() -> Result<()> {
         stage.until_usable(1)?;
         let held = stage.load(1, 0)?.open().await;
         assert_all_well(&held.report());
-        assert_eq!(stage.stat("upgrades_balanced")?, 1, "{body:?}");
+        stage
+            .until_stat("upgrades_balanced", |balanced| balanced == 1)
+            .with_context(|| format!("{body:?}"))?;
     }
     Ok(())
 }

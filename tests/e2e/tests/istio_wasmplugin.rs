@@ -186,7 +186,9 @@ async fn a_trap_in_a_draining_vm_changes_nothing_for_the_current_one() -> Result
     let mut sound = vec![mesh.open(20).await?];
 
     drop(doomed);
-    stage.envoy.wait_for_log("proxy_on_log failed", PATIENCE)?;
+    stage
+        .envoy
+        .wait_for_log("proxy_on_delete failed", PATIENCE)?;
     assert_asked_once_an_interval(&mesh).await?;
     stage.until_usable(PODS)?;
     sound.push(mesh.open(20).await?);

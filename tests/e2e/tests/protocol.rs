@@ -36,7 +36,7 @@ async fn websockets_over_http2_are_balanced_onto_http1_pods() -> Result<()> {
         }
     }
     assert_eq!(stage.counts(), [20, 20, 20]);
-    assert_eq!(stage.stat("upgrades_balanced")?, 60);
+    stage.until_stat("upgrades_balanced", |balanced| balanced == 60)?;
     for pod in stage.pods() {
         let seen = pod.last_handshake().context("a handshake")?;
         // Made by the filter: the client sent none.
@@ -172,7 +172,7 @@ async fn two_filters_in_one_chain_count_a_websocket_once() -> Result<()> {
     let mut held = stage.load(20, 0)?.open().await;
     assert_all_well(&held.report());
     assert_eq!(stage.counts(), [10, 10]);
-    assert_eq!(stage.stat("upgrades_balanced")?, 20);
+    stage.until_stat("upgrades_balanced", |balanced| balanced == 20)?;
     let url = stage.status_url()? + "?format=json";
     let own = |status: &Value| status["services"][0]["ownConnections"].clone();
     assert_eq!(own(&get_json(&url)?), 20);

@@ -82,9 +82,14 @@ fn assert_sessions(
         .collect();
     assert!(imbalance(&held) <= 1.05, "{held:?}");
     let sessions = 2 * u64::from(CLIENTS);
-    assert_eq!(stat(envoy, "upgrades_balanced")?, sessions);
     let carried = if websocket_only { 0 } else { sessions };
-    assert_eq!(stat(envoy, "upgrades_in_session")?, carried);
+    for (name, expect) in [
+        ("upgrades_balanced", sessions),
+        ("upgrades_in_session", carried),
+    ] {
+        // A worker tells of them with its next tick.
+        block_in_place(|| envoy.wait_for_filter_stat(name, |value| value == expect, PATIENCE))?;
+    }
     assert_eq!(stat(envoy, "upgrades_mismatched")?, 0);
     Ok(())
 }

@@ -68,7 +68,8 @@ async fn an_upgrade_goes_where_the_filter_wants_whatever_the_client_says() -> Re
         }
     }
     assert_eq!(full.counters().handshakes, 0);
-    assert_eq!(stage.stat("upgrades_balanced")?, u64::try_from(live.len())?);
+    let live_now = u64::try_from(live.len())?;
+    stage.until_stat("upgrades_balanced", |balanced| balanced == live_now)?;
     assert_eq!(stage.stat("upgrades_fallback")?, 0);
     assert_no_trap(&stage.envoy.log());
     Ok(())
@@ -176,7 +177,7 @@ async fn no_client_has_envoy_retry_until_pods_look_as_if_they_refused() -> Resul
         let (_, head) = send(stage.envoy.address(), &upgrade(lines)).await?;
         assert!(head.starts_with("HTTP/1.1 404 "), "{head}");
     }
-    assert_eq!(stage.stat("upgrades_balanced")?, 10);
+    stage.until_stat("upgrades_balanced", |balanced| balanced == 10)?;
     assert_eq!(stage.stat("upgrades_retried")?, 0);
     let refused = get_json(&(stage.status_url()? + "?format=json"))?;
     for pod in refused["podMetrics"]["chat"].as_array().context("pods")? {
