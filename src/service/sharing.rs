@@ -20,7 +20,7 @@ pub struct Attendance {
 impl Attendance {
     pub(super) fn of(config: &ServiceConfig) -> Self {
         Self {
-            key: format!("{}/workers", table::key(config)),
+            key: table::roll_key(&table::key(config)),
             signed_at: Cell::default(),
             judges_from: Cell::default(),
             struck_off: Cell::default(),

@@ -64,7 +64,7 @@ fn recount<S: Shell>(
             .is_ok()
         {
             service.attendance.struck_off.set(0);
-            service.announcer.lost_workers(lost);
+            service.announcer.lost_workers(&service.shell, lost);
         }
     } else if table.is_recounting() && roll.is_complete(number) {
         let _ended = service.update(|table| table.end_recount(number, now));

@@ -32,6 +32,12 @@ pub fn lease(interval: Duration) -> Duration {
     interval.saturating_mul(2).max(SHORTEST_LEASE)
 }
 
+/// Under what name the roll of a table is shared, whose own name is `table_key`.
+#[must_use]
+pub fn roll_key(table_key: &str) -> String {
+    format!("{table_key}/workers")
+}
+
 /// The workers that share a table.
 #[derive(Clone, Debug, Default)]
 pub struct Roll(Vec<Entry>);
@@ -44,6 +50,12 @@ struct Entry {
     signed_at: U64,
     /// The number of the last recount that it took part in.
     recount: U32,
+}
+
+impl Entry {
+    fn is_present(&self, now: Timestamp, lease: Duration) -> bool {
+        now.since(self.signed_at.into()) <= lease
+    }
 }
 
 impl Roll {
@@ -75,11 +87,19 @@ impl Roll {
         }
     }
 
+    /// How many have signed within `lease`.
+    #[must_use]
+    pub fn present(&self, now: Timestamp, lease: Duration) -> usize {
+        self.0
+            .iter()
+            .filter(|entry| entry.is_present(now, lease))
+            .count()
+    }
+
     /// Strikes off those who have not signed within `lease`: how many.
     pub fn strike_off(&mut self, now: Timestamp, lease: Duration) -> usize {
         let before = self.0.len();
-        self.0
-            .retain(|entry| now.since(entry.signed_at.into()) <= lease);
+        self.0.retain(|entry| entry.is_present(now, lease));
         before.saturating_sub(self.0.len())
     }
 
@@ -106,7 +126,9 @@ mod tests {
         roll.sign(1, later, 0);
         assert_eq!(roll.strike_off(later, LEASE), 0);
         let mut roll = Roll::from_bytes(roll.as_bytes());
+        assert_eq!(roll.present(later, LEASE), 2);
         let after = later.plus(Duration::from_nanos(1));
+        assert_eq!(roll.present(after, LEASE), 1);
         assert_eq!(roll.strike_off(after, LEASE), 1);
         assert_eq!(roll.strike_off(after, LEASE), 0, "once");
     }
