@@ -8,6 +8,9 @@ use crate::service::Service;
 use crate::shell::Shell;
 use crate::table::{BEAT, Roll, Table, lease};
 
+/// Each lost try means that another worker's succeeded.
+const TRIES: usize = 32;
+
 /// Gives a sign of life for `worker`, if one is due, and looks after those who give none.
 pub fn attend<S: Shell>(service: &Service<S>, worker: u64, now: Timestamp) {
     let attendance = &service.attendance;
@@ -41,6 +44,23 @@ pub fn attend<S: Shell>(service: &Service<S>, worker: u64, now: Timestamp) {
         let lost = attendance.struck_off.get().saturating_add(lost);
         attendance.struck_off.set(lost);
         recount(service, &table, &roll, now, lease);
+    }
+}
+
+/// Signs `worker` off, whose end is in order: all that it had has ended. Where others are faster again and
+/// again it is taken for lost later, which changes no count.
+pub fn sign_off<S: Shell>(service: &Service<S>, worker: u64) {
+    service.flush();
+    for _ in 0..TRIES {
+        let (bytes, version) = service.shell.read(&service.attendance.key).unzip();
+        let mut roll = Roll::from_bytes(&bytes.unwrap_or_default());
+        let write = |roll: &Roll| {
+            let key = &service.attendance.key;
+            service.shell.write(key, roll.as_bytes(), version)
+        };
+        if !roll.sign_off(worker) || write(&roll).is_ok() {
+            return;
+        }
     }
 }
 
@@ -232,6 +252,21 @@ mod tests {
         assert_eq!(process.counted(), (14, 2));
         process.pass(30);
         assert_eq!(process.counted(), (14, 2), "for good");
+    }
+
+    #[test]
+    fn only_a_worker_that_ends_without_a_word_is_lost() {
+        let mut process = Process::new(4);
+        let lost = |process: &Process| process.host.statistic("wsbalancer.chat.workers_lost");
+        process.workers[0].fill(4);
+        let ended = process.workers.remove(1);
+        process.host.outdate(1);
+        sign_off(&ended.service, ended.id);
+        process.pass(60);
+        assert_eq!((lost(&process), process.counted()), (0, (4, 1)));
+        process.workers.remove(1);
+        process.pass(60);
+        assert_eq!((lost(&process), process.counted()), (1, (4, 1)));
     }
 
     /// What it does comes before its tick, and is not counted twice.

@@ -6,6 +6,8 @@
 //! off, and then all others count anew: each adds what is in its ledger, once, with its next change.
 //! What nobody has added when all on the roll have done so is lost, and leaves the counts.
 //!
+//! One whose end is in order has nothing by then, and signs off: nobody takes it for lost.
+//!
 //! A worker that was only held up takes part later, with the first change that it makes, and what it
 //! has is back. So nothing is written for this when a WebSocket opens or ends.
 //!
@@ -101,6 +103,13 @@ impl Roll {
         let before = self.0.len();
         self.0.retain(|entry| entry.is_present(now, lease));
         before.saturating_sub(self.0.len())
+    }
+
+    /// Takes `worker` off, whose end is in order; whether it was on it.
+    pub fn sign_off(&mut self, worker: u64) -> bool {
+        let before = self.0.len();
+        self.0.retain(|entry| entry.worker.get() != worker);
+        self.0.len() < before
     }
 
     /// Whether all have taken part in the recount of this number.

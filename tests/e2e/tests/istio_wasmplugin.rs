@@ -261,6 +261,42 @@ async fn a_filter_that_is_gone_is_shown_as_silent() -> Result<()> {
     Ok(())
 }
 
+/// A change of the configuration, whose VMs end with their last WebSocket, is told from a crash: without
+/// a word a worker may stay away for two minutes here, before it is taken for lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_of_a_configuration_that_has_ended_are_not_lost() -> Result<()> {
+    let plugin = plugin()?;
+    let mut manifests = documents("envoy/istio/gateway.yaml")?;
+    manifests.retain(|manifest| manifest["metadata"]["name"] != "wsbalancer");
+    manifests.push(plugin.clone());
+    manifests.extend(documents("envoy/istio/status-image.yaml")?);
+    let resources = Shape::GATEWAY.with(&manifests)?;
+    let slowly = |runnable: Runnable| {
+        let runnable = often(runnable).option("cacheTTL", "120s");
+        runnable.option("refreshInterval", "60s")
+    };
+    let mesh = Mesh::start(Shape::GATEWAY, resources, Inbound::Nothing, slowly).await?;
+    mesh.stage.until_usable(PODS)?;
+    let status = mesh.stage.status_url_on("wsbalancer_status")? + "?format=json";
+    let until_workers = |count: u64| {
+        let shown = || {
+            let service = get_json(&status).ok()?["services"][0].take();
+            (service["workers"] == count).then_some(service)
+        };
+        block_in_place(|| mesh.stage.envoy.wait_until("workers", PATIENCE, shown))
+    };
+    // Two, and the main thread.
+    until_workers(3)?;
+    let mut held = vec![mesh.open(4).await?];
+    change(&mesh, "cacheTTL", "90s")?;
+    until_current(&mesh, 1, &mut held)?;
+    until_workers(6)?;
+    drop(held);
+    let service = until_workers(3)?;
+    assert_eq!(service["statistics"]["workers_lost"], 0);
+    Ok(())
+}
+
 /// The status of an answer to a `GET`, and the pod that gave it.
 fn asked(mesh: &Mesh, head: Option<&str>) -> Result<(StatusCode, Value)> {
     let mut request = http::Request::get(format!("http://{}/", mesh.stage.envoy.address()))
