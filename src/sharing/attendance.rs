@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::clock::{Timestamp, part};
 use crate::service::Service;
 use crate::shell::Shell;
-use crate::table::{BEAT, Roll, Table, lease};
+use crate::table::{BEAT, Roll, StruckOff, Table, lease};
 
 /// Each lost try means that another worker's succeeded.
 const TRIES: usize = 32;
@@ -30,10 +30,10 @@ pub fn attend<S: Shell>(service: &Service<S>, worker: u64, now: Timestamp) {
     let (bytes, version) = service.shell.read(&attendance.key).unzip();
     let mut roll = Roll::from_bytes(&bytes.unwrap_or_default());
     roll.sign(worker, now, service.recount());
-    let lost = if now >= attendance.judges_from.get() {
+    let struck_off = if now >= attendance.judges_from.get() {
         roll.strike_off(now, lease)
     } else {
-        0
+        StruckOff::default()
     };
     let written = service
         .shell
@@ -41,8 +41,8 @@ pub fn attend<S: Shell>(service: &Service<S>, worker: u64, now: Timestamp) {
     // Where another worker was faster the next tick tries again.
     if written.is_ok() {
         attendance.signed_at.set(now);
-        let lost = attendance.struck_off.get().saturating_add(lost);
-        attendance.struck_off.set(lost);
+        let before = attendance.struck_off.get();
+        attendance.struck_off.set(before.and(struck_off));
         recount(service, &table, &roll, now, lease);
     }
 }
@@ -77,14 +77,17 @@ fn recount<S: Shell>(
     lease: Duration,
 ) {
     let again_at = now.plus(lease);
-    let (lost, number) = (service.attendance.struck_off.get(), service.recount());
-    if lost > 0 {
+    let StruckOff { workers, lost } = service.attendance.struck_off.get();
+    let number = service.recount();
+    if workers > 0 {
         if service
             .update(|table| table.begin_recount(again_at))
             .is_ok()
         {
-            service.attendance.struck_off.set(0);
-            service.announcer.lost_workers(&service.shell, lost);
+            service.attendance.struck_off.set(StruckOff::default());
+            if lost > 0 {
+                service.announcer.lost_workers(&service.shell, lost);
+            }
         }
     } else if table.is_recounting() && roll.is_complete(number) {
         let _ended = service.update(|table| table.end_recount(number, now));
@@ -262,6 +265,11 @@ mod tests {
         let ended = process.workers.remove(1);
         process.host.outdate(1);
         sign_off(&ended.service, ended.id);
+        process.pass(60);
+        assert_eq!((lost(&process), process.counted()), (0, (4, 1)));
+        // Envoy tries the configuration on it.
+        let tried = Worker::new(&process.host, 9);
+        attend(&tried.service, tried.id, process.now);
         process.pass(60);
         assert_eq!((lost(&process), process.counted()), (0, (4, 1)));
         process.workers.remove(1);

@@ -175,7 +175,7 @@ mod tests {
         ] {
             host.add(counter, n);
         }
-        for worker in [1, 2] {
+        for worker in [1, 2, 1, 2, 3] {
             sharing::attend(&service, worker, NOW);
             service.attendance.signed_at.set(Timestamp::NEVER);
         }
