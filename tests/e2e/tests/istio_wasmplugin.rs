@@ -279,11 +279,14 @@ async fn workers_of_a_configuration_that_has_ended_are_not_lost() -> Result<()> 
     mesh.stage.until_usable(PODS)?;
     let status = mesh.stage.status_url_on("wsbalancer_status")? + "?format=json";
     let until_workers = |count: u64| {
+        let mut last = Value::Null;
         let shown = || {
-            let service = get_json(&status).ok()?["services"][0].take();
-            (service["workers"] == count).then_some(service)
+            last = get_json(&status).ok()?["services"][0].take();
+            (last["workers"] == count).then(|| last.take())
         };
-        block_in_place(|| mesh.stage.envoy.wait_until("workers", PATIENCE, shown))
+        let what = format!("{count} workers");
+        let found = block_in_place(|| mesh.stage.envoy.wait_until(&what, PATIENCE, shown));
+        found.with_context(|| format!("there were {}", last["workers"]))
     };
     // Two, and the main thread.
     until_workers(3)?;
