@@ -164,11 +164,15 @@ impl Gateway {
 
     /// A Prometheus that scrapes it.
     fn scraped(&self, alerts: &str) -> Result<Prometheus> {
-        let status = match self {
+        Prometheus::start(&configuration(self.stage(), self.status())?, alerts)
+    }
+
+    /// The listener of its status.
+    const fn status(&self) -> &'static str {
+        match self {
             Self::Plain(_) => "status",
             Self::Mesh(_) => "wsbalancer_status",
-        };
-        Prometheus::start(&configuration(self.stage(), status)?, alerts)
+        }
     }
 }
 
@@ -228,13 +232,15 @@ async fn all_is_there_of_an_envoy_of_envoy_gateway() -> Result<()> {
 async fn assert_all_is_there(form: Form) -> Result<()> {
     let gateway = Gateway::start(form, limited()).await?;
     let prometheus = gateway.scraped(&delivered("alerts.yaml")?)?;
-    let held = gateway.load(400)?.open().await;
-    assert_all_well(&held.report());
+    let opened = gateway.load(400)?.open().await;
+    assert_all_well(&opened.report());
+    let mut held = vec![opened];
     until_true(&prometheus, gateway.stage().pods())?;
     // Of both jobs, as many samples as a rate takes.
     until_some(&prometheus, "count(sum_over_time(up[1m]) >= 5) == 2")?;
 
-    let instance = gateway.stage().envoy.admin().ip().to_string();
+    let status = gateway.stage().envoy.listener(gateway.status());
+    let instance = status.context("a status")?.ip().to_string();
     let mut found = BTreeMap::<String, BTreeSet<String>>::new();
     for series in prometheus.series(r#"{__name__=~"wsbalancer_.+",job="wsbalancer"}"#)? {
         let series: BTreeMap<String, String> = serde_json::from_value(series)?;
@@ -266,12 +272,30 @@ async fn assert_all_is_there(form: Form) -> Result<()> {
     }
     let shown = |query: &&String| !query.contains(WARNING) && !form.lacks(query);
     for query in queries.iter().filter(shown) {
-        let query = ready(query)?;
-        for series in until_some(&prometheus, &query)? {
-            assert_ne!(series["value"][1], "NaN", "{query}: {series}");
-        }
+        until_shown(&gateway, &prometheus, &mut held, &ready(query)?)?;
     }
     Ok(())
+}
+
+/// Waits until a panel has numbers to show. What is about new WebSockets has some while there are any.
+fn until_shown(
+    gateway: &Gateway,
+    prometheus: &Prometheus,
+    held: &mut Vec<Held>,
+    query: &str,
+) -> Result<()> {
+    let is_number = |series: &Value| series["value"][1] != "NaN";
+    let what = format!("numbers to show: {query}");
+    let shown = || match prometheus.query(query) {
+        Err(error) => Some(Err(error)),
+        Ok(data) if !data.is_empty() && data.iter().all(is_number) => Some(Ok(())),
+        Ok(_) => {
+            let load = gateway.load(1).ok()?;
+            held.push(Handle::current().block_on(load.open()));
+            None
+        }
+    };
+    block_in_place(|| wait_until(&what, PATIENCE, shown)).flatten()
 }
 
 /// A query of the dashboard with all that its variables can be, and four scrapes.
