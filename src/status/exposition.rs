@@ -126,12 +126,15 @@ const OF_SERVICES: [Family<ServiceSnapshot>; 14] = [
     ),
 ];
 
+/// Reads one counter.
+type Counter = fn(&ServiceCounts) -> u64;
+
 /// Counters of one name, of which each thing counts in one: their sum is that of all things.
 struct Results {
     name: &'static str,
     help: &'static str,
     /// The label `result`, and the counter.
-    of: &'static [(&'static str, fn(&ServiceCounts) -> u64)],
+    of: &'static [(&'static str, Counter)],
 }
 
 const RESULTS: [Results; 3] = [
