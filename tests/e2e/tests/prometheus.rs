@@ -109,7 +109,7 @@ enum Form {
 /// An Envoy before pods.
 enum Gateway {
     Plain(Stage),
-    Mesh(Mesh),
+    Mesh(Box<Mesh>),
 }
 
 impl Gateway {
@@ -145,10 +145,10 @@ impl Gateway {
             runnable.option("discovery", discovery)
         };
         let mesh = Mesh::start_with(shape, resources, Inbound::Nothing, fleet, often).await?;
-        Ok(Self::Mesh(mesh))
+        Ok(Self::Mesh(Box::new(mesh)))
     }
 
-    const fn stage(&self) -> &Stage {
+    fn stage(&self) -> &Stage {
         match self {
             Self::Plain(stage) => stage,
             Self::Mesh(mesh) => &mesh.stage,
@@ -311,8 +311,10 @@ fn ready(query: &str) -> Result<String> {
 /// The rules of alerts.yaml.
 fn rules() -> Result<Vec<Value>> {
     let files = documents("envoy/prometheus/alerts.yaml")?;
-    let groups = files.iter().flat_map(|file| file["groups"].as_array());
-    let rules = groups.flatten().flat_map(|group| group["rules"].as_array());
+    let groups = files.iter().filter_map(|file| file["groups"].as_array());
+    let rules = groups
+        .flatten()
+        .filter_map(|group| group["rules"].as_array());
     Ok(rules.flatten().cloned().collect())
 }
 
