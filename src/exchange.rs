@@ -401,12 +401,14 @@ fn upstream<S: Shell>(
     let connect_failed = flags & UPSTREAM_CONNECTION_FAILURE != 0;
     // With any other flag, an answer of 5xx is Envoy's own.
     let is_error = status.starts_with(b"5") && flags & !RETRIES_EXCEEDED == 0;
-    let is_over = flags & CLIENT_DISCONNECTED != 0 || connect_failed;
+    let has_left = flags & CLIENT_DISCONNECTED != 0;
+    let no_answer = flags & NO_ANSWER != 0;
     Upstream {
         pod,
         attempts: usize::try_from(attempts).unwrap_or(usize::MAX),
         connect_failed,
-        failed: !is_over && (is_error || flags & NO_ANSWER != 0),
+        failed: !has_left && !connect_failed && (is_error || no_answer),
+        unserved: !has_left && (status.starts_with(b"5") || connect_failed || no_answer),
     }
 }
 
@@ -902,26 +904,28 @@ mod tests {
         assert_eq!(nothing, Upstream::default());
     }
 
-    /// Only what the pod itself did is its failure.
+    /// Only what the pod itself did is its failure; to the client everything that the client did not do
+    /// itself is one.
     #[test]
     fn what_a_pod_fails_is_told_from_what_envoy_and_the_client_do() {
-        for (status, flags, is_failed) in [
-            ("500", 0, true),
-            ("503", 0, true),
-            ("503", 0x8000, true),
-            ("504", 0x4, true),
-            ("503", 0x40, true),
-            ("", 0x10, true),
+        for (status, flags, is_pods, is_unserved) in [
+            ("500", 0, true, true),
+            ("503", 0, true, true),
+            ("503", 0x8000, true, true),
+            ("504", 0x4, true, true),
+            ("503", 0x40, true, true),
+            ("", 0x10, true, true),
             // No connection, no host, a circuit breaker, a client that left, a fault of Envoy's.
-            ("503", 0x20, false),
-            ("503", 0x2, false),
-            ("503", 0x80, false),
-            ("", 0x4000, false),
-            ("503", 0x400, false),
+            ("503", 0x20, false, true),
+            ("503", 0x2, false, true),
+            ("503", 0x80, false, true),
+            ("", 0x4000, false, false),
+            ("", 0x4040, false, false),
+            ("503", 0x400, false, true),
             // A client's mistake, and no WebSocket.
-            ("404", 0, false),
-            ("426", 0, false),
-            ("200", 0, false),
+            ("404", 0, false, false),
+            ("426", 0, false, false),
+            ("200", 0, false, false),
         ] {
             let exchange = exchange("");
             let request = handshake("chat");
@@ -930,7 +934,8 @@ mod tests {
             request.put_attribute("response.flags", &u64::to_le_bytes(flags));
             let service = &exchange.balancer.services[0];
             let upstream = upstream(service, None, status.as_bytes(), &request);
-            assert_eq!(upstream.failed, is_failed, "{status} {flags:#x}");
+            let told = (upstream.failed, upstream.unserved);
+            assert_eq!(told, (is_pods, is_unserved), "{status} {flags:#x}");
         }
     }
 

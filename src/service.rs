@@ -13,7 +13,7 @@ pub use self::announcer::Announcer;
 pub use self::held::HeldWebSockets;
 pub use self::name_cache::{Directory, NameCache, PodNames, names_in};
 pub use self::sharing::{Attendance, Succession};
-pub use self::statistics::{PREFIX, ServiceStatistics};
+pub use self::statistics::{PREFIX, ServiceCounts, ServiceStatistics};
 
 use std::cell::Cell;
 

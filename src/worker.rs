@@ -180,6 +180,13 @@ impl<S: Shell> Worker<S> {
         duties
     }
 
+    /// Its end, in order: all that it had has ended.
+    pub fn end(self) {
+        for service in &self.balancer.services {
+            sharing::sign_off(service, self.id);
+        }
+    }
+
     /// See [`Polls::body_limit`].
     #[must_use]
     pub fn body_limit(&self, token: CallToken) -> usize {

@@ -34,6 +34,13 @@ impl Root {
 }
 
 impl Context for Root {
+    fn on_done(&mut self) -> bool {
+        if let Some(worker) = self.worker.take() {
+            worker.end();
+        }
+        true
+    }
+
     fn on_http_call_response(
         &mut self,
         token: u32,

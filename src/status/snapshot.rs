@@ -9,12 +9,12 @@ use serde::Serialize;
 
 use super::registry::{self, Entry};
 use crate::clock::Timestamp;
-use crate::host::SharedData;
+use crate::host::{SharedData, Statistics};
 use crate::load::{EvenShare, PodState, View};
 use crate::num::rounded;
 use crate::pod::{DiscoveryFailure, Exclusion, PodRecord, PollState};
-use crate::service::{Directory, PodNames, names_in};
-use crate::table::Table;
+use crate::service::{Directory, PodNames, ServiceCounts, ServiceStatistics, names_in};
+use crate::table::{Roll, Table, lease, roll_key};
 
 /// All services.
 #[derive(Serialize)]
@@ -55,15 +55,18 @@ pub(super) struct ServiceSnapshot {
     poller: String,
     /// For how long no filter has told of the service; none while one does.
     pub(super) silent_for: Option<f64>,
-    discovery: Option<DiscoverySnapshot>,
+    /// Workers of Envoy's that share the pods and have given a sign of life lately.
+    pub(super) workers: usize,
+    pub(super) discovery: Option<DiscoverySnapshot>,
+    pub(super) statistics: ServiceCounts,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct DiscoverySnapshot {
+pub(super) struct DiscoverySnapshot {
     admin_cluster: String,
     /// How old the list is.
-    age: Option<f64>,
+    pub(super) age: Option<f64>,
     last_error: Option<String>,
 }
 
@@ -171,13 +174,17 @@ impl State {
 
 impl Snapshot {
     /// What is known at `now`.
-    pub(super) fn take(shared: &impl SharedData, now: Timestamp, date: SystemTime) -> Self {
+    pub(super) fn take(
+        host: &(impl SharedData + Statistics),
+        now: Timestamp,
+        date: SystemTime,
+    ) -> Self {
         let mut services = Vec::new();
         let mut pod_metrics = BTreeMap::new();
-        for (entry, table) in registry::services(shared, now) {
+        for (entry, table) in registry::services(host, now) {
             let view = table.view(&entry.rules, now);
             let share = EvenShare::of(&view, table.pods(), table.missing());
-            let names = names_in(shared, &entry.table_key);
+            let names = names_in(host, &entry.table_key);
             let mut pods: Vec<PodSnapshot> = table
                 .pods()
                 .iter()
@@ -187,7 +194,11 @@ impl Snapshot {
             if silent_for.is_some() {
                 pods.iter_mut().for_each(PodSnapshot::silence);
             }
-            let service = ServiceSnapshot::of(&entry, &table, &view, &share, &pods);
+            let service = ServiceSnapshot {
+                workers: workers(host, &entry, now),
+                statistics: ServiceStatistics::define(host, &entry.cluster).counts(host),
+                ..ServiceSnapshot::of(&entry, &table, &view, &share, &pods)
+            };
             services.push(match silent_for {
                 Some(silent_for) => service.silenced(silent_for),
                 None => service,
@@ -249,7 +260,9 @@ impl ServiceSnapshot {
                 format!("{poller:016x}")
             },
             silent_for: None,
+            workers: 0,
             discovery,
+            statistics: ServiceCounts::default(),
         }
     }
 
@@ -299,6 +312,14 @@ impl PodSnapshot {
         "no filter tells of its service any more".clone_into(&mut self.reason);
         self.slow_start = None;
     }
+}
+
+/// How many workers share the pods of a service, by their signs of life.
+fn workers(shared: &impl SharedData, entry: &Entry, now: Timestamp) -> usize {
+    let roll = shared.read(&roll_key(&entry.table_key));
+    let roll = roll.map(|(bytes, _)| Roll::from_bytes(&bytes));
+    let lease = lease(entry.rules.refresh_interval);
+    roll.map_or(0, |roll| roll.present(now, lease))
 }
 
 /// How long ago the last good answer was asked for; none where there was none.

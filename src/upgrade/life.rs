@@ -81,6 +81,8 @@ pub struct Upstream {
     pub connect_failed: bool,
     /// Whether the pod that was tried last answered with 5xx, or not at all.
     pub failed: bool,
+    /// Whether the client, which stayed, got 5xx, whosever that is, or no answer.
+    pub unserved: bool,
 }
 
 /// What there is to ask about a request that has ended. Each question costs a call of the host.
@@ -317,7 +319,7 @@ impl<S: Shell> Upgrade<S> {
         let service = &self.service;
         let events = self.arrive(upstream, now);
         service.record(&events);
-        if upstream.failed {
+        if upstream.unserved {
             service.count(service.statistics.upgrades_failed);
         }
         if log::log_enabled!(log::Level::Debug) {
@@ -556,6 +558,7 @@ mod tests {
             pod: Some(address(3)),
             attempts: 2,
             connect_failed: true,
+            unserved: true,
             ..Upstream::default()
         };
         end(&mut upgrade, upstream);
@@ -564,6 +567,7 @@ mod tests {
             [PodState::Usable, PodState::Usable, PodState::Refusing]
         );
         assert_eq!(doubted(&balancer), [false, true, false]);
+        assert_eq!(statistic(&balancer, "upgrades_failed"), 1);
         assert_eq!(estimates(&balancer), [5.0, 1.0, 3.0]);
         for n in 1..=3 {
             let at = NOW;
@@ -583,6 +587,7 @@ mod tests {
         let (_, mut upgrade) = proceed(&balancer);
         let failed = Upstream {
             failed: true,
+            unserved: true,
             ..served(2, 1)
         };
         assert!(!upgrade.decline(failed, String::new, NOW));
