@@ -13,6 +13,7 @@ use crate::service::Service;
 use crate::sharing;
 use crate::shell::Shell;
 use crate::table::{Contended, Look, StateChange, Table};
+use crate::warning::Judge;
 
 /// One worker.
 pub struct Worker<S: Shell> {
@@ -116,6 +117,12 @@ impl<S: Shell> Worker<S> {
             service
                 .announcer
                 .gauges(&service.shell, &duties.table, &view);
+            let judge = Judge {
+                table: &duties.table,
+                unhealthy_threshold: service.config.rules.unhealthy_threshold,
+            };
+            let verdict = service.lookout.judge(&service.shell, &judge, now);
+            service.announcer.warnings(&verdict);
         }
         for question in duties.questions {
             self.polls.ask(service, &duties.table, question, now);
@@ -957,7 +964,7 @@ mod tests {
             }
             process.advance(5_000);
         }
-        assert_eq!(process.state(1), PodState::Unknown);
+        assert_eq!(process.state(1), PodState::Unhealthy);
         process.pods_answer = true;
         let corrected = process.configure(&at_path("/right"));
         process.go_on(1, &[corrected]);

@@ -15,6 +15,7 @@ use crate::num::rounded;
 use crate::pod::{DiscoveryFailure, Exclusion, PodRecord, PollState};
 use crate::service::{Directory, PodNames, names_in};
 use crate::table::Table;
+use crate::warning::{self, Warning};
 
 /// All services.
 #[derive(Serialize)]
@@ -27,6 +28,8 @@ pub(super) struct Snapshot {
     pub(super) pod_metrics: BTreeMap<String, Vec<PodSnapshot>>,
     total_connections: u64,
     agents_connections: u64,
+    /// What holds for the whole gateway.
+    pub(super) warnings: Vec<Warning>,
 }
 
 /// One service. Spans are in seconds.
@@ -56,6 +59,7 @@ pub(super) struct ServiceSnapshot {
     /// For how long no filter has told of the service; none while one does.
     pub(super) silent_for: Option<f64>,
     discovery: Option<DiscoverySnapshot>,
+    pub(super) warnings: Vec<Warning>,
 }
 
 #[derive(Serialize)]
@@ -187,7 +191,10 @@ impl Snapshot {
             if silent_for.is_some() {
                 pods.iter_mut().for_each(PodSnapshot::silence);
             }
-            let service = ServiceSnapshot::of(&entry, &table, &view, &share, &pods);
+            let service = ServiceSnapshot {
+                warnings: warning::Key::of(&entry.table_key).read(shared).warnings,
+                ..ServiceSnapshot::of(&entry, &table, &view, &share, &pods)
+            };
             services.push(match silent_for {
                 Some(silent_for) => service.silenced(silent_for),
                 None => service,
@@ -202,6 +209,7 @@ impl Snapshot {
             pod_metrics,
             total_connections: total,
             agents_connections: total,
+            warnings: Vec::new(),
         }
     }
 
@@ -250,6 +258,7 @@ impl ServiceSnapshot {
             },
             silent_for: None,
             discovery,
+            warnings: Vec::new(),
         }
     }
 
