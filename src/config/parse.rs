@@ -104,6 +104,7 @@ mod tests {
                     route_by: RouteBy::Endpoint,
                     on_no_pods: OnNoPods::Fallback,
                     status: None,
+                    local_ports: 28_232,
                     debug_headers: false,
                 },
                 log_level: None,

@@ -9,7 +9,6 @@ use crate::host::Statistics;
 use crate::load::{PodState, View};
 use crate::pod::{Judgment, MembershipChange, PodAddress};
 use crate::table::{Effect, StateChange, Table};
-use crate::warning::{Verdict, Warning};
 
 /// One service's voice in a worker.
 pub struct Announcer {
@@ -177,25 +176,6 @@ impl Announcer {
              counted again",
             self.cluster
         );
-    }
-
-    /// Logs which warnings have begun, and which are over.
-    pub fn warnings(&self, verdict: &Verdict) {
-        let cluster = &self.cluster;
-        for Warning {
-            kind,
-            message,
-            advice,
-        } in &verdict.begun
-        {
-            let advice = advice.as_ref().map(|lines| format!("; add:\n{lines}"));
-            let (kind, advice) = (kind.name(), advice.unwrap_or_default());
-            log::warn!("cluster {cluster}: warning {kind}: {message}{advice}");
-        }
-        for Warning { kind, .. } in &verdict.over {
-            let kind = kind.name();
-            log::info!("cluster {cluster}: warning {kind} is over");
-        }
     }
 
     /// Logs changes of state.

@@ -197,6 +197,10 @@ pub(super) fn write(snapshot: &Snapshot) -> String {
             text.series(name, &labels, Some(is_among(&service.warnings, kind)));
         }
     }
+    for kind in warning::Kind::OF_GATEWAY {
+        let is_in_force = is_among(&snapshot.warnings, kind);
+        text.series(name, &[("kind", kind.name())], Some(is_in_force));
+    }
     for Family {
         name,
         kind,

@@ -209,7 +209,7 @@ impl Snapshot {
             pod_metrics,
             total_connections: total,
             agents_connections: total,
-            warnings: Vec::new(),
+            warnings: warning::Key::of_gateway().read(shared).warnings,
         }
     }
 

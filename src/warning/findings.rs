@@ -3,28 +3,53 @@
 use serde::{Deserialize, Serialize};
 
 use super::kind::Warning;
+use super::steering::Steering;
 use crate::host::{SharedData, Version};
 
 /// Each lost try means that another worker's succeeded. What is lost for good is seen again.
 const TRIES: usize = 8;
 
-/// What the workers have found of a service. There is none while there is nothing to say.
+/// What the workers have found of a service, and what has come of it. Nothing is written while
+/// there is nothing to say.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Findings {
+    /// Whether upgrades go to the chosen pods.
+    pub steering: Steering,
+    /// The cluster of handshakes that were no service's, while no service had any.
+    pub passed_by: Option<String>,
+    /// A pod whose refusal ended a handshake that had other pods to go to.
+    pub unretried: Option<String>,
+    /// The last handshake for which another filter of this kind had chosen.
+    pub second: Option<Sighting>,
     /// The warnings in force, as the worker that polls has judged.
     pub warnings: Vec<Warning>,
 }
 
-/// Under what name the findings of a service are shared.
+/// A handshake on which something was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sighting {
+    /// When, in nanoseconds.
+    pub at: u64,
+    /// WebSockets that the service had opened by then.
+    pub opened: u64,
+}
+
+/// Under what name findings are shared.
 #[derive(Clone, Debug)]
 pub struct Key(String);
 
 impl Key {
-    /// For the service whose table is shared as `table_key`.
+    /// Those of the service whose table is shared as `table_key`.
     #[must_use]
     pub fn of(table_key: &str) -> Self {
         Self(format!("{table_key}/findings"))
+    }
+
+    /// Those of the whole gateway.
+    #[must_use]
+    pub fn of_gateway() -> Self {
+        Self("wsbalancer/findings".to_owned())
     }
 
     /// The findings as they are now.
@@ -54,6 +79,7 @@ impl Key {
         None
     }
 
+    /// Findings that can't be read are none.
     fn read_versioned(&self, data: &impl SharedData) -> (Findings, Option<Version>) {
         let (bytes, version) = data.read(&self.0).unzip();
         let findings = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
