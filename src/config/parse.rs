@@ -1029,6 +1029,7 @@ mod tests {
             "allowedOrigins[0]" => json!("https://app.example.com/"),
             "hosts[0]" => json!("status:80"),
             "attempts" => json!(17),
+            "localPorts" => json!(0),
             "unhealthyThreshold" => json!(4_294_967_296_u64),
             "threshold" => json!(1),
             "minWeightPercent" | "maxEjectionPercent" => json!(100.5),
