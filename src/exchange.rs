@@ -21,7 +21,7 @@ use crate::upgrade::{
     Choice, Ending, Explanation, Refusal, Upgrade, Upstream, asks_for_websocket, has_token, key,
     route_by,
 };
-use crate::warning::{HeaderFate, Mismatch};
+use crate::warning::Mismatch;
 
 /// `UpstreamConnectionFailure` among Envoy's response flags (the attribute `response.flags`, of which
 /// Envoy's `stream_info.h` has the order).
@@ -263,13 +263,6 @@ fn mismatch<S: Shell>(
 ) -> Mismatch {
     let text =
         |bytes: Option<Vec<u8>>| String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned();
-    let header = &balancer.settings.override_header;
-    let written = upgrade.names();
-    let header = match request.attribute(&["request", "headers", header]) {
-        None => HeaderFate::Gone,
-        Some(value) if value == written.as_bytes() => HeaderFate::Kept,
-        Some(_) => HeaderFate::Changed,
-    };
     Mismatch {
         chosen: upgrade
             .chosen()
@@ -277,7 +270,6 @@ fn mismatch<S: Shell>(
             .unwrap_or_default(),
         served: text(request.attribute(&["upstream", "address"])),
         server: upgrade.server(upstream),
-        header,
         cluster: String::from_utf8_lossy(&route_by::cluster_of(request)).into_owned(),
         at: balancer.shell.now().as_nanos(),
     }

@@ -16,4 +16,4 @@ mod steering;
 pub use findings::{Findings, Key, Sighting};
 pub use judgment::{Judge, Verdict, judge_gateway};
 pub use kind::{Kind, Warning};
-pub use steering::{HeaderFate, Mismatch, Server, Steering};
+pub use steering::{Mismatch, Server, Steering};

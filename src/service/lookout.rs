@@ -86,14 +86,14 @@ impl Lookout {
         let opened = opened();
         let at = now.as_nanos();
         self.note(data, |findings| {
-            findings.second = Some(Sighting { at, opened })
+            findings.second = Some(Sighting { at, opened });
         });
     }
 
     /// WebSockets go to this cluster, which is no service's.
     pub fn passed_by(&self, data: &impl SharedData, cluster: &str) {
         self.note(data, |findings| {
-            findings.passed_by = Some(cluster.to_owned())
+            findings.passed_by = Some(cluster.to_owned());
         });
     }
 
@@ -121,16 +121,13 @@ impl Lookout {
         }
         self.looked_at.set(now);
         self.notes.set(NOTES);
-        match judge {
+        if let Some(judge) = judge {
             // Under contention the next second does it.
-            Some(judge) => self
-                .note(data, |findings| judge.judge(findings))
-                .unwrap_or_default(),
-            None => {
-                self.learn(&self.key.read(data));
-                Verdict::default()
-            }
+            let verdict = self.note(data, |findings| judge.judge(findings));
+            return verdict.unwrap_or_default();
         }
+        self.learn(&self.key.read(data));
+        Verdict::default()
     }
 
     fn may_note(&self) -> bool {

@@ -216,13 +216,6 @@ impl<S: Shell> Upgrade<S> {
         Some(&chosen.name)
     }
 
-    /// The pods that may be tried, as the override header has them.
-    #[must_use]
-    pub fn names(&self) -> String {
-        let names: Vec<&str> = self.named().map(|pod| pod.name.as_str()).collect();
-        names.join(",")
-    }
-
     /// What was chosen, and why.
     #[must_use]
     pub fn explain(&self) -> Explanation {

@@ -34,25 +34,6 @@ pub(super) fn service(cluster: &str) -> String {
     format!("# In the filter's configuration:\nservices:\n- cluster: {name}")
 }
 
-/// Removes the header before any filter.
-pub(super) fn early_mutation(header: &str) -> String {
-    format!(
-        r#"# In the HTTP connection manager, in place of what removes it now:
-early_header_mutation_extensions:
-- name: envoy.http.early_header_mutation.header_mutation
-  typed_config:
-    "@type": type.googleapis.com/envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation
-    mutations: [{{ remove: {header} }}]"#
-    )
-}
-
-/// A header that nobody else writes.
-pub(super) fn own_header() -> String {
-    "# In the filter's configuration, and the same header in the cluster's override_host_sources:\n\
-     overrideHeader: x-wsbalancer-pods"
-        .to_owned()
-}
-
 /// The pods that Envoy lists.
 pub(super) fn discovery() -> String {
     "# In the filter's configuration, in place of endpoints:\n\

@@ -27,17 +27,6 @@ const MOST: u32 = 20;
 /// So many mismatches may wait for the next list; others are left out.
 const MOST_OPEN: usize = 16;
 
-/// What became of the override header by the time of the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum HeaderFate {
-    /// It was as the filter had written it.
-    Kept,
-    /// It had another value.
-    Changed,
-    /// It was gone.
-    Gone,
-}
-
 /// Who served an upgrade instead of the chosen pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Server {
@@ -58,8 +47,6 @@ pub struct Mismatch {
     pub served: String,
     /// Who that is.
     pub server: Server,
-    /// What became of the header.
-    pub header: HeaderFate,
     /// The route's cluster by the time of the answer.
     pub cluster: String,
     /// When, in nanoseconds.
@@ -152,24 +139,7 @@ impl Steering {
                 ),
                 Some(advice::service(&last.cluster)),
             ),
-            RouteBy::Endpoint => match last.header {
-                HeaderFate::Gone => (
-                    format!(
-                        "the header {header} is taken away after this filter, such as by \
-                         request_headers_to_remove of the route; to keep clients from sending it, \
-                         remove it before all filters"
-                    ),
-                    Some(advice::early_mutation(header)),
-                ),
-                HeaderFate::Changed => (
-                    format!(
-                        "a second balancer in the chain, after this filter, writes the header \
-                         {header}: give this one a header of its own, which the cluster reads"
-                    ),
-                    Some(advice::own_header()),
-                ),
-                HeaderFate::Kept => kept(last, table, service, header),
-            },
+            RouteBy::Endpoint => likely(last, table, service, header),
         };
         Some(Warning {
             kind: Kind::Steering,
@@ -204,8 +174,9 @@ impl Steering {
     }
 }
 
-/// The likely cause where the header was there when Envoy took a host.
-fn kept(
+/// The likely cause where the pods are hosts of the cluster. By the time of the answer no filter can
+/// see any more what became of the request's header.
+fn likely(
     last: &Mismatch,
     table: &Table,
     service: &ServiceConfig,
@@ -239,7 +210,9 @@ fn kept(
         Server::Named | Server::Pod => (
             format!(
                 "the cluster {cluster} has no override_host policy that reads the header {header}, or \
-                 a filter behind this one, such as stateful_session, chooses the host itself"
+                 something behind this filter changes that header or takes it away \
+                 (request_headers_to_remove, a second balancer), or chooses the host itself \
+                 (stateful_session)"
             ),
             Some(advice::override_host(header)),
         ),

@@ -4,10 +4,10 @@
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
-use wsbalancer_backend::{Fleet, FleetConfig, MetricBehavior};
+use wsbalancer_backend::{FleetConfig, MetricBehavior};
 use wsbalancer_client::Held;
 use wsbalancer_e2e::ask::{get, get_json};
-use wsbalancer_e2e::{PATIENCE, Stage, addresses, assert_all_well, every, preloaded};
+use wsbalancer_e2e::{PATIENCE, Stage, assert_all_well, every, preloaded};
 use wsbalancer_harness::{Envoy, Sample, wait_until};
 
 const HEADER: &str = "x-gateway-destination-endpoint";
@@ -185,8 +185,11 @@ async fn a_route_that_takes_the_header_away() -> Result<()> {
     })
     .await?;
     let _held = open(&stage, 20).await?;
-    let advice = until_warned(&stage.envoy, "steering", "is taken away after this filter")?;
-    assert!(lines(&advice)?["early_header_mutation_extensions"].is_array());
+    until_warned(
+        &stage.envoy,
+        "steering",
+        "(request_headers_to_remove, a second balancer)",
+    )?;
     Ok(())
 }
 
@@ -218,7 +221,11 @@ async fn a_second_balancer_in_the_chain() -> Result<()> {
     })
     .await?;
     let _held = open(&stage, 20).await?;
-    until_warned(&stage.envoy, "steering", "a second balancer in the chain")?;
+    until_warned(
+        &stage.envoy,
+        "steering",
+        "(request_headers_to_remove, a second balancer)",
+    )?;
     Ok(())
 }
 
@@ -247,24 +254,7 @@ async fn a_service_of_another_cluster_than_the_routes() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn endpoints_that_are_no_hosts_of_the_cluster() -> Result<()> {
-    let fleet = Fleet::start(preloaded(3, &[0, 100, 200])).await?;
-    let pods = addresses(&fleet);
-    // The emptiest one is none of the cluster's: its polls go to the others.
-    let sample = Sample::standard()?.pods(&pods[1..]);
-    let sample = every(200)(sample.without_discovery(&pods));
-    let envoy = block_in_place(|| Envoy::start(&sample))?;
-    let stage = Stage { fleet, envoy };
-    stage.until_usable(3)?;
-    let _held = open(&stage, 20).await?;
-    let cause = "one of the endpoints, is likely no host of the cluster chat";
-    let advice = until_warned(&stage.envoy, "steering", cause)?;
-    assert!(lines(&advice)?["discovery"].is_object());
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn pods_that_leave_are_no_mistake_and_a_mistake_can_be_corrected() -> Result<()> {
+async fn a_mistake_that_is_corrected() -> Result<()> {
     let stage = stage(|mut sample| {
         let host = &mut sample.connection_manager()["route_config"]["virtual_hosts"][0];
         // Whoever has the header `x-broken` loses the choice.
@@ -279,7 +269,11 @@ async fn pods_that_leave_are_no_mistake_and_a_mistake_can_be_corrected() -> Resu
     })
     .await?;
     let _held = open(&stage, 20).await?;
-    until_warned(&stage.envoy, "steering", "is taken away after this filter")?;
+    until_warned(
+        &stage.envoy,
+        "steering",
+        "(request_headers_to_remove, a second balancer)",
+    )?;
     let mut load = stage.load(60, 20)?;
     load.headers.push(("x-sound".parse()?, "yes".parse()?));
     let sound = load.open().await;
