@@ -11,6 +11,9 @@ use crate::config::{Config, ServiceConfig, Settings};
 use crate::service::Service;
 use crate::shell::Shell;
 
+/// So many handshakes that are no service's are no accident.
+const ENOUGH_PASSED_BY: u32 = 5;
+
 /// The services of one worker.
 pub struct Balancer<S: Shell> {
     /// What the worker runs in.
@@ -28,8 +31,8 @@ pub struct Balancer<S: Shell> {
     noted_at: Cell<Timestamp>,
     /// Whether the next tick is to come at once.
     hurries: Cell<bool>,
-    /// Whether another filter of this kind has been seen before this one.
-    is_second: Cell<bool>,
+    /// WebSocket handshakes that were no service's.
+    passed_by: Cell<u32>,
 }
 
 impl<S: Shell> Balancer<S> {
@@ -47,7 +50,7 @@ impl<S: Shell> Balancer<S> {
             has_requests: Cell::new(false),
             noted_at: Cell::default(),
             hurries: Cell::new(false),
-            is_second: Cell::new(false),
+            passed_by: Cell::default(),
             shell,
         }
     }
@@ -79,9 +82,23 @@ impl<S: Shell> Balancer<S> {
         self.noted_at.get()
     }
 
-    /// Notes that another filter of this kind comes before this one; whether that is news.
-    pub fn note_second(&self) -> bool {
-        !self.is_second.replace(true)
+    /// Notes a WebSocket handshake on a route to `cluster`, which is no service's. The services are
+    /// told once, if none of them has opened a WebSocket yet: then it may have been meant for them.
+    pub fn note_passed_by(&self, cluster: &[u8]) {
+        let passed_by = self.passed_by.get().saturating_add(1);
+        self.passed_by.set(passed_by);
+        if passed_by == ENOUGH_PASSED_BY && self.is_unused() {
+            let cluster = String::from_utf8_lossy(cluster);
+            for service in &self.services {
+                service.lookout.passed_by(&self.shell, &cluster);
+            }
+        }
+    }
+
+    /// Whether none of the services has opened a WebSocket.
+    pub fn is_unused(&self) -> bool {
+        let mut services = self.services.iter();
+        services.all(|service| service.table().opened() == 0)
     }
 
     /// Has the worker tick after `period`: a tick can ask pods, a request can't.

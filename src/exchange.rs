@@ -21,10 +21,13 @@ use crate::upgrade::{
     Choice, Ending, Explanation, Refusal, Upgrade, Upstream, asks_for_websocket, has_token, key,
     route_by,
 };
+use crate::warning::Mismatch;
 
 /// `UpstreamConnectionFailure` among Envoy's response flags (the attribute `response.flags`, of which
 /// Envoy's `stream_info.h` has the order).
 const UPSTREAM_CONNECTION_FAILURE: u64 = 1 << 5;
+/// `UpstreamOverflow`: a circuit breaker was full, of retries perhaps.
+const OVERFLOW: u64 = 1 << 7;
 /// `DownstreamConnectionTermination`: the client has disconnected.
 const CLIENT_DISCONNECTED: u64 = 1 << 14;
 /// `UpstreamRetryLimitExceeded`, which stands beside whatever was answered last.
@@ -102,19 +105,18 @@ impl<S: Shell> Exchange<S> {
             route_by::remove_override(balancer, &cluster, request);
         }
         let Some(service) = service.filter(|_| is_ours) else {
+            if is_handshake && !cluster.is_empty() {
+                balancer.note_passed_by(&cluster);
+            }
             return Flow::Continue;
         };
         if is_handshake && let Some(response) = check_origin(balancer, service, request) {
             return Flow::Respond(response);
         }
         if chosen_by.is_some() {
-            if balancer.note_second() {
-                log::warn!(
-                    "cluster {}: another filter of this kind comes before this one, and has chosen: \
-                     remove one of them",
-                    service.config.cluster
-                );
-            }
+            let (shell, now) = (&balancer.shell, balancer.shell.now());
+            let opened = || service.table().opened();
+            service.lookout.second(shell, now, opened);
             return Flow::Continue;
         }
         let now = balancer.shell.now();
@@ -186,6 +188,7 @@ impl<S: Shell> Exchange<S> {
         let status = status.as_deref().unwrap_or_default();
         let raises_doubts = if status == b"101" {
             let upstream = upstream(upgrade.service(), upgrade.chosen(), status, request);
+            look_at_steering(&self.balancer, upgrade, upstream, request);
             let raises_doubts = upgrade.open(upstream, self.balancer.shell.now());
             if self.key_added {
                 // It answers a key that the client did not send.
@@ -198,6 +201,10 @@ impl<S: Shell> Exchange<S> {
         } else {
             let upstream = upstream(upgrade.service(), None, status, request);
             let now = self.balancer.shell.now();
+            if let Some(pod) = upgrade.lacked_retry(upstream) {
+                let service = upgrade.service();
+                service.lookout.unretried(&service.shell, pod);
+            }
             upgrade.decline(upstream, || details(request), now)
         };
         if raises_doubts {
@@ -223,6 +230,48 @@ impl<S: Shell> Exchange<S> {
         if upgrade.end(&ending, self.balancer.lately()) {
             self.balancer.hurry(SHORTEST_TICK);
         }
+    }
+}
+
+/// Notes whether an upgrade that was accepted went to the chosen pod. What there is to ask costs
+/// calls of the host, and is asked only where it did not.
+fn look_at_steering<S: Shell>(
+    balancer: &Balancer<S>,
+    upgrade: &Upgrade<S>,
+    upstream: Upstream,
+    request: &impl Request,
+) {
+    let (lookout, shell) = (&upgrade.service().lookout, &balancer.shell);
+    if upstream.attempts > 1 {
+        lookout.retried(shell);
+    }
+    match upgrade.is_obeyed(upstream) {
+        None => {}
+        Some(true) => lookout.obeyed(shell),
+        Some(false) => {
+            let mismatch = || mismatch(balancer, upgrade, upstream, request);
+            lookout.disobeyed(shell, mismatch);
+        }
+    }
+}
+
+fn mismatch<S: Shell>(
+    balancer: &Balancer<S>,
+    upgrade: &Upgrade<S>,
+    upstream: Upstream,
+    request: &impl Request,
+) -> Mismatch {
+    let text =
+        |bytes: Option<Vec<u8>>| String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned();
+    Mismatch {
+        chosen: upgrade
+            .chosen()
+            .map(|pod| pod.to_string())
+            .unwrap_or_default(),
+        served: text(request.attribute(&["upstream", "address"])),
+        server: upgrade.server(upstream),
+        cluster: String::from_utf8_lossy(&route_by::cluster_of(request)).into_owned(),
+        at: balancer.shell.now().as_nanos(),
     }
 }
 
@@ -407,6 +456,7 @@ fn upstream<S: Shell>(
         pod,
         attempts: usize::try_from(attempts).unwrap_or(usize::MAX),
         connect_failed,
+        is_overflow: flags & OVERFLOW != 0,
         failed: !has_left && !connect_failed && (is_error || no_answer),
         unserved: !has_left && (status.starts_with(b"5") || connect_failed || no_answer),
     }
@@ -435,8 +485,10 @@ mod tests {
     use super::*;
     use crate::load::PodState;
     use crate::pod::PodRecord;
+    use crate::table;
     use crate::testing::{self, NOW};
     use crate::testing::{FakeHost, FakeRequest};
+    use crate::warning::Key;
 
     const OVERRIDE: &str = "x-gateway-destination-endpoint";
 
@@ -580,7 +632,9 @@ mod tests {
             assert_eq!(estimates(&first), [5.0, 1.0]);
             let counter = "wsbalancer.chat.upgrades_balanced";
             assert_eq!(first.balancer.shell.statistic(counter), 1);
-            assert!(!balancer.note_second(), "it has said so");
+            let service = &balancer.services[0];
+            let findings = Key::of(&table::key(&service.config)).read(&balancer.shell);
+            assert!(findings.second.is_some());
         }
     }
 

@@ -11,6 +11,7 @@ use std::fmt::{Display, Write};
 use super::snapshot::{PodSnapshot, ServiceSnapshot, Snapshot, State};
 use crate::num::approximate as float;
 use crate::service::ServiceCounts;
+use crate::warning::{self, Warning};
 
 /// Series of one name, one for each of what `T` is.
 struct Family<T: ?Sized> {
@@ -317,6 +318,18 @@ pub(super) fn write(snapshot: &Snapshot) -> String {
             text.series("wsbalancer_pods", &labels, Some(float(count as u64)));
         }
     }
+    let name = "wsbalancer_warning";
+    text.head(name, Kind::Gauge, "Whether the warning is in force.");
+    for service in &snapshot.services {
+        for kind in warning::Kind::OF_SERVICES {
+            let labels = [("service", service.url.as_str()), ("kind", kind.name())];
+            text.series(name, &labels, Some(is_among(&service.warnings, kind)));
+        }
+    }
+    for kind in warning::Kind::OF_GATEWAY {
+        let is_in_force = is_among(&snapshot.warnings, kind);
+        text.series(name, &[("kind", kind.name())], Some(is_in_force));
+    }
     for Family {
         name,
         kind,
@@ -349,6 +362,11 @@ pub(super) fn write(snapshot: &Snapshot) -> String {
         text.series(name, &labels, Some(1.0));
     }
     text.0
+}
+
+/// 1 where a warning of this kind is in force, else 0.
+fn is_among(warnings: &[Warning], kind: warning::Kind) -> f64 {
+    f64::from(u8::from(warnings.iter().any(|known| known.kind == kind)))
 }
 
 impl Snapshot {

@@ -15,6 +15,7 @@ use crate::num::rounded;
 use crate::pod::{DiscoveryFailure, Exclusion, PodRecord, PollState};
 use crate::service::{Directory, PodNames, ServiceCounts, ServiceStatistics, names_in};
 use crate::table::{Roll, Table, lease, roll_key};
+use crate::warning::{self, Warning};
 
 /// All services.
 #[derive(Serialize)]
@@ -27,6 +28,8 @@ pub(super) struct Snapshot {
     pub(super) pod_metrics: BTreeMap<String, Vec<PodSnapshot>>,
     total_connections: u64,
     agents_connections: u64,
+    /// What holds for the whole gateway.
+    pub(super) warnings: Vec<Warning>,
 }
 
 /// One service. Spans are in seconds.
@@ -59,6 +62,7 @@ pub(super) struct ServiceSnapshot {
     pub(super) workers: usize,
     pub(super) discovery: Option<DiscoverySnapshot>,
     pub(super) statistics: ServiceCounts,
+    pub(super) warnings: Vec<Warning>,
 }
 
 #[derive(Serialize)]
@@ -197,6 +201,7 @@ impl Snapshot {
             let service = ServiceSnapshot {
                 workers: workers(host, &entry, now),
                 statistics: ServiceStatistics::define(host, &entry.cluster).counts(host),
+                warnings: warning::Key::of(&entry.table_key).read(host).warnings,
                 ..ServiceSnapshot::of(&entry, &table, &view, &share, &pods)
             };
             services.push(match silent_for {
@@ -213,6 +218,7 @@ impl Snapshot {
             pod_metrics,
             total_connections: total,
             agents_connections: total,
+            warnings: warning::Key::of_gateway().read(host).warnings,
         }
     }
 
@@ -263,6 +269,7 @@ impl ServiceSnapshot {
             workers: 0,
             discovery,
             statistics: ServiceCounts::default(),
+            warnings: Vec::new(),
         }
     }
 

@@ -24,10 +24,10 @@ use wsbalancer_harness::{Sample, own_address, wait_until};
 
 const SERVICE: &str = "service";
 const POD: &str = "service, pod";
-/// A series that is there while there is something to warn of.
+/// That of the kinds that hold for the whole gateway has no `service`.
 const WARNING: &str = "wsbalancer_warning";
 
-/// Every series of the status, and its labels.
+/// Every series of the status but [`WARNING`], and its labels.
 const SERIES: [(&str, &str); 37] = [
     ("wsbalancer_capacity", SERVICE),
     ("wsbalancer_capacity_used", SERVICE),
@@ -244,7 +244,10 @@ async fn assert_all_is_there(form: Form) -> Result<()> {
     let mut found = BTreeMap::<String, BTreeSet<String>>::new();
     for series in prometheus.series(r#"{__name__=~"wsbalancer_.+",job="wsbalancer"}"#)? {
         let series: BTreeMap<String, String> = serde_json::from_value(series)?;
-        assert_eq!(series["service"], form.service(), "{series:?}");
+        let of_gateway = series["__name__"] == WARNING && series["kind"] == "vmId";
+        let service = (!of_gateway).then(|| form.service());
+        let told = series.get("service").map(String::as_str);
+        assert_eq!(told, service, "{series:?}");
         assert_eq!(series["instance"], instance, "{series:?}");
         let labels = series.keys().map(String::as_str);
         let labels = labels.filter(|label| !["__name__", "instance", "job"].contains(label));
@@ -255,7 +258,10 @@ async fn assert_all_is_there(form: Form) -> Result<()> {
             .insert(sorted(&labels.join(", ")));
     }
     let expected = SERIES.map(|(name, labels)| (name.to_owned(), [sorted(labels)].into()));
-    assert_eq!(found, BTreeMap::from(expected));
+    let mut expected = BTreeMap::from(expected);
+    let warnings: BTreeSet<String> = ["kind", "kind, service"].map(sorted).into();
+    expected.insert(WARNING.to_owned(), warnings);
+    assert_eq!(found, expected);
 
     for selector in selectors_of_alerts()? {
         until_some(&prometheus, &selector)?;
@@ -270,7 +276,7 @@ async fn assert_all_is_there(form: Form) -> Result<()> {
         // Whether there is anything is up to what happens.
         prometheus.query(&ready(query)?)?;
     }
-    let shown = |query: &&String| !query.contains(WARNING) && !form.lacks(query);
+    let shown = |query: &&String| !form.lacks(query);
     for query in queries.iter().filter(shown) {
         until_shown(&gateway, &prometheus, &mut held, &ready(query)?)?;
     }
@@ -340,7 +346,6 @@ fn selectors_of_alerts() -> Result<BTreeSet<String>> {
             });
         }
     }
-    selectors.retain(|selector| !selector.starts_with(WARNING));
     ensure!(selectors.len() > 15, "{selectors:?}");
     Ok(selectors)
 }
