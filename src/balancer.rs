@@ -15,6 +15,9 @@ use crate::shell::Shell;
 /// look costs a call.
 const BETWEEN_LOOKS_FOR_ANOTHER: Duration = Duration::from_secs(10);
 
+/// So many handshakes that are no service's are no accident.
+const ENOUGH_PASSED_BY: u32 = 5;
+
 /// The services of one worker.
 pub struct Balancer<S: Shell> {
     /// What the worker runs in.
@@ -36,6 +39,8 @@ pub struct Balancer<S: Shell> {
     is_second: Cell<bool>,
     /// … and when that was last looked for.
     looked_for_another_at: Cell<Timestamp>,
+    /// WebSocket handshakes that were no service's.
+    passed_by: Cell<u32>,
 }
 
 impl<S: Shell> Balancer<S> {
@@ -55,6 +60,7 @@ impl<S: Shell> Balancer<S> {
             hurries: Cell::new(false),
             is_second: Cell::new(false),
             looked_for_another_at: Cell::default(),
+            passed_by: Cell::default(),
             shell,
         }
     }
@@ -97,9 +103,28 @@ impl<S: Shell> Balancer<S> {
         is_due || self.is_second.get()
     }
 
-    /// Notes that another filter of this kind comes before this one; whether that is news.
-    pub fn note_another(&self) -> bool {
-        !self.is_second.replace(true)
+    /// Notes that another filter of this kind comes before this one.
+    pub fn note_another(&self) {
+        self.is_second.set(true);
+    }
+
+    /// Notes a WebSocket handshake on a route to `cluster`, which is no service's. The services are
+    /// told once, if none of them has opened a WebSocket yet: then it may have been meant for them.
+    pub fn note_passed_by(&self, cluster: &[u8]) {
+        let passed_by = self.passed_by.get().saturating_add(1);
+        self.passed_by.set(passed_by);
+        if passed_by == ENOUGH_PASSED_BY && self.is_unused() {
+            let cluster = String::from_utf8_lossy(cluster);
+            for service in &self.services {
+                service.lookout.passed_by(&self.shell, &cluster);
+            }
+        }
+    }
+
+    /// Whether none of the services has opened a WebSocket.
+    pub fn is_unused(&self) -> bool {
+        let mut services = self.services.iter();
+        services.all(|service| service.table().opened() == 0)
     }
 
     /// Has the worker tick after `period`: a tick can ask pods, a request can't.

@@ -20,7 +20,7 @@ use serde::{Deserialize, Deserializer};
 use crate::host::{Answer, CallToken, Calls, Get, NotSent, authority_of};
 use crate::pod::{
     DiscoveryFailure, Exclusion, HOST_LIST_LIMIT, HostList, LONGEST_LISTENER, Member, PodAddress,
-    Priority,
+    Priority, Usage,
 };
 use crate::uri::is_unreserved;
 
@@ -61,11 +61,12 @@ pub fn read(cluster: &str, answer: Answer<'_>) -> Result<HostList, DiscoveryFail
     if body.len() > HOST_LIST_LIMIT {
         return Err(DiscoveryFailure::TooLarge);
     }
-    let hosts = hosts_in(body, cluster).map_err(|_| DiscoveryFailure::Malformed)?;
-    let hosts = hosts.ok_or(DiscoveryFailure::NotListed)?;
+    let found = hosts_in(body, cluster).map_err(|_| DiscoveryFailure::Malformed)?;
+    let Listed { hosts, breakers } = found.ok_or(DiscoveryFailure::NotListed)?;
     let bytes = u32::try_from(body.len()).unwrap_or(u32::MAX);
     Ok(HostList {
         cost: COST_OF_BYTE.saturating_mul(bytes),
+        usage: usage(&hosts, &breakers),
         ..list(&hosts)
     })
 }
@@ -99,8 +100,28 @@ fn list(hosts: &[HostStatus]) -> HostList {
         members,
         listener: listener.to_owned(),
         left_out: left_out.described(),
-        cost: Duration::ZERO,
+        ..HostList::default()
     }
+}
+
+/// How far the cluster is from the limits of requests without a priority of their own.
+fn usage(hosts: &[HostStatus], breakers: &CircuitBreakers) -> Usage {
+    let stats = hosts.iter().map(|host| host.stats);
+    let mut usage = stats.fold(Usage::default(), |sum, of| Usage {
+        connections: sum.connections.saturating_add(of.connections),
+        requests: sum.requests.saturating_add(of.requests),
+        ..sum
+    });
+    // Those behind a listener inside Envoy take no ports.
+    let pods = hosts.iter().filter(|host| host.address.socket.is_some());
+    let busiest = pods.max_by_key(|host| host.stats.connections);
+    usage.busiest = busiest.and_then(|host| Some((host.address.pod("")?, host.stats.connections)));
+    let mut thresholds = breakers.thresholds.iter();
+    if let Some(limits) = thresholds.find(|limits| limits.priority == RoutingPriority::Default) {
+        usage.max_connections = limits.max_connections;
+        usage.max_requests = limits.max_requests;
+    }
+    usage
 }
 
 /// Hosts that no header can name.
@@ -157,7 +178,7 @@ fn push_encoded(text: &mut String, byte: u8) {
 }
 
 /// The hosts of the cluster of this name in the whole answer; none where it is not listed.
-fn hosts_in(body: &[u8], cluster: &str) -> serde_json::Result<Option<Vec<HostStatus>>> {
+fn hosts_in(body: &[u8], cluster: &str) -> serde_json::Result<Option<Listed>> {
     let mut answer = serde_json::Deserializer::from_slice(body);
     let hosts = Level::<Clusters>::of(cluster).deserialize(&mut answer)?;
     answer.end()?;
@@ -185,7 +206,7 @@ impl<'a, L> Level<'a, L> {
 }
 
 impl<'de> DeserializeSeed<'de> for Level<'_, Clusters> {
-    type Value = Option<Vec<HostStatus>>;
+    type Value = Option<Listed>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_map(self)
@@ -193,7 +214,7 @@ impl<'de> DeserializeSeed<'de> for Level<'_, Clusters> {
 }
 
 impl<'de> Visitor<'de> for Level<'_, Clusters> {
-    type Value = Option<Vec<HostStatus>>;
+    type Value = Option<Listed>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("clusters")
@@ -214,7 +235,7 @@ impl<'de> Visitor<'de> for Level<'_, Clusters> {
 }
 
 impl<'de> DeserializeSeed<'de> for Level<'_, Statuses> {
-    type Value = Option<Vec<HostStatus>>;
+    type Value = Option<Listed>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_seq(self)
@@ -222,7 +243,7 @@ impl<'de> DeserializeSeed<'de> for Level<'_, Statuses> {
 }
 
 impl<'de> Visitor<'de> for Level<'_, Statuses> {
-    type Value = Option<Vec<HostStatus>>;
+    type Value = Option<Listed>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a list of clusters")
@@ -238,7 +259,7 @@ impl<'de> Visitor<'de> for Level<'_, Statuses> {
 }
 
 impl<'de> DeserializeSeed<'de> for Level<'_, Status> {
-    type Value = Option<Vec<HostStatus>>;
+    type Value = Option<Listed>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_map(self)
@@ -246,31 +267,115 @@ impl<'de> DeserializeSeed<'de> for Level<'_, Status> {
 }
 
 impl<'de> Visitor<'de> for Level<'_, Status> {
-    type Value = Option<Vec<HostStatus>>;
+    type Value = Option<Listed>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a cluster")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self::Value, A::Error> {
-        let (mut is_it, mut hosts) = (None, None);
+        let (mut is_it, mut listed) = (None, Listed::default());
         while let Some(field) = fields.next_key::<Cow<'de, str>>()? {
             match &*field {
                 "name" => is_it = Some(fields.next_value::<Cow<'de, str>>()? == self.cluster),
                 // Envoy writes the name first.
-                "host_statuses" if is_it != Some(false) => hosts = Some(fields.next_value()?),
+                "host_statuses" if is_it != Some(false) => listed.hosts = fields.next_value()?,
+                "circuit_breakers" if is_it != Some(false) => {
+                    listed.breakers = fields.next_value()?;
+                }
                 _ => {
                     fields.next_value::<IgnoredAny>()?;
                 }
             }
         }
-        Ok(hosts.or(Some(Vec::new())).filter(|_| is_it == Some(true)))
+        Ok((is_it == Some(true)).then_some(listed))
+    }
+}
+
+/// What the answer has of one cluster. Envoy leaves empty lists out.
+#[derive(Default)]
+struct Listed {
+    hosts: Vec<HostStatus>,
+    breakers: CircuitBreakers,
+}
+
+/// A cluster's `envoy.config.cluster.v3.CircuitBreakers`.
+#[derive(Default, Deserialize)]
+struct CircuitBreakers {
+    #[serde(default)]
+    thresholds: Vec<Thresholds>,
+}
+
+/// What may be open at once, of requests of one priority.
+#[derive(Deserialize)]
+struct Thresholds {
+    #[serde(default)]
+    priority: RoutingPriority,
+    max_connections: Option<u64>,
+    max_requests: Option<u64>,
+}
+
+/// `envoy.config.core.v3.RoutingPriority`; the default is left out.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+enum RoutingPriority {
+    #[default]
+    Default,
+    #[serde(other)]
+    Other,
+}
+
+/// What of a host's statistics counts against limits.
+#[derive(Clone, Copy, Default)]
+struct Stats {
+    connections: u64,
+    requests: u64,
+}
+
+/// One statistic, an `envoy.admin.v3.SimpleMetric`. Zeros are left out, and numbers of 64 bits are
+/// strings.
+#[derive(Deserialize)]
+struct Stat<'a> {
+    #[serde(borrow, default)]
+    name: Cow<'a, str>,
+    #[serde(borrow, default)]
+    value: Cow<'a, str>,
+}
+
+impl<'de> Deserialize<'de> for Stats {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Each;
+
+        impl<'de> Visitor<'de> for Each {
+            type Value = Stats;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of statistics")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Stats, A::Error> {
+                let mut stats = Stats::default();
+                while let Some(stat) = list.next_element::<Stat<'_>>()? {
+                    let value = || stat.value.parse().unwrap_or(0);
+                    match &*stat.name {
+                        "cx_active" => stats.connections = value(),
+                        "rq_active" => stats.requests = value(),
+                        _ => {}
+                    }
+                }
+                Ok(stats)
+            }
+        }
+
+        deserializer.deserialize_seq(Each)
     }
 }
 
 #[derive(Deserialize)]
 struct HostStatus {
     address: Address,
+    #[serde(default)]
+    stats: Stats,
     #[serde(default)]
     health_status: HealthStatus,
     #[serde(default)]

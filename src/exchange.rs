@@ -20,10 +20,13 @@ use crate::status::{self, StatusRequest};
 use crate::upgrade::{
     Choice, Ending, Explanation, Refusal, Upgrade, Upstream, asks_for_websocket, key, route_by,
 };
+use crate::warning::Mismatch;
 
 /// `UpstreamConnectionFailure` among Envoy's response flags (the attribute `response.flags`, of which
 /// Envoy's `stream_info.h` has the order).
 const UPSTREAM_CONNECTION_FAILURE: u64 = 1 << 5;
+/// `UpstreamOverflow`: a circuit breaker was full, of retries perhaps.
+const OVERFLOW: u64 = 1 << 7;
 /// `DownstreamConnectionTermination`: the client has disconnected.
 const CLIENT_DISCONNECTED: u64 = 1 << 14;
 /// `UpstreamRetryLimitExceeded`, which stands beside whatever was answered last.
@@ -107,19 +110,18 @@ impl<S: Shell> Exchange<S> {
             route_by::remove_override(balancer, &cluster, request);
         }
         let (Some(service), Some(now)) = (service, now) else {
+            if is_handshake && !cluster.is_empty() {
+                balancer.note_passed_by(&cluster);
+            }
             return Flow::Continue;
         };
         if is_handshake && let Some(response) = check_origin(balancer, service, &fields) {
             return Flow::Respond(response);
         }
         if earlier.is_some() {
-            if balancer.note_another() {
-                log::warn!(
-                    "cluster {}: another filter of this kind comes before this one, and has chosen: \
-                     remove one of them",
-                    service.config.cluster
-                );
-            }
+            balancer.note_another();
+            let opened = || service.table().opened();
+            service.lookout.second(&balancer.shell, now, opened);
             return Flow::Continue;
         }
         if role == Role::Carries {
@@ -187,6 +189,7 @@ impl<S: Shell> Exchange<S> {
         let status = status.as_deref().unwrap_or_default();
         let raises_doubts = if status == b"101" {
             let upstream = upstream(upgrade.service(), upgrade.chosen(), status, request);
+            look_at_steering(&self.balancer, upgrade, upstream, request);
             // The time is not worth a call of its own.
             let raises_doubts = upgrade.open(upstream, self.balancer.lately());
             if self.key_added {
@@ -200,6 +203,10 @@ impl<S: Shell> Exchange<S> {
         } else {
             let upstream = upstream(upgrade.service(), None, status, request);
             let now = self.balancer.shell.now();
+            if let Some(pod) = upgrade.lacked_retry(upstream) {
+                let service = upgrade.service();
+                service.lookout.unretried(&service.shell, pod);
+            }
             upgrade.decline(upstream, || details(request), now)
         };
         if raises_doubts {
@@ -225,6 +232,48 @@ impl<S: Shell> Exchange<S> {
         if upgrade.end(&ending, self.balancer.lately()) {
             self.balancer.hurry(SHORTEST_TICK);
         }
+    }
+}
+
+/// Notes whether an upgrade that was accepted went to the chosen pod. What there is to ask costs
+/// calls of the host, and is asked only where it did not.
+fn look_at_steering<S: Shell>(
+    balancer: &Balancer<S>,
+    upgrade: &Upgrade<S>,
+    upstream: Upstream,
+    request: &impl Request,
+) {
+    let (lookout, shell) = (&upgrade.service().lookout, &balancer.shell);
+    if upstream.attempts > 1 {
+        lookout.retried(shell);
+    }
+    match upgrade.is_obeyed(upstream) {
+        None => {}
+        Some(true) => lookout.obeyed(shell),
+        Some(false) => {
+            let mismatch = || mismatch(balancer, upgrade, upstream, request);
+            lookout.disobeyed(shell, mismatch);
+        }
+    }
+}
+
+fn mismatch<S: Shell>(
+    balancer: &Balancer<S>,
+    upgrade: &Upgrade<S>,
+    upstream: Upstream,
+    request: &impl Request,
+) -> Mismatch {
+    let text =
+        |bytes: Option<Vec<u8>>| String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned();
+    Mismatch {
+        chosen: upgrade
+            .chosen()
+            .map(|pod| pod.to_string())
+            .unwrap_or_default(),
+        served: text(request.attribute(&["upstream", "address"])),
+        server: upgrade.server(upstream),
+        cluster: String::from_utf8_lossy(&route_by::cluster_of(request)).into_owned(),
+        at: balancer.shell.now().as_nanos(),
     }
 }
 
@@ -398,12 +447,15 @@ fn upstream<S: Shell>(
     let connect_failed = flags & UPSTREAM_CONNECTION_FAILURE != 0;
     // With any other flag, an answer of 5xx is Envoy's own.
     let is_error = status.starts_with(b"5") && flags & !RETRIES_EXCEEDED == 0;
-    let is_over = flags & CLIENT_DISCONNECTED != 0 || connect_failed;
+    let has_left = flags & CLIENT_DISCONNECTED != 0;
+    let no_answer = flags & NO_ANSWER != 0;
     Upstream {
         pod,
         attempts: usize::try_from(attempts).unwrap_or(usize::MAX),
         connect_failed,
-        failed: !is_over && (is_error || flags & NO_ANSWER != 0),
+        is_overflow: flags & OVERFLOW != 0,
+        failed: !has_left && !connect_failed && (is_error || no_answer),
+        unserved: !has_left && (status.starts_with(b"5") || connect_failed || no_answer),
     }
 }
 
@@ -430,8 +482,10 @@ mod tests {
     use super::*;
     use crate::load::PodState;
     use crate::pod::PodRecord;
+    use crate::table;
     use crate::testing::{self, NOW};
     use crate::testing::{FakeHost, FakeRequest};
+    use crate::warning::Key;
 
     const OVERRIDE: &str = "x-gateway-destination-endpoint";
 
@@ -577,7 +631,9 @@ mod tests {
             assert_eq!(estimates(&first), [5.0, 1.0]);
             let counter = "wsbalancer.chat.upgrades_balanced";
             assert_eq!(first.balancer.shell.statistic(counter), 1);
-            assert!(!balancer.note_another(), "it has said so");
+            let service = &balancer.services[0];
+            let findings = Key::of(&table::key(&service.config)).read(&balancer.shell);
+            assert!(findings.second.is_some());
         }
     }
 
@@ -904,26 +960,28 @@ mod tests {
         assert_eq!(nothing, Upstream::default());
     }
 
-    /// Only what the pod itself did is its failure.
+    /// Only what the pod itself did is its failure; to the client everything that the client did not do
+    /// itself is one.
     #[test]
     fn what_a_pod_fails_is_told_from_what_envoy_and_the_client_do() {
-        for (status, flags, is_failed) in [
-            ("500", 0, true),
-            ("503", 0, true),
-            ("503", 0x8000, true),
-            ("504", 0x4, true),
-            ("503", 0x40, true),
-            ("", 0x10, true),
+        for (status, flags, is_pods, is_unserved) in [
+            ("500", 0, true, true),
+            ("503", 0, true, true),
+            ("503", 0x8000, true, true),
+            ("504", 0x4, true, true),
+            ("503", 0x40, true, true),
+            ("", 0x10, true, true),
             // No connection, no host, a circuit breaker, a client that left, a fault of Envoy's.
-            ("503", 0x20, false),
-            ("503", 0x2, false),
-            ("503", 0x80, false),
-            ("", 0x4000, false),
-            ("503", 0x400, false),
+            ("503", 0x20, false, true),
+            ("503", 0x2, false, true),
+            ("503", 0x80, false, true),
+            ("", 0x4000, false, false),
+            ("", 0x4040, false, false),
+            ("503", 0x400, false, true),
             // A client's mistake, and no WebSocket.
-            ("404", 0, false),
-            ("426", 0, false),
-            ("200", 0, false),
+            ("404", 0, false, false),
+            ("426", 0, false, false),
+            ("200", 0, false, false),
         ] {
             let exchange = exchange("");
             let request = handshake("chat");
@@ -932,7 +990,8 @@ mod tests {
             request.put_attribute("response.flags", &u64::to_le_bytes(flags));
             let service = &exchange.balancer.services[0];
             let upstream = upstream(service, None, status.as_bytes(), &request);
-            assert_eq!(upstream.failed, is_failed, "{status} {flags:#x}");
+            let told = (upstream.failed, upstream.unserved);
+            assert_eq!(told, (is_pods, is_unserved), "{status} {flags:#x}");
         }
     }
 

@@ -65,6 +65,9 @@ pub trait Statistics {
 
     /// Sets a gauge.
     fn set(&self, gauge: StatisticId, value: u64);
+
+    /// What all workers have made of a statistic so far; zero where the proxy keeps none of its name.
+    fn value(&self, statistic: StatisticId) -> u64;
 }
 
 /// A statistic of the proxy's.

@@ -51,6 +51,7 @@ pub mod status;
 pub mod table;
 pub mod upgrade;
 pub mod uri;
+pub mod warning;
 pub mod worker;
 
 #[cfg(target_arch = "wasm32")]

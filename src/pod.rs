@@ -19,7 +19,7 @@ pub use line::PodLine;
 pub use listener::ListenerName;
 pub use membership::{
     DiscoveryFailure, Exclusion, HOST_LIST_LIMIT, HostList, LONGEST_LISTENER, Member,
-    MembershipChange, Priority,
+    MembershipChange, Priority, Usage,
 };
 pub use poll_state::PollState;
 pub(crate) use record::Answer;

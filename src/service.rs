@@ -5,15 +5,17 @@
 
 mod announcer;
 mod held;
+mod lookout;
 mod name_cache;
 mod sharing;
 mod statistics;
 
 pub use self::announcer::Announcer;
 pub use self::held::HeldWebSockets;
+pub use self::lookout::Lookout;
 pub use self::name_cache::{Directory, NameCache, PodNames, names_in};
 pub use self::sharing::{Attendance, Succession};
-pub use self::statistics::{PREFIX, ServiceStatistics};
+pub use self::statistics::{PREFIX, ServiceCounts, ServiceStatistics};
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -46,6 +48,8 @@ pub struct Service<S: Shell> {
     /// Tells of handshakes that were refused for their origin.
     pub forbidden_line: RareLine,
     table: S::Table,
+    /// What this worker does for warnings.
+    pub lookout: Lookout,
     /// When this worker gives signs of life.
     pub attendance: Attendance,
     /// Which version of the module is current.
@@ -103,6 +107,7 @@ impl<S: Shell> Service<S> {
             held: HeldWebSockets::default(),
             forbidden_line: RareLine::default(),
             table: shell.open_table(&config),
+            lookout: Lookout::of(&config),
             attendance: Attendance::of(&config),
             succession: Succession::of(&config, LAYOUT.into()),
             reach: Cell::default(),

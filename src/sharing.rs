@@ -4,5 +4,5 @@
 mod attendance;
 mod succession;
 
-pub use self::attendance::attend;
+pub use self::attendance::{attend, sign_off};
 pub use self::succession::{consult, is_still_current};

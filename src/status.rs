@@ -10,4 +10,4 @@ mod response;
 mod snapshot;
 
 pub use answer::{StatusRequest, query, respond};
-pub use registry::register;
+pub use registry::{has_services, register};

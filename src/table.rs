@@ -27,6 +27,6 @@ pub use event::{Effect, Event};
 pub use handover::{Handover, Part};
 pub use ledger::{Holding, Ledger};
 pub use progress::Progress;
-pub use roll::{BEAT, Roll, lease};
+pub use roll::{BEAT, Roll, StruckOff, lease, roll_key};
 pub use store::{Contended, SharedTable, Store, key, read};
 pub use value::{LAYOUT, StateChange, Table};

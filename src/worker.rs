@@ -1,5 +1,6 @@
 //! One worker: what it does at each tick, and what becomes of the answers to its questions.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -12,7 +13,9 @@ use crate::rebalance;
 use crate::service::Service;
 use crate::sharing;
 use crate::shell::Shell;
-use crate::table::{Contended, Look, StateChange, Table};
+use crate::status;
+use crate::table::{BEAT, Contended, Look, StateChange, Table};
+use crate::warning::{Judge, Key, judge_gateway};
 
 /// One worker.
 pub struct Worker<S: Shell> {
@@ -20,7 +23,13 @@ pub struct Worker<S: Shell> {
     id: u64,
     balancer: Rc<Balancer<S>>,
     polls: Polls<S>,
+    started_at: Timestamp,
+    /// When it last looked whether the status has services to show.
+    looked_at: Cell<Timestamp>,
 }
+
+/// By then the filters that started with this one have entered their services.
+const SETTLED: Duration = Duration::from_secs(5);
 
 /// What a worker has taken upon itself to do for a service, and the table at that moment.
 struct Duties {
@@ -45,6 +54,8 @@ impl<S: Shell> Worker<S> {
             id,
             balancer: Rc::new(balancer),
             polls: Polls::default(),
+            started_at: now,
+            looked_at: Cell::default(),
         }
     }
 
@@ -66,6 +77,7 @@ impl<S: Shell> Worker<S> {
         let (balancer, now) = (Rc::clone(&self.balancer), self.balancer.shell.now());
         balancer.note_time(now);
         balancer.calm_down(self.tick_period());
+        self.look_at_gateway(now);
         let has_requests = balancer.take_requests();
         for service in &balancer.services {
             sharing::consult(service, has_requests, now);
@@ -117,9 +129,43 @@ impl<S: Shell> Worker<S> {
                 .announcer
                 .gauges(&service.shell, &duties.table, &view);
         }
+        self.look_out(service, &duties, now);
         for question in duties.questions {
             self.polls.ask(service, &duties.table, question, now);
         }
+    }
+
+    /// Where this filter shows the status and has no services: warns if there are none to show.
+    /// Others may still be starting at first.
+    fn look_at_gateway(&self, now: Timestamp) {
+        let balancer = &self.balancer;
+        let is_beat = now.since(self.looked_at.get()) >= BEAT;
+        let has_settled = now.since(self.started_at) >= SETTLED;
+        let shows_others = balancer.settings.status.is_some() && balancer.services.is_empty();
+        if !(shows_others && is_beat && has_settled) {
+            return;
+        }
+        self.looked_at.set(now);
+        let has_services = status::has_services(&balancer.shell);
+        let verdict = Key::of_gateway().update(&balancer.shell, |findings| {
+            judge_gateway(findings, has_services)
+        });
+        verdict.unwrap_or_default().log("status");
+    }
+
+    /// Learns of what workers have seen that is to be warned of, and if it is the poller, judges it.
+    fn look_out(&self, service: &Service<S>, duties: &Duties, now: Timestamp) {
+        let judge = Judge {
+            service: &service.config,
+            settings: &self.balancer.settings,
+            table: &duties.table,
+            usage: service.lookout.usage(),
+            is_unused: &|| self.balancer.is_unused(),
+            now,
+        };
+        let judge = duties.is_poller.then_some(&judge);
+        let verdict = service.lookout.look(&service.shell, judge, now);
+        verdict.log(&format!("cluster {}", service.config.cluster));
     }
 
     fn take_duties(&self, service: &Service<S>, now: Timestamp) -> Duties {
@@ -180,10 +226,10 @@ impl<S: Shell> Worker<S> {
         duties
     }
 
-    /// Takes in what waits, for the worker ends.
-    pub fn leave(&self) {
+    /// Its end, in order: all that it had has ended.
+    pub fn end(&self) {
         for service in &self.balancer.services {
-            service.flush();
+            sharing::sign_off(service, self.id);
         }
     }
 
@@ -967,7 +1013,7 @@ mod tests {
             }
             process.advance(5_000);
         }
-        assert_eq!(process.state(1), PodState::Unknown);
+        assert_eq!(process.state(1), PodState::Unhealthy);
         process.pods_answer = true;
         let corrected = process.configure(&at_path("/right"));
         process.go_on(1, &[corrected]);

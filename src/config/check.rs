@@ -74,6 +74,9 @@ pub(super) fn config(fields: &Fields) -> Result<Config, ConfigError> {
             route_by: fields.route_by.unwrap_or_default(),
             on_no_pods: fields.on_no_pods.unwrap_or_default(),
             status: status(fields.status.as_ref())?,
+            local_ports: fields
+                .local_ports
+                .map_or(defaults::LOCAL_PORTS, |Whole(ports)| ports),
             debug_headers: fields.debug_headers.unwrap_or(false),
         },
         log_level: fields.log_level.map(|LogLevel(level)| level),

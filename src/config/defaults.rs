@@ -30,6 +30,8 @@ pub(super) const MAX_EJECTION_PERCENT: f64 = 50.0;
 pub(super) const OVERRIDE_HEADER: &str = "x-gateway-destination-endpoint";
 /// How many pods the override header names.
 pub(super) const ATTEMPTS: u32 = 3;
+/// Linux' own range, `net.ipv4.ip_local_port_range`: 32768 to 60999.
+pub(super) const LOCAL_PORTS: u32 = 28_232;
 /// Where the curve of a slow start begins, in percent: Envoy's default.
 pub(super) const MIN_WEIGHT_PERCENT: f64 = 10.0;
 /// Exponent of the curve of a slow start: Envoy's default, a straight line.

@@ -17,6 +17,9 @@ use crate::pod::PodAddress;
 /// More entries than this in the override header help no retry policy.
 pub(super) const MOST_ATTEMPTS: u32 = 16;
 
+/// A number of a port has 16 bits, and several source addresses have as many each.
+pub(super) const MOST_PORTS: u32 = 1_000_000;
+
 /// Whoever wants more failures in a row wants `off`.
 pub(super) const MOST_FAILURES: u32 = 1_000;
 
@@ -32,6 +35,7 @@ pub(super) struct Fields {
     pub(super) status: Option<StatusFields>,
     pub(super) log_level: Option<LogLevel>,
     pub(super) debug_headers: Option<bool>,
+    pub(super) local_ports: Option<Whole<1, MOST_PORTS>>,
     pub(super) discovery: Option<DiscoveryFields>,
     // The metric fields, for every service that does not set its own. They stand here and in
     // `ServiceFields` because serde can't flatten and deny unknown fields at once.

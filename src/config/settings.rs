@@ -30,6 +30,8 @@ pub struct Settings {
     pub on_no_pods: OnNoPods,
     /// Where the filter shows what it knows; none shows nothing.
     pub status: Option<StatusConfig>,
+    /// How many local ports there are for connections to one address and port; at least 1.
+    pub local_ports: u32,
     /// Whether responses tell clients which pod was chosen, and why.
     pub debug_headers: bool,
 }

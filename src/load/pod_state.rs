@@ -8,7 +8,7 @@ use crate::pod::{Exclusion, PodRecord};
 /// Whether a pod gets new WebSockets, and if not, why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PodState {
-    /// It never answered a poll.
+    /// It has not answered a poll yet, and few have failed.
     Unknown,
     /// It gets new WebSockets.
     Usable,
@@ -113,10 +113,10 @@ impl View {
     #[must_use]
     pub fn trouble(&self, pod: &PodRecord) -> Option<PodState> {
         let counted_at = pod.poll().succeeded_at();
-        if !counted_at.happened() {
-            Some(PodState::Unknown)
-        } else if pod.poll().failures_in_a_row() >= self.rules.unhealthy_threshold {
+        if pod.poll().failures_in_a_row() >= self.rules.unhealthy_threshold {
             Some(PodState::Unhealthy)
+        } else if !counted_at.happened() {
+            Some(PodState::Unknown)
         } else if self.now.since(counted_at) > self.rules.cache_ttl {
             Some(PodState::Stale)
         } else {
@@ -152,7 +152,13 @@ impl View {
             PodState::Failing => self.failing(pod),
             PodState::Unhealthy => {
                 let failures = pod.poll().failures_in_a_row();
-                format!("{failures} polls failed in a row")
+                let has_answered = pod.poll().succeeded_at().happened();
+                let never = if has_answered {
+                    ""
+                } else {
+                    ", and it has never answered"
+                };
+                format!("{failures} polls failed in a row{never}")
             }
             PodState::Stale => "its last count is older than cacheTTL".to_owned(),
             PodState::Draining => "it says that it drains".to_owned(),

@@ -72,6 +72,22 @@ impl Priority {
     }
 }
 
+/// How far a cluster is from its limits, by Envoy's own counts: all that its hosts serve, not only
+/// WebSockets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Connections that are open to its hosts …
+    pub connections: u64,
+    /// … and how many there may be; none where Envoy does not tell.
+    pub max_connections: Option<u64>,
+    /// Requests that its hosts are answering, WebSockets among them …
+    pub requests: u64,
+    /// … and how many there may be; none where Envoy does not tell.
+    pub max_requests: Option<u64>,
+    /// The pod with the most connections, and how many these are.
+    pub busiest: Option<(PodAddress, u64)>,
+}
+
 /// The hosts of a cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostList {
@@ -81,6 +97,8 @@ pub struct HostList {
     pub listener: String,
     /// What there is to say of those that can't be; none where there are none.
     pub left_out: Option<String>,
+    /// How far the cluster is from its limits.
+    pub usage: Usage,
     /// Time that it took Envoy's main thread to write the list, about.
     pub cost: Duration,
 }

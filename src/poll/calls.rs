@@ -225,6 +225,7 @@ fn take_hosts<S: Shell>(service: &Service<S>, asked_at: Timestamp, answer: Answe
     let outcome = service.shell.read_hosts(&service.config.cluster, answer);
     if let Ok(hosts) = &outcome {
         service.announcer.left_out(hosts.left_out.as_deref());
+        service.lookout.used(hosts.usage);
     }
     service.record(&[Event::Listed { asked_at, outcome }]);
 }

@@ -1,5 +1,7 @@
 //! The shell's traits, on the functions of a real Envoy.
 
+use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
@@ -19,17 +21,33 @@ use crate::shell::Shell;
 use crate::table::Store;
 
 /// The Envoy that runs this VM.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Envoy {
     /// By which header calls are sent to one host of a cluster.
     override_header: Rc<str>,
+    /// The statistics that were defined. Envoy keeps whatever is defined as long as the VM lives, also
+    /// what has been before.
+    defined: Rc<Cell<BTreeMap<String, StatisticId>>>,
 }
 
 impl Envoy {
     pub(super) fn new(override_header: &str) -> Self {
         Self {
             override_header: Rc::from(override_header),
+            defined: Rc::default(),
         }
+    }
+
+    fn define(&self, kind: MetricType, name: &str) -> StatisticId {
+        let mut defined = self.defined.take();
+        let id = defined.get(name).copied().unwrap_or_else(|| {
+            // No statistic has the number that stands in for one the host would not define.
+            let id = StatisticId(hostcalls::define_metric(kind, name).unwrap_or(u32::MAX));
+            defined.insert(name.to_owned(), id);
+            id
+        });
+        self.defined.set(defined);
+        id
     }
 }
 
@@ -73,11 +91,11 @@ impl SharedData for Envoy {
 
 impl Statistics for Envoy {
     fn counter(&self, name: &str) -> StatisticId {
-        define(MetricType::Counter, name)
+        self.define(MetricType::Counter, name)
     }
 
     fn gauge(&self, name: &str) -> StatisticId {
-        define(MetricType::Gauge, name)
+        self.define(MetricType::Gauge, name)
     }
 
     fn add(&self, StatisticId(id): StatisticId, n: u32) {
@@ -88,11 +106,10 @@ impl Statistics for Envoy {
     fn set(&self, StatisticId(id): StatisticId, value: u64) {
         let _known = hostcalls::record_metric(id, value);
     }
-}
 
-fn define(kind: MetricType, name: &str) -> StatisticId {
-    // No statistic has the number that stands in for one the host would not define.
-    StatisticId(hostcalls::define_metric(kind, name).unwrap_or(u32::MAX))
+    fn value(&self, StatisticId(id): StatisticId) -> u64 {
+        hostcalls::get_metric(id).unwrap_or(0)
+    }
 }
 
 impl Calls for Envoy {

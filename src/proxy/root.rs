@@ -34,10 +34,11 @@ impl Root {
 }
 
 impl Drop for Root {
-    /// The last WebSocket of an old configuration has ended, and no tick comes any more.
+    /// The end in order: no tick comes any more. That Envoy tries a configuration ends so, and an old
+    /// one when its last WebSocket has ended.
     fn drop(&mut self) {
         if let Some(worker) = &self.worker {
-            worker.leave();
+            worker.end();
         }
     }
 }

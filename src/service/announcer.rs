@@ -160,8 +160,10 @@ impl Announcer {
         );
     }
 
-    /// Logs that workers have given no sign of life for long.
-    pub fn lost_workers(&self, workers: usize) {
+    /// Counts and logs workers that have given no sign of life for long.
+    pub fn lost_workers(&self, shell: &impl Statistics, workers: usize) {
+        let lost = u32::try_from(workers).unwrap_or(u32::MAX);
+        shell.add(self.statistics.workers_lost, lost);
         log::warn!(
             "cluster {}: no sign of life from workers that shared its pods, {workers} in number: \
              what they had open is counted no more",

@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use crate::clock::Timestamp;
 use crate::config::ServiceConfig;
-use crate::table;
+use crate::table::{self, StruckOff};
 
 /// When one worker signs the roll of a service.
 pub struct Attendance {
@@ -14,7 +14,7 @@ pub struct Attendance {
     /// From when on it judges others. One that was held up itself may have been so with all others.
     pub(crate) judges_from: Cell<Timestamp>,
     /// Workers that it has struck off, for whom nobody has begun a recount yet.
-    pub(crate) struck_off: Cell<usize>,
+    pub(crate) struck_off: Cell<StruckOff>,
     /// How many were on the roll when it last signed.
     pub(crate) workers: Cell<u32>,
 }
@@ -22,7 +22,7 @@ pub struct Attendance {
 impl Attendance {
     pub(super) fn of(config: &ServiceConfig) -> Self {
         Self {
-            key: format!("{}/workers", table::key(config)),
+            key: table::roll_key(&table::key(config)),
             signed_at: Cell::default(),
             judges_from: Cell::default(),
             struck_off: Cell::default(),

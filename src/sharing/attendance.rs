@@ -6,7 +6,10 @@ use std::time::Duration;
 use crate::clock::{Timestamp, part};
 use crate::service::Service;
 use crate::shell::Shell;
-use crate::table::{BEAT, Roll, Table, lease};
+use crate::table::{BEAT, Roll, StruckOff, Table, lease};
+
+/// Each lost try means that another worker's succeeded.
+const TRIES: usize = 32;
 
 /// Gives a sign of life for `worker`, if one is due, and looks after those who give none.
 pub fn attend<S: Shell>(service: &Service<S>, worker: u64, now: Timestamp) {
@@ -27,10 +30,10 @@ pub fn attend<S: Shell>(service: &Service<S>, worker: u64, now: Timestamp) {
     let (bytes, version) = service.shell.read(&attendance.key).unzip();
     let mut roll = Roll::from_bytes(&bytes.unwrap_or_default());
     roll.sign(worker, now, service.recount());
-    let lost = if now >= attendance.judges_from.get() {
+    let struck_off = if now >= attendance.judges_from.get() {
         roll.strike_off(now, lease)
     } else {
-        0
+        StruckOff::default()
     };
     let written = service
         .shell
@@ -39,9 +42,26 @@ pub fn attend<S: Shell>(service: &Service<S>, worker: u64, now: Timestamp) {
     if written.is_ok() {
         attendance.signed_at.set(now);
         attendance.workers.set(roll.workers());
-        let lost = attendance.struck_off.get().saturating_add(lost);
-        attendance.struck_off.set(lost);
+        let before = attendance.struck_off.get();
+        attendance.struck_off.set(before.and(struck_off));
         recount(service, &table, &roll, now, lease);
+    }
+}
+
+/// Signs `worker` off, whose end is in order: all that it had has ended. Where others are faster again and
+/// again it is taken for lost later, which changes no count.
+pub fn sign_off<S: Shell>(service: &Service<S>, worker: u64) {
+    service.flush();
+    for _ in 0..TRIES {
+        let (bytes, version) = service.shell.read(&service.attendance.key).unzip();
+        let mut roll = Roll::from_bytes(&bytes.unwrap_or_default());
+        let write = |roll: &Roll| {
+            let key = &service.attendance.key;
+            service.shell.write(key, roll.as_bytes(), version)
+        };
+        if !roll.sign_off(worker) || write(&roll).is_ok() {
+            return;
+        }
     }
 }
 
@@ -58,14 +78,17 @@ fn recount<S: Shell>(
     lease: Duration,
 ) {
     let again_at = now.plus(lease);
-    let (lost, number) = (service.attendance.struck_off.get(), service.recount());
-    if lost > 0 {
+    let StruckOff { workers, lost } = service.attendance.struck_off.get();
+    let number = service.recount();
+    if workers > 0 {
         if service
             .update(|table| table.begin_recount(again_at))
             .is_ok()
         {
-            service.attendance.struck_off.set(0);
-            service.announcer.lost_workers(lost);
+            service.attendance.struck_off.set(StruckOff::default());
+            if lost > 0 {
+                service.announcer.lost_workers(&service.shell, lost);
+            }
         }
     } else if table.is_recounting() && roll.is_complete(number) {
         let _ended = service.update(|table| table.end_recount(number, now));
@@ -233,6 +256,26 @@ mod tests {
         assert_eq!(process.counted(), (14, 2));
         process.pass(30);
         assert_eq!(process.counted(), (14, 2), "for good");
+    }
+
+    #[test]
+    fn only_a_worker_that_ends_without_a_word_is_lost() {
+        let mut process = Process::new(4);
+        let lost = |process: &Process| process.host.statistic("wsbalancer.chat.workers_lost");
+        process.workers[0].fill(4);
+        let ended = process.workers.remove(1);
+        process.host.outdate(1);
+        sign_off(&ended.service, ended.id);
+        process.pass(60);
+        assert_eq!((lost(&process), process.counted()), (0, (4, 1)));
+        // Envoy tries the configuration on it.
+        let tried = Worker::new(&process.host, 9);
+        attend(&tried.service, tried.id, process.now);
+        process.pass(60);
+        assert_eq!((lost(&process), process.counted()), (0, (4, 1)));
+        process.workers.remove(1);
+        process.pass(60);
+        assert_eq!((lost(&process), process.counted()), (1, (4, 1)));
     }
 
     /// What it does comes before its tick, and is not counted twice.

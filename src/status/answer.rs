@@ -7,7 +7,7 @@ use super::response::{status, text};
 use super::snapshot::Snapshot;
 use super::{exposition, page};
 use crate::clock::Timestamp;
-use crate::host::{Response, SharedData};
+use crate::host::{Response, SharedData, Statistics};
 use crate::uri::{Host, split_authority};
 
 /// A request for the status.
@@ -83,7 +83,7 @@ fn is_known(authority: &[u8], hosts: &[String]) -> bool {
 /// Answers a request for the status, which is shown under the names `hosts` too. Of the clocks `now` is the one that counts, and `date` the one
 /// on the wall.
 pub fn respond(
-    shared: &impl SharedData,
+    host: &(impl SharedData + Statistics),
     request: &StatusRequest<'_>,
     hosts: &[String],
     now: Timestamp,
@@ -97,7 +97,7 @@ pub fn respond(
     if ![b"GET".as_slice(), b"HEAD"].contains(&request.method) {
         return text(405, &[("allow", "GET, HEAD")], "only GET and HEAD\n");
     }
-    let snapshot = || Snapshot::take(shared, now, date);
+    let snapshot = || Snapshot::take(host, now, date);
     match Format::of(request) {
         None => text(400, &[], "format is json, prometheus or html\n"),
         Some(Format::Page) => page::response(),
@@ -123,6 +123,7 @@ mod tests {
     use crate::metric::{PodReport, PollFailure};
     use crate::pod::Reported;
     use crate::service::Service;
+    use crate::sharing;
     use crate::status::register;
     use crate::table::Event;
     use crate::testing::FakeHost;
@@ -164,6 +165,20 @@ mod tests {
             pod: address(2),
             at: NOW,
         }]);
+        let statistics = &service.statistics;
+        for (counter, n) in [
+            (statistics.upgrades_balanced, 41),
+            (statistics.upgrades_in_session, 7),
+            (statistics.upgrades_failed, 3),
+            (statistics.discovery_failed, 2),
+            (statistics.workers_lost, 1),
+        ] {
+            host.add(counter, n);
+        }
+        for worker in [1, 2, 1, 2, 3] {
+            sharing::attend(&service, worker, NOW);
+            service.attendance.signed_at.set(Timestamp::NEVER);
+        }
         let hostile = PodReport {
             pod_name: Some("<script>\"\\\n".to_owned()),
             ..PodReport::default()
@@ -338,6 +353,25 @@ mod tests {
     }
 
     #[test]
+    fn the_json_has_the_statistics_and_who_tells_of_the_service() {
+        let json = json();
+        let service = &json["services"][0];
+        assert_eq!(service["workers"], 2);
+        let statistics = &service["statistics"];
+        for (name, value) in [
+            ("upgrades_balanced", 41),
+            ("upgrades_fallback", 0),
+            ("upgrades_in_session", 7),
+            ("polls_ok", 2),
+            ("polls_failed", 1),
+            ("discovery_failed", 2),
+            ("workers_lost", 1),
+        ] {
+            assert_eq!(statistics[name], value, "{name}");
+        }
+    }
+
+    #[test]
     fn prometheus_gets_series_with_labels() {
         let response = ask(StatusRequest {
             query: b"format=prometheus",
@@ -347,6 +381,15 @@ mod tests {
         for line in [
             "wsbalancer_connections{service=\"chat\"} 40",
             &format!("wsbalancer_imbalance{{service=\"chat\"}} {}", 30.0 / 20.5),
+            "wsbalancer_workers{service=\"chat\"} 2",
+            "wsbalancer_workers_lost_total{service=\"chat\"} 1",
+            "wsbalancer_upgrades_total{service=\"chat\",result=\"balanced\"} 41",
+            "wsbalancer_upgrades_total{service=\"chat\",result=\"in_session\"} 7",
+            "wsbalancer_upgrades_total{service=\"chat\",result=\"full\"} 0",
+            "wsbalancer_upgrades_failed_total{service=\"chat\"} 3",
+            "wsbalancer_polls_total{service=\"chat\",result=\"ok\"} 2",
+            "wsbalancer_discovery_requests_total{service=\"chat\",result=\"failed\"} 2",
+            "# TYPE wsbalancer_upgrades_total counter",
             "wsbalancer_pods{service=\"chat\",state=\"full\"} 1",
             "wsbalancer_pods{service=\"chat\",state=\"ejected\"} 0",
             "wsbalancer_pod_connections{service=\"chat\",pod=\"10.0.0.1:8080\"} 30",
@@ -366,6 +409,8 @@ mod tests {
         let unknown = "wsbalancer_pod_connections{service=\"chat\",pod=\"10.0.0.3:8080\"}";
         assert!(!text.contains(unknown), "it never gave a count");
         assert!(!text.contains("wsbalancer_pod_max_connections{service=\"chat\",pod=\"10.0.0.2"));
+        let capacity = "wsbalancer_capacity{";
+        assert!(!text.contains(capacity), "a healthy pod has no limit");
     }
 
     /// The policy lets the page's own style and script run, and nothing else.

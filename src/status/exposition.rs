@@ -1,17 +1,20 @@
 //! The status in Prometheus' text format
 //! (<https://prometheus.io/docs/instrumenting/exposition_formats/>).
 //!
-//! The series of the pods are here and not among Envoy's statistics, because Envoy keeps a
-//! statistic until it ends: pods that have gone would stay for ever, and every deploy would add
-//! some. Here a pod's series end with the pod.
+//! All that alerts and dashboard need is here, the statistics of Envoy's included: under what names
+//! those come out is up to whoever configures Envoy, and here they are the same everywhere. The series
+//! of the pods are here alone, because Envoy keeps a statistic until it ends: pods that have gone would
+//! stay for ever, and every deploy would add some. Here a pod's series end with the pod.
 
 use std::fmt::{Display, Write};
 
 use super::snapshot::{PodSnapshot, ServiceSnapshot, Snapshot, State};
 use crate::num::approximate as float;
+use crate::service::ServiceCounts;
+use crate::warning::{self, Warning};
 
 /// Series of one name, one for each of what `T` is.
-struct Family<T> {
+struct Family<T: ?Sized> {
     name: &'static str,
     kind: Kind,
     help: &'static str,
@@ -25,7 +28,7 @@ enum Kind {
     Gauge,
 }
 
-const fn gauge<T>(
+const fn gauge<T: ?Sized>(
     name: &'static str,
     help: &'static str,
     value: fn(&T) -> Option<f64>,
@@ -38,7 +41,7 @@ const fn gauge<T>(
     }
 }
 
-const fn counter<T>(
+const fn counter<T: ?Sized>(
     name: &'static str,
     help: &'static str,
     value: fn(&T) -> Option<f64>,
@@ -51,7 +54,7 @@ const fn counter<T>(
     }
 }
 
-const OF_SERVICES: [Family<ServiceSnapshot>; 6] = [
+const OF_SERVICES: [Family<ServiceSnapshot>; 14] = [
     gauge(
         "wsbalancer_connections",
         "WebSockets that the pods report.",
@@ -82,7 +85,113 @@ const OF_SERVICES: [Family<ServiceSnapshot>; 6] = [
         "Largest estimate of a pod to its even share; 1 where nothing is open.",
         |service| Some(service.imbalance.unwrap_or(1.0)),
     ),
+    gauge(
+        "wsbalancer_discovery_age_seconds",
+        "Age of the last list of pods.",
+        |service| service.discovery.as_ref()?.age,
+    ),
+    gauge(
+        "wsbalancer_workers",
+        "Workers of this gateway that have given a sign of life.",
+        |service| Some(float(service.workers as u64)),
+    ),
+    counter(
+        "wsbalancer_workers_lost_total",
+        "Workers of this gateway that gave no sign of life for long.",
+        |service| Some(float(service.statistics.workers_lost)),
+    ),
+    counter(
+        "wsbalancer_upgrades_failed_total",
+        "Handshakes sent on that ended with 5xx or without an answer.",
+        |service| Some(float(service.statistics.upgrades_failed)),
+    ),
+    counter(
+        "wsbalancer_upgrades_retried_total",
+        "Handshakes that needed more than one attempt.",
+        |service| Some(float(service.statistics.upgrades_retried)),
+    ),
+    counter(
+        "wsbalancer_upgrades_mismatched_total",
+        "Handshakes that another pod served than the chosen one, without a retry.",
+        |service| Some(float(service.statistics.upgrades_mismatched)),
+    ),
+    counter(
+        "wsbalancer_websockets_cut_total",
+        "WebSockets that ended within a second, and not by their clients.",
+        |service| Some(float(service.statistics.websockets_cut)),
+    ),
+    counter(
+        "wsbalancer_websockets_rebalanced_total",
+        "WebSockets that rebalancing closed.",
+        |service| Some(float(service.statistics.websockets_rebalanced)),
+    ),
 ];
+
+/// Reads one counter.
+type Counter = fn(&ServiceCounts) -> u64;
+
+/// Counters of one name, of which each thing counts in one: their sum is that of all things.
+struct Results {
+    name: &'static str,
+    help: &'static str,
+    /// The label `result`, and the counter.
+    of: &'static [(&'static str, Counter)],
+}
+
+const RESULTS: [Results; 3] = [
+    Results {
+        name: "wsbalancer_upgrades_total",
+        help: "Handshakes, by what became of them at the filter.",
+        of: &[
+            ("balanced", |counts| counts.upgrades_balanced),
+            ("fallback", |counts| counts.upgrades_fallback),
+            ("rejected", |counts| counts.upgrades_rejected),
+            ("full", |counts| counts.upgrades_full),
+            ("forbidden", |counts| counts.upgrades_forbidden),
+            ("in_session", |counts| counts.upgrades_in_session),
+        ],
+    },
+    Results {
+        name: "wsbalancer_polls_total",
+        help: "Polls of pods, by what they brought.",
+        of: &[
+            ("ok", |counts| counts.polls_ok),
+            ("failed", |counts| counts.polls_failed),
+            ("ignored", |counts| counts.polls_ignored),
+        ],
+    },
+    Results {
+        name: "wsbalancer_discovery_requests_total",
+        help: "Questions to Envoy for the list of pods, by what they brought.",
+        of: &[
+            ("ok", |counts| counts.discovery_ok),
+            ("failed", |counts| counts.discovery_failed),
+        ],
+    },
+];
+
+/// Series of a service that come of its pods: none where there are none.
+const OF_ALL_PODS: [Family<[PodSnapshot]>; 2] = [
+    gauge(
+        "wsbalancer_capacity",
+        "WebSockets that the usable and the full pods may hold by their limits.",
+        |pods| sum(pods, |pod| pod.max_connections),
+    ),
+    gauge(
+        "wsbalancer_capacity_used",
+        "WebSockets that those pods should hold by now.",
+        |pods| sum(pods, |pod| pod.max_connections.and(Some(pod.estimate))),
+    ),
+];
+
+/// The sum over the pods that could take a WebSocket but for their limits; none where one has no limit.
+fn sum(pods: &[PodSnapshot], of: fn(&PodSnapshot) -> Option<u64>) -> Option<f64> {
+    let serving = |pod: &&PodSnapshot| pod.state.is_usable() || pod.state == State::Full;
+    let mut values = pods.iter().filter(serving).map(of).peekable();
+    values.peek()?;
+    let sum = values.try_fold(0_u64, |sum, value| Some(sum.saturating_add(value?)));
+    sum.map(float)
+}
 
 const OF_PODS: [Family<PodSnapshot>; 16] = [
     gauge(
@@ -180,6 +289,27 @@ pub(super) fn write(snapshot: &Snapshot) -> String {
             text.series(name, &[("service", &service.url)], value(service));
         }
     }
+    for Results { name, help, of } in RESULTS {
+        text.head(name, Kind::Counter, help);
+        for service in &snapshot.services {
+            for (result, count) in of {
+                let labels = [("service", service.url.as_str()), ("result", result)];
+                text.series(name, &labels, Some(float(count(&service.statistics))));
+            }
+        }
+    }
+    for Family {
+        name,
+        kind,
+        help,
+        value,
+    } in OF_ALL_PODS
+    {
+        text.head(name, kind, help);
+        for (service, pods) in &snapshot.pod_metrics {
+            text.series(name, &[("service", service)], value(pods));
+        }
+    }
     text.head("wsbalancer_pods", Kind::Gauge, "Pods by state.");
     for (service, pods) in &snapshot.pod_metrics {
         for state in State::ALL {
@@ -187,6 +317,18 @@ pub(super) fn write(snapshot: &Snapshot) -> String {
             let labels = [("service", service.as_str()), ("state", state.name())];
             text.series("wsbalancer_pods", &labels, Some(float(count as u64)));
         }
+    }
+    let name = "wsbalancer_warning";
+    text.head(name, Kind::Gauge, "Whether the warning is in force.");
+    for service in &snapshot.services {
+        for kind in warning::Kind::OF_SERVICES {
+            let labels = [("service", service.url.as_str()), ("kind", kind.name())];
+            text.series(name, &labels, Some(is_among(&service.warnings, kind)));
+        }
+    }
+    for kind in warning::Kind::OF_GATEWAY {
+        let is_in_force = is_among(&snapshot.warnings, kind);
+        text.series(name, &[("kind", kind.name())], Some(is_in_force));
     }
     for Family {
         name,
@@ -220,6 +362,11 @@ pub(super) fn write(snapshot: &Snapshot) -> String {
         text.series(name, &labels, Some(1.0));
     }
     text.0
+}
+
+/// 1 where a warning of this kind is in force, else 0.
+fn is_among(warnings: &[Warning], kind: warning::Kind) -> f64 {
+    f64::from(u8::from(warnings.iter().any(|known| known.kind == kind)))
 }
 
 impl Snapshot {
@@ -272,5 +419,74 @@ impl Exposition {
 
     fn write(&mut self, text: impl Display) {
         let _written = write!(self.0, "{text}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::pod::Reported;
+    use crate::service::Service;
+    use crate::status::register;
+    use crate::testing::{FakeHost, NOW, report_all};
+
+    /// What is written of pods that report this.
+    fn written(reports: &[Reported]) -> String {
+        let endpoints: Vec<String> = (1..=reports.len())
+            .map(|n| format!("10.0.0.{n}:8080"))
+            .collect();
+        let document =
+            serde_json::json!({ "services": [{ "cluster": "chat", "endpoints": endpoints }] });
+        let mut config = Config::parse(document.to_string().as_bytes()).unwrap();
+        let host = FakeHost::at(NOW);
+        register(&host, &config, NOW);
+        let service = Service::open(host.clone(), config.services.remove(0));
+        report_all(&service, NOW, reports);
+        write(&Snapshot::take(
+            &host,
+            NOW,
+            std::time::SystemTime::UNIX_EPOCH,
+        ))
+    }
+
+    fn value(text: &str, series: &str) -> Option<f64> {
+        let mut lines = text.lines();
+        lines.find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
+    }
+
+    #[test]
+    fn the_capacity_is_that_of_pods_that_serve_and_there_is_none_where_one_has_no_limit() {
+        let of = |connections, limit| Reported {
+            limit,
+            ..Reported::of(connections)
+        };
+        let draining = Reported {
+            draining: Some(true),
+            ..of(40, Some(70))
+        };
+        let text = written(&[of(10, Some(30)), of(50, Some(50)), draining]);
+        let chat = |name| value(&text, &format!("{name}{{service=\"chat\"}}"));
+        assert_eq!(chat("wsbalancer_capacity"), Some(80.0));
+        assert_eq!(chat("wsbalancer_capacity_used"), Some(60.0));
+        for unlimited in [&[of(10, Some(30)), of(50, None)][..], &[draining]] {
+            let text = written(unlimited);
+            assert!(!text.contains("wsbalancer_capacity{"), "{text}");
+            assert!(!text.contains("wsbalancer_capacity_used{"), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_statistic_is_a_series() {
+        let text = written(&[Reported::of(1)]);
+        let counts = serde_json::to_value(ServiceCounts::default()).unwrap();
+        for name in counts.as_object().unwrap().keys() {
+            let (what, result) = name.split_once('_').unwrap();
+            let what = what.replace("discovery", "discovery_requests");
+            let one = format!("wsbalancer_{name}_total{{service=\"chat\"}}");
+            let of = format!("wsbalancer_{what}_total{{service=\"chat\",result=\"{result}\"}}");
+            let found = [one, of].map(|series| value(&text, &series));
+            assert_eq!(found.iter().flatten().count(), 1, "{name} in\n{text}");
+        }
     }
 }

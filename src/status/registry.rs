@@ -119,6 +119,11 @@ pub fn register(data: &impl SharedData, config: &Config, now: Timestamp) {
     }
 }
 
+/// Whether any filter has entered a service.
+pub fn has_services(data: &impl SharedData) -> bool {
+    data.read(KEY).is_some()
+}
+
 /// The newest configurations of each service, as many as are kept.
 fn newest(mut entries: Vec<Entry>) -> Vec<Entry> {
     let mut kept: Vec<Entry> = Vec::new();

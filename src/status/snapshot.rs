@@ -9,12 +9,13 @@ use serde::Serialize;
 
 use super::registry::{self, Entry};
 use crate::clock::Timestamp;
-use crate::host::SharedData;
+use crate::host::{SharedData, Statistics};
 use crate::load::{EvenShare, PodState, View};
 use crate::num::rounded;
 use crate::pod::{DiscoveryFailure, Exclusion, PodRecord, PollState};
-use crate::service::{Directory, PodNames, names_in};
-use crate::table::Table;
+use crate::service::{Directory, PodNames, ServiceCounts, ServiceStatistics, names_in};
+use crate::table::{Roll, Table, lease, roll_key};
+use crate::warning::{self, Warning};
 
 /// All services.
 #[derive(Serialize)]
@@ -27,6 +28,8 @@ pub(super) struct Snapshot {
     pub(super) pod_metrics: BTreeMap<String, Vec<PodSnapshot>>,
     total_connections: u64,
     agents_connections: u64,
+    /// What holds for the whole gateway.
+    pub(super) warnings: Vec<Warning>,
 }
 
 /// One service. Spans are in seconds.
@@ -55,15 +58,19 @@ pub(super) struct ServiceSnapshot {
     poller: String,
     /// For how long no filter has told of the service; none while one does.
     pub(super) silent_for: Option<f64>,
-    discovery: Option<DiscoverySnapshot>,
+    /// Workers of Envoy's that share the pods and have given a sign of life lately.
+    pub(super) workers: usize,
+    pub(super) discovery: Option<DiscoverySnapshot>,
+    pub(super) statistics: ServiceCounts,
+    pub(super) warnings: Vec<Warning>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct DiscoverySnapshot {
+pub(super) struct DiscoverySnapshot {
     admin_cluster: String,
     /// How old the list is.
-    age: Option<f64>,
+    pub(super) age: Option<f64>,
     last_error: Option<String>,
 }
 
@@ -171,13 +178,17 @@ impl State {
 
 impl Snapshot {
     /// What is known at `now`.
-    pub(super) fn take(shared: &impl SharedData, now: Timestamp, date: SystemTime) -> Self {
+    pub(super) fn take(
+        host: &(impl SharedData + Statistics),
+        now: Timestamp,
+        date: SystemTime,
+    ) -> Self {
         let mut services = Vec::new();
         let mut pod_metrics = BTreeMap::new();
-        for (entry, table) in registry::services(shared, now) {
+        for (entry, table) in registry::services(host, now) {
             let view = table.view(&entry.rules, now);
             let share = EvenShare::of(&view, table.pods(), table.missing());
-            let names = names_in(shared, &entry.table_key);
+            let names = names_in(host, &entry.table_key);
             let mut pods: Vec<PodSnapshot> = table
                 .pods()
                 .iter()
@@ -187,7 +198,12 @@ impl Snapshot {
             if silent_for.is_some() {
                 pods.iter_mut().for_each(PodSnapshot::silence);
             }
-            let service = ServiceSnapshot::of(&entry, &table, &view, &share, &pods);
+            let service = ServiceSnapshot {
+                workers: workers(host, &entry, now),
+                statistics: ServiceStatistics::define(host, &entry.cluster).counts(host),
+                warnings: warning::Key::of(&entry.table_key).read(host).warnings,
+                ..ServiceSnapshot::of(&entry, &table, &view, &share, &pods)
+            };
             services.push(match silent_for {
                 Some(silent_for) => service.silenced(silent_for),
                 None => service,
@@ -202,6 +218,7 @@ impl Snapshot {
             pod_metrics,
             total_connections: total,
             agents_connections: total,
+            warnings: warning::Key::of_gateway().read(host).warnings,
         }
     }
 
@@ -249,7 +266,10 @@ impl ServiceSnapshot {
                 format!("{poller:016x}")
             },
             silent_for: None,
+            workers: 0,
             discovery,
+            statistics: ServiceCounts::default(),
+            warnings: Vec::new(),
         }
     }
 
@@ -299,6 +319,14 @@ impl PodSnapshot {
         "no filter tells of its service any more".clone_into(&mut self.reason);
         self.slow_start = None;
     }
+}
+
+/// How many workers share the pods of a service, by their signs of life.
+fn workers(shared: &impl SharedData, entry: &Entry, now: Timestamp) -> usize {
+    let roll = shared.read(&roll_key(&entry.table_key));
+    let roll = roll.map(|(bytes, _)| Roll::from_bytes(&bytes));
+    let lease = lease(entry.rules.refresh_interval);
+    roll.map_or(0, |roll| roll.present(now, lease))
 }
 
 /// How long ago the last good answer was asked for; none where there was none.

@@ -6,6 +6,12 @@
 //! off, and then all others count anew: each adds what is in its ledger, once, with its next change.
 //! What nobody has added when all on the roll have done so is lost, and leaves the counts.
 //!
+//! One whose end is in order has nothing by then, and signs off: nobody takes it for lost.
+//!
+//! Envoy tries each configuration on a VM that it throws away, without a word and before the first tick.
+//! That one signs like all others, and but once: who has never signed again is struck off, and is not
+//! lost.
+//!
 //! A worker that was only held up takes part later, with the first change that it makes, and what it
 //! has is back. So nothing is written for this when a WebSocket opens or ends.
 //!
@@ -32,6 +38,12 @@ pub fn lease(interval: Duration) -> Duration {
     interval.saturating_mul(2).max(SHORTEST_LEASE)
 }
 
+/// Under what name the roll of a table is shared, whose own name is `table_key`.
+#[must_use]
+pub fn roll_key(table_key: &str) -> String {
+    format!("{table_key}/roll")
+}
+
 /// The workers that share a table.
 #[derive(Clone, Debug, Default)]
 pub struct Roll(Vec<Entry>);
@@ -44,6 +56,39 @@ struct Entry {
     signed_at: U64,
     /// The number of the last recount that it took part in.
     recount: U32,
+    /// How often it has signed.
+    signatures: U32,
+}
+
+/// Who was struck off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StruckOff {
+    /// How many.
+    pub workers: usize,
+    /// How many of them had more than begun.
+    pub lost: usize,
+}
+
+impl StruckOff {
+    /// Both together.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self {
+            workers: self.workers.saturating_add(other.workers),
+            lost: self.lost.saturating_add(other.lost),
+        }
+    }
+}
+
+impl Entry {
+    fn is_present(&self, now: Timestamp, lease: Duration) -> bool {
+        now.since(self.signed_at.into()) <= lease
+    }
+
+    /// Whether it has more than begun.
+    const fn has_ticked(&self) -> bool {
+        self.signatures.get() > 1
+    }
 }
 
 impl Roll {
@@ -66,21 +111,46 @@ impl Roll {
             worker: worker.into(),
             signed_at: now.into(),
             recount: recount.into(),
+            signatures: 1.into(),
         };
         let mut known = self.0.iter_mut();
         if let Some(known) = known.find(|known| known.worker == entry.worker) {
-            *known = entry;
+            let signatures = known.signatures.get().saturating_add(1).into();
+            *known = Entry {
+                signatures,
+                ..entry
+            };
         } else if self.0.len() < MOST {
             self.0.push(entry);
         }
     }
 
-    /// Strikes off those who have not signed within `lease`: how many.
-    pub fn strike_off(&mut self, now: Timestamp, lease: Duration) -> usize {
-        let before = self.0.len();
+    /// How many have more than begun, and signed within `lease`.
+    #[must_use]
+    pub fn present(&self, now: Timestamp, lease: Duration) -> usize {
         self.0
-            .retain(|entry| now.since(entry.signed_at.into()) <= lease);
-        before.saturating_sub(self.0.len())
+            .iter()
+            .filter(|entry| entry.has_ticked() && entry.is_present(now, lease))
+            .count()
+    }
+
+    /// Strikes off those who have not signed within `lease`.
+    pub fn strike_off(&mut self, now: Timestamp, lease: Duration) -> StruckOff {
+        let is_absent = |entry: &&Entry| !entry.is_present(now, lease);
+        let absent = self.0.iter().filter(is_absent);
+        let struck_off = StruckOff {
+            workers: absent.clone().count(),
+            lost: absent.filter(|entry| entry.has_ticked()).count(),
+        };
+        self.0.retain(|entry| entry.is_present(now, lease));
+        struck_off
+    }
+
+    /// Takes `worker` off, whose end is in order; whether it was on it.
+    pub fn sign_off(&mut self, worker: u64) -> bool {
+        let before = self.0.len();
+        self.0.retain(|entry| entry.worker.get() != worker);
+        self.0.len() < before
     }
 
     /// How many are on it.
@@ -106,15 +176,20 @@ mod tests {
     #[test]
     fn who_does_not_sign_is_struck_off_after_its_lease() {
         let mut roll = Roll::default();
-        roll.sign(1, NOW, 0);
-        roll.sign(2, NOW, 0);
+        for worker in [1, 2, 2, 3] {
+            roll.sign(worker, NOW, 0);
+        }
+        assert_eq!(roll.present(NOW, LEASE), 1, "others have but begun");
         let later = NOW.plus(LEASE);
         roll.sign(1, later, 0);
-        assert_eq!(roll.strike_off(later, LEASE), 0);
+        assert_eq!(roll.strike_off(later, LEASE), StruckOff::default());
         let mut roll = Roll::from_bytes(roll.as_bytes());
+        assert_eq!(roll.present(later, LEASE), 2);
         let after = later.plus(Duration::from_nanos(1));
-        assert_eq!(roll.strike_off(after, LEASE), 1);
-        assert_eq!(roll.strike_off(after, LEASE), 0, "once");
+        assert_eq!(roll.present(after, LEASE), 1);
+        let struck_off = roll.strike_off(after, LEASE);
+        assert_eq!((struck_off.workers, struck_off.lost), (2, 1));
+        assert_eq!(roll.strike_off(after, LEASE).workers, 0, "once");
     }
 
     #[test]
@@ -135,7 +210,8 @@ mod tests {
         for worker in 0..5_000 {
             roll.sign(worker, NOW, 0);
         }
-        assert_eq!(roll.strike_off(NOW.plus(LEASE * 2), LEASE), MOST);
+        let struck_off = roll.strike_off(NOW.plus(LEASE * 2), LEASE);
+        assert_eq!(struck_off.workers, MOST);
         assert!(Roll::from_bytes(b"garbage").is_complete(7));
     }
 

@@ -320,6 +320,13 @@ impl Table {
             .map_or_else(Current::new_zeroed, |header| header.current)
     }
 
+    /// WebSockets opened on the pods through this gateway.
+    #[must_use]
+    pub fn opened(&self) -> u64 {
+        let opened = self.pods().iter().map(|pod| u64::from(pod.opened()));
+        opened.fold(0, u64::saturating_add)
+    }
+
     /// See [`Progress::missing`].
     #[must_use]
     pub fn missing(&self) -> u32 {

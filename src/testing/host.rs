@@ -104,12 +104,7 @@ impl FakeHost {
         let names = self.state.statistic_names.borrow();
         let index = names.iter().position(|known| known == name);
         let id = StatisticId(u32::try_from(index.expect("the statistic is defined")).unwrap());
-        self.state
-            .statistics
-            .borrow()
-            .get(&id)
-            .copied()
-            .unwrap_or(0)
+        self.value(id)
     }
 
     /// Lets the next `n` conditional writes fail, as if another worker were faster.
@@ -210,6 +205,11 @@ impl Statistics for FakeHost {
 
     fn set(&self, gauge: StatisticId, value: u64) {
         self.state.statistics.borrow_mut().insert(gauge, value);
+    }
+
+    fn value(&self, statistic: StatisticId) -> u64 {
+        let statistics = self.state.statistics.borrow();
+        statistics.get(&statistic).copied().unwrap_or(0)
     }
 }
 

@@ -13,6 +13,7 @@ use crate::pod::{PROVEN, PodAddress};
 use crate::service::Service;
 use crate::shell::Shell;
 use crate::table::Event;
+use crate::warning::Server;
 
 /// Why an upgrade is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,8 +80,12 @@ pub struct Upstream {
     pub attempts: usize,
     /// Whether the last try found no connection either.
     pub connect_failed: bool,
+    /// Whether a circuit breaker was full.
+    pub is_overflow: bool,
     /// Whether the pod that was tried last answered with 5xx, or not at all.
     pub failed: bool,
+    /// Whether the client, which stayed, got 5xx, whosever that is, or no answer.
+    pub unserved: bool,
 }
 
 /// What there is to ask about a request that has ended. Each question costs a call of the host.
@@ -180,6 +185,43 @@ impl<S: Shell> Upgrade<S> {
         self.candidates.first().map(|candidate| candidate.pod)
     }
 
+    /// Whether an upgrade that is being answered went to the chosen pod; none where that says nothing
+    /// of Envoy: nothing was chosen, or another pod was tried after it.
+    #[must_use]
+    pub fn is_obeyed(&self, upstream: Upstream) -> Option<bool> {
+        let chosen = self.chosen()?;
+        let is_evidence = self.state == State::OnItsWay && upstream.attempts <= 1;
+        is_evidence.then(|| upstream.pod == Some(chosen))
+    }
+
+    /// Who served instead of the chosen pod.
+    #[must_use]
+    pub fn server(&self, upstream: Upstream) -> Server {
+        let Some(pod) = upstream.pod else {
+            return Server::Stranger;
+        };
+        if self.named().any(|candidate| candidate.pod == pod) {
+            Server::Named
+        } else if self.service.table().pod(pod).is_some() {
+            Server::Pod
+        } else {
+            Server::Stranger
+        }
+    }
+
+    /// The pod whose refusal ended the upgrade, where Envoy tried no other though some were named,
+    /// and was not kept from it.
+    #[must_use]
+    pub fn lacked_retry(&self, upstream: Upstream) -> Option<&str> {
+        let lacked = self.state == State::OnItsWay
+            && upstream.connect_failed
+            && !upstream.is_overflow
+            && upstream.attempts == 1
+            && self.named > 1;
+        let chosen = self.candidates.first().filter(|_| lacked)?;
+        Some(&chosen.name)
+    }
+
     /// What was chosen, and why.
     #[must_use]
     pub fn explain(&self) -> Explanation {
@@ -195,6 +237,10 @@ impl<S: Shell> Upgrade<S> {
             return false;
         }
         let pod = upstream.pod;
+        if self.is_obeyed(upstream) == Some(false) {
+            self.service
+                .count(self.service.statistics.upgrades_mismatched);
+        }
         self.state = State::Open { pod, since: now };
         let mut events = self.arrive(upstream, now);
         events.extend(pod.map(|pod| match self.purpose {
@@ -202,9 +248,6 @@ impl<S: Shell> Upgrade<S> {
             Purpose::WebSocket | Purpose::Session => Event::Opened { pod, at: now },
         }));
         let service = &self.service;
-        if upstream.attempts <= 1 && self.chosen().is_some() && pod != self.chosen() {
-            service.count(service.statistics.upgrades_mismatched);
-        }
         if upstream.attempts <= 1 && pod == self.chosen() {
             // As an open one it counts as much as on its way: nobody has to know at once.
             service.defer(&events);
@@ -327,7 +370,7 @@ impl<S: Shell> Upgrade<S> {
         let service = &self.service;
         let events = self.arrive(upstream, now);
         service.record(&events);
-        if upstream.failed {
+        if upstream.unserved {
             service.count(service.statistics.upgrades_failed);
         }
         if log::log_enabled!(log::Level::Debug) {
@@ -567,6 +610,7 @@ mod tests {
             pod: Some(address(3)),
             attempts: 2,
             connect_failed: true,
+            unserved: true,
             ..Upstream::default()
         };
         end(&mut upgrade, upstream);
@@ -575,6 +619,7 @@ mod tests {
             [PodState::Usable, PodState::Usable, PodState::Refusing]
         );
         assert_eq!(doubted(&balancer), [false, true, false]);
+        assert_eq!(statistic(&balancer, "upgrades_failed"), 1);
         assert_eq!(estimates(&balancer), [5.0, 1.0, 3.0]);
         for n in 1..=3 {
             let at = NOW;
@@ -594,6 +639,7 @@ mod tests {
         let (_, mut upgrade) = proceed(&balancer);
         let failed = Upstream {
             failed: true,
+            unserved: true,
             ..served(2, 1)
         };
         assert!(!upgrade.decline(failed, String::new, NOW));

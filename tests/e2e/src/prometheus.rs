@@ -18,15 +18,13 @@ pub fn folder() -> PathBuf {
     PathBuf::from(ROOT).join("envoy/prometheus")
 }
 
-/// The project's configuration, made to scrape the Envoy of `stage` every half second.
+/// The project's configuration, made to scrape the Envoy of `stage`, whose status is on the listener
+/// `status`, every half second.
 ///
 /// # Errors
 /// When it can't be read, or does not name each target once.
-pub fn configuration(stage: &Stage) -> anyhow::Result<String> {
-    let status = stage
-        .envoy
-        .listener("status")
-        .context("a status listener")?;
+pub fn configuration(stage: &Stage, status: &str) -> anyhow::Result<String> {
+    let status = stage.envoy.listener(status).context("a status listener")?;
     let text = fs::read_to_string(folder().join("prometheus.yaml"))?;
     let text = replaced(&text, "127.0.0.1:9901", &stage.envoy.admin().to_string())?;
     let text = replaced(&text, "127.0.0.1:9902", &status.to_string())?;

@@ -119,6 +119,7 @@ async fn what_a_worker_had_whose_vm_traps_fills_no_pod() -> Result<()> {
     assert_eq!(stage.counts(), [10, 20, 30]);
     let log = stage.envoy.log();
     assert!(log.contains("no sign of life from workers"), "{log}");
+    assert_eq!(stage.stat("workers_lost")?, 1);
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 //! Envoy gets such a filter by itself (ECDS): a change starts new VMs, and those of the old
 //! configuration stay for as long as WebSockets that began under it are open.
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -260,6 +261,49 @@ async fn a_filter_that_is_gone_is_shown_as_silent() -> Result<()> {
     })?;
     assert_eq!(shown()?["podsUsable"], 0);
     assert!(!healthy(&get(&format!("{status}?format=prometheus"))?));
+    Ok(())
+}
+
+/// A change of the configuration, whose VMs end with their last WebSocket, is told from a crash: without
+/// a word a worker may stay away for two minutes here, before it is taken for lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_of_a_configuration_that_has_ended_are_not_lost() -> Result<()> {
+    let plugin = plugin()?;
+    let mut manifests = documents("envoy/istio/gateway.yaml")?;
+    manifests.retain(|manifest| manifest["metadata"]["name"] != "wsbalancer");
+    manifests.push(plugin.clone());
+    manifests.extend(documents("envoy/istio/status-image.yaml")?);
+    let resources = Shape::GATEWAY.with(&manifests)?;
+    let slowly = |runnable: Runnable| {
+        let runnable = often(runnable).option("cacheTTL", "120s");
+        runnable.option("refreshInterval", "60s")
+    };
+    let mesh = Mesh::start(Shape::GATEWAY, resources, Inbound::Nothing, slowly).await?;
+    mesh.stage.until_usable(PODS)?;
+    let status = mesh.stage.status_url_on("wsbalancer_status")? + "?format=json";
+    let until_workers = |count: RangeInclusive<u64>| {
+        let mut last = Value::Null;
+        let shown = || {
+            last = get_json(&status).ok()?["services"][0].take();
+            let is_so = last["workers"]
+                .as_u64()
+                .is_some_and(|workers| count.contains(&workers));
+            is_so.then(|| last.take())
+        };
+        let what = format!("{count:?} workers");
+        let found = block_in_place(|| mesh.stage.envoy.wait_until(&what, PATIENCE, shown));
+        found.with_context(|| format!("there were {}", last["workers"]))
+    };
+    // Two, and the main thread.
+    until_workers(3..=3)?;
+    let mut held = vec![mesh.open(4).await?];
+    change(&mesh, "cacheTTL", "90s")?;
+    until_current(&mesh, 1, &mut held)?;
+    // Those of the old configuration that have WebSockets; the main thread has none.
+    until_workers(4..=5)?;
+    drop(held);
+    let service = until_workers(3..=3)?;
+    assert_eq!(service["statistics"]["workers_lost"], 0);
     Ok(())
 }
 

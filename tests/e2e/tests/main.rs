@@ -32,6 +32,7 @@ mod slow_start;
 mod statistics;
 mod status;
 mod trust;
+mod warnings;
 mod yaml;
 
 /// A file that is not named above would be no test, and nobody would notice.

@@ -8,7 +8,9 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kcr_extensions_istio_io::v1alpha1::wasmplugins::WasmPlugin;
+use kcr_monitoring_coreos_com::v1::podmonitors::PodMonitor;
 use kcr_networking_istio_io::v1::destinationrules::DestinationRule;
 use kcr_networking_istio_io::v1alpha3::envoyfilters::EnvoyFilter;
 use kcr_security_istio_io::v1::authorizationpolicies::AuthorizationPolicy;
@@ -20,9 +22,10 @@ use wsbalancer_e2e::{ROOT, Stage, assert_all_well, every, preloaded};
 use wsbalancer_harness::{Envoy, Sample};
 
 /// For `kubectl apply`.
-const MANIFESTS: [&str; 12] = [
+const MANIFESTS: [&str; 15] = [
     "envoy/istio/gateway.yaml",
     "envoy/istio/gateway-api.yaml",
+    "envoy/istio/podmonitor.yaml",
     "envoy/istio/sidecar.yaml",
     "envoy/istio/status.yaml",
     "envoy/istio/status-image.yaml",
@@ -30,7 +33,9 @@ const MANIFESTS: [&str; 12] = [
     "envoy/istio/trafficextension.yaml",
     "envoy/kubernetes/chat.yaml",
     "envoy/kubernetes/envoy.yaml",
+    "envoy/kubernetes/podmonitor.yaml",
     "envoy/envoy-gateway/envoyproxy.yaml",
+    "envoy/envoy-gateway/podmonitor.yaml",
     "envoy/envoy-gateway/status.yaml",
     "envoy/envoy-gateway/wsbalancer.yaml",
 ];
@@ -84,6 +89,8 @@ fn check_manifest(manifest: &Value) -> Result<()> {
         ("apps/v1", "Deployment") => check::<Deployment>(manifest),
         ("v1", "Service") => check::<Service>(manifest),
         ("v1", "ConfigMap") => check::<ConfigMap>(manifest),
+        ("networking.k8s.io/v1", "NetworkPolicy") => check::<NetworkPolicy>(manifest),
+        ("monitoring.coreos.com/v1", "PodMonitor") => check::<PodMonitor>(manifest),
         ("networking.istio.io/v1alpha3", "EnvoyFilter") => check::<EnvoyFilter>(manifest),
         ("networking.istio.io/v1", "DestinationRule") => check::<DestinationRule>(manifest),
         ("security.istio.io/v1", "AuthorizationPolicy") => check::<AuthorizationPolicy>(manifest),

@@ -1,44 +1,60 @@
-//! What the project delivers for Prometheus works in a real one, before a real Envoy: every series
-//! is there, every panel has something to show, and alerts fire and end.
+//! What the project delivers for Prometheus works in a real one, before a real Envoy, as it comes up by
+//! itself, behind Istio and behind Envoy Gateway: every series is there, every panel has something to
+//! show, all that alerts are about is there, and alerts fire and end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use http::StatusCode;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use tokio::task::block_in_place;
 use wsbalancer_backend::{FleetConfig, MetricBehavior, Pod};
-use wsbalancer_client::Held;
+use wsbalancer_client::{Held, Load};
+use wsbalancer_e2e::istio::{CLUSTER, documents};
+use wsbalancer_e2e::markdown;
+use wsbalancer_e2e::mesh::{Inbound, Mesh, PODS, Shape};
 use wsbalancer_e2e::prometheus::{Prometheus, configuration, folder};
-use wsbalancer_e2e::{PATIENCE, Stage, assert_all_well, every, preloaded};
+use wsbalancer_e2e::resources::{Kind, Resources};
+use wsbalancer_e2e::runnable::{ADMIN_CLUSTER, Runnable};
+use wsbalancer_e2e::{PATIENCE, Stage, assert_all_well, every};
 use wsbalancer_harness::{Sample, own_address, wait_until};
 
 const SERVICE: &str = "service";
 const POD: &str = "service, pod";
+/// That of the kinds that hold for the whole gateway has no `service`.
+const WARNING: &str = "wsbalancer_warning";
 
-/// Every series that there is, and its labels.
-const SERIES: [(&str, &str); 42] = [
-    // From the filter's status.
+/// Every series of the status but [`WARNING`], and its labels.
+const SERIES: [(&str, &str); 37] = [
+    ("wsbalancer_capacity", SERVICE),
+    ("wsbalancer_capacity_used", SERVICE),
     ("wsbalancer_connections", SERVICE),
+    ("wsbalancer_discovery_age_seconds", SERVICE),
     ("wsbalancer_estimate", SERVICE),
     ("wsbalancer_imbalance", SERVICE),
     ("wsbalancer_own_connections", SERVICE),
-    ("wsbalancer_pods", "service, state"),
     ("wsbalancer_share", SERVICE),
     ("wsbalancer_silent_seconds", SERVICE),
+    ("wsbalancer_upgrades_failed_total", SERVICE),
+    ("wsbalancer_upgrades_mismatched_total", SERVICE),
+    ("wsbalancer_upgrades_retried_total", SERVICE),
+    ("wsbalancer_websockets_cut_total", SERVICE),
+    ("wsbalancer_websockets_rebalanced_total", SERVICE),
+    ("wsbalancer_workers", SERVICE),
+    ("wsbalancer_workers_lost_total", SERVICE),
+    ("wsbalancer_discovery_requests_total", "result, service"),
+    ("wsbalancer_polls_total", "result, service"),
+    ("wsbalancer_upgrades_total", "result, service"),
+    ("wsbalancer_pods", "service, state"),
     ("wsbalancer_pod_closed_total", POD),
     ("wsbalancer_pod_connections", POD),
     ("wsbalancer_pod_count_age_seconds", POD),
     ("wsbalancer_pod_cut_total", POD),
     ("wsbalancer_pod_estimate", POD),
     ("wsbalancer_pod_even_share", POD),
-    (
-        "wsbalancer_pod_info",
-        "node, pod, pod_ip, pod_name, service, state",
-    ),
     ("wsbalancer_pod_failed_total", POD),
     ("wsbalancer_pod_implausible", POD),
     ("wsbalancer_pod_max_connections", POD),
@@ -49,25 +65,10 @@ const SERIES: [(&str, &str); 42] = [
     ("wsbalancer_pod_refused_total", POD),
     ("wsbalancer_pod_usable", POD),
     ("wsbalancer_pod_weight", POD),
-    // From Envoy's statistics.
-    ("wsbalancer_discovery_failed", SERVICE),
-    ("wsbalancer_discovery_ok", SERVICE),
-    ("wsbalancer_pods_known", SERVICE),
-    ("wsbalancer_pods_usable", SERVICE),
-    ("wsbalancer_polls_failed", SERVICE),
-    ("wsbalancer_polls_ignored", SERVICE),
-    ("wsbalancer_polls_ok", SERVICE),
-    ("wsbalancer_upgrades_balanced", SERVICE),
-    ("wsbalancer_upgrades_failed", SERVICE),
-    ("wsbalancer_upgrades_fallback", SERVICE),
-    ("wsbalancer_upgrades_forbidden", SERVICE),
-    ("wsbalancer_upgrades_full", SERVICE),
-    ("wsbalancer_upgrades_in_session", SERVICE),
-    ("wsbalancer_upgrades_mismatched", SERVICE),
-    ("wsbalancer_upgrades_rejected", SERVICE),
-    ("wsbalancer_upgrades_retried", SERVICE),
-    ("wsbalancer_websockets_cut", SERVICE),
-    ("wsbalancer_websockets_rebalanced", SERVICE),
+    (
+        "wsbalancer_pod_info",
+        "node, pod, pod_ip, pod_name, service, state",
+    ),
 ];
 
 #[test]
@@ -97,13 +98,105 @@ fn on_one_host(sample: Sample) -> Sample {
     })
 }
 
-/// Pods and an Envoy, and a Prometheus that scrapes it.
-async fn scraped(fleet: FleetConfig, alerts: &str) -> Result<(Stage, Prometheus)> {
-    let pods = fleet.pods.len();
-    let stage = Stage::start(fleet, on_one_host).await?;
-    stage.until_usable(pods)?;
-    let prometheus = Prometheus::start(&configuration(&stage)?, alerts)?;
-    Ok((stage, prometheus))
+/// Who configures an Envoy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Plain,
+    Istio,
+    EnvoyGateway,
+}
+
+/// An Envoy before pods.
+enum Gateway {
+    Plain(Stage),
+    Mesh(Box<Mesh>),
+}
+
+impl Gateway {
+    /// One with its status on a listener of its own, as the project's manifests make it.
+    async fn start(form: Form, fleet: FleetConfig) -> Result<Self> {
+        let pods = fleet.pods.len();
+        let gateway = match form {
+            Form::Plain => Self::Plain(Stage::start(fleet, on_one_host).await?),
+            Form::Istio => {
+                let mut manifests = documents("envoy/istio/gateway.yaml")?;
+                manifests.extend(documents("envoy/istio/status.yaml")?);
+                let resources = Shape::GATEWAY.with(&manifests)?;
+                Self::mesh(Shape::GATEWAY, resources, fleet).await?
+            }
+            Form::EnvoyGateway => {
+                let mut resources = Shape::ENVOY_GATEWAY.before()?;
+                let patch = documents("envoy/envoy-gateway/status.yaml")?;
+                let patch = patch.first().context("a patch")?;
+                let listener = &patch["spec"]["jsonPatches"][0]["operation"]["value"];
+                resources.all(Kind::Listeners).push(listener.clone());
+                Self::mesh(Shape::ENVOY_GATEWAY, resources, fleet).await?
+            }
+        };
+        gateway.stage().until_usable(pods)?;
+        Ok(gateway)
+    }
+
+    async fn mesh(shape: Shape, resources: Resources, fleet: FleetConfig) -> Result<Self> {
+        let often = |runnable: Runnable| {
+            let discovery = json!({ "adminCluster": ADMIN_CLUSTER, "interval": "500ms" });
+            let runnable = runnable.option("cacheTTL", "2s");
+            let runnable = runnable.option("refreshInterval", "500ms");
+            runnable.option("discovery", discovery)
+        };
+        let mesh = Mesh::start_with(shape, resources, Inbound::Nothing, fleet, often).await?;
+        Ok(Self::Mesh(Box::new(mesh)))
+    }
+
+    fn stage(&self) -> &Stage {
+        match self {
+            Self::Plain(stage) => stage,
+            Self::Mesh(mesh) => &mesh.stage,
+        }
+    }
+
+    fn load(&self, connections: u32) -> Result<Load> {
+        match self {
+            Self::Plain(stage) => stage.load(connections, 0),
+            Self::Mesh(mesh) => mesh.load(connections),
+        }
+    }
+
+    /// A Prometheus that scrapes it.
+    fn scraped(&self, alerts: &str) -> Result<Prometheus> {
+        Prometheus::start(&configuration(self.stage(), self.status())?, alerts)
+    }
+
+    /// The listener of its status.
+    const fn status(&self) -> &'static str {
+        match self {
+            Self::Plain(_) => "status",
+            Self::Mesh(_) => "wsbalancer_status",
+        }
+    }
+}
+
+impl Form {
+    /// The name of the service that it has, which is that of the cluster.
+    const fn service(self) -> &'static str {
+        match self {
+            Self::Plain => "chat",
+            Self::Istio => CLUSTER,
+            Self::EnvoyGateway => "httproute/default/chat/rule/0",
+        }
+    }
+
+    /// Whether it can have nothing to show in a panel: what is in the query is a statistic of Envoy's
+    /// that it does not keep.
+    fn lacks(self, query: &str) -> bool {
+        match self {
+            Self::Plain => false,
+            // Of clusters it keeps none unless it is told to.
+            Self::Istio => query.contains("envoy_cluster_"),
+            // Its filters fail open.
+            Self::EnvoyGateway => query.contains("_vm_reload_"),
+        }
+    }
 }
 
 /// The project's file of this name.
@@ -112,22 +205,49 @@ fn delivered(name: &str) -> Result<String> {
     fs::read_to_string(&path).with_context(|| path.display().to_string())
 }
 
+/// Pods of which each has a limit; the first reports more than the others.
+fn limited() -> FleetConfig {
+    let mut fleet = wsbalancer_e2e::preloaded(PODS, &[30, 0]);
+    for pod in &mut fleet.pods {
+        pod.switches.max_connections = Some(1_000);
+    }
+    fleet
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn all_series_are_there_and_every_panel_shows_something() -> Result<()> {
-    let mut fleet = preloaded(4, &[30, 0]);
-    fleet.pods[0].switches.max_connections = Some(1_000);
-    let (stage, prometheus) = scraped(fleet, &delivered("alerts.yaml")?).await?;
-    let held = stage.load(600, 200)?.open().await;
-    assert_all_well(&held.report());
-    until_true(&prometheus, stage.pods())?;
+async fn all_is_there_of_a_plain_envoy() -> Result<()> {
+    assert_all_is_there(Form::Plain).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_is_there_of_an_ingress_gateway_of_istio() -> Result<()> {
+    assert_all_is_there(Form::Istio).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_is_there_of_an_envoy_of_envoy_gateway() -> Result<()> {
+    assert_all_is_there(Form::EnvoyGateway).await
+}
+
+async fn assert_all_is_there(form: Form) -> Result<()> {
+    let gateway = Gateway::start(form, limited()).await?;
+    let prometheus = gateway.scraped(&delivered("alerts.yaml")?)?;
+    let opened = gateway.load(400)?.open().await;
+    assert_all_well(&opened.report());
+    let mut held = vec![opened];
+    until_true(&prometheus, gateway.stage().pods())?;
     // Of both jobs, as many samples as a rate takes.
     until_some(&prometheus, "count(sum_over_time(up[1m]) >= 5) == 2")?;
 
-    let instance = stage.envoy.admin().ip().to_string();
+    let status = gateway.stage().envoy.listener(gateway.status());
+    let instance = status.context("a status")?.ip().to_string();
     let mut found = BTreeMap::<String, BTreeSet<String>>::new();
-    for series in prometheus.series(r#"{__name__=~"wsbalancer_.+"}"#)? {
+    for series in prometheus.series(r#"{__name__=~"wsbalancer_.+",job="wsbalancer"}"#)? {
         let series: BTreeMap<String, String> = serde_json::from_value(series)?;
-        assert_eq!(series["service"], "chat", "{series:?}");
+        let of_gateway = series["__name__"] == WARNING && series["kind"] == "vmId";
+        let service = (!of_gateway).then(|| form.service());
+        let told = series.get("service").map(String::as_str);
+        assert_eq!(told, service, "{series:?}");
         assert_eq!(series["instance"], instance, "{series:?}");
         let labels = series.keys().map(String::as_str);
         let labels = labels.filter(|label| !["__name__", "instance", "job"].contains(label));
@@ -138,23 +258,119 @@ async fn all_series_are_there_and_every_panel_shows_something() -> Result<()> {
             .insert(sorted(&labels.join(", ")));
     }
     let expected = SERIES.map(|(name, labels)| (name.to_owned(), [sorted(labels)].into()));
-    assert_eq!(found, BTreeMap::from(expected));
+    let mut expected = BTreeMap::from(expected);
+    let warnings: BTreeSet<String> = ["kind", "kind, service"].map(sorted).into();
+    expected.insert(WARNING.to_owned(), warnings);
+    assert_eq!(found, expected);
 
+    for selector in selectors_of_alerts()? {
+        until_some(&prometheus, &selector)?;
+    }
     let dashboard: Value = serde_json::from_str(&delivered("dashboard.json")?)?;
     let mut queries = Vec::new();
     collect_queries(&dashboard["panels"], &mut queries);
     assert!(queries.len() > 20, "{queries:#?}");
-    for query in queries {
-        // All that the variables of the dashboard can be, and four scrapes.
-        let query = query
-            .replace("$service", ".+")
-            .replace("$instance", ".+")
-            .replace("$__rate_interval", "2s");
-        assert!(!query.contains('$'), "an unknown variable: {query}");
-        for series in until_some(&prometheus, &query)? {
-            assert_ne!(series["value"][1], "NaN", "{query}: {series}");
+    let annotations = dashboard["annotations"]["list"].as_array();
+    let annotations = annotations.into_iter().flatten();
+    for query in annotations.filter_map(|annotation| annotation["expr"].as_str()) {
+        // Whether there is anything is up to what happens.
+        prometheus.query(&ready(query)?)?;
+    }
+    let shown = |query: &&String| !form.lacks(query);
+    for query in queries.iter().filter(shown) {
+        until_shown(&gateway, &prometheus, &mut held, &ready(query)?)?;
+    }
+    Ok(())
+}
+
+/// Waits until a panel has numbers to show. What is about new WebSockets has some while there are any.
+fn until_shown(
+    gateway: &Gateway,
+    prometheus: &Prometheus,
+    held: &mut Vec<Held>,
+    query: &str,
+) -> Result<()> {
+    let is_number = |series: &Value| series["value"][1] != "NaN";
+    let what = format!("numbers to show: {query}");
+    let shown = || match prometheus.query(query) {
+        Err(error) => Some(Err(error)),
+        Ok(data) if !data.is_empty() && data.iter().all(is_number) => Some(Ok(())),
+        Ok(_) => {
+            let load = gateway.load(1).ok()?;
+            held.push(Handle::current().block_on(load.open()));
+            None
+        }
+    };
+    block_in_place(|| wait_until(&what, PATIENCE, shown)).flatten()
+}
+
+/// A query of the dashboard with all that its variables can be, and four scrapes.
+fn ready(query: &str) -> Result<String> {
+    let query = query
+        .replace("$service", ".+")
+        .replace("$instance", ".+")
+        .replace("$__rate_interval", "2s");
+    ensure!(!query.contains('$'), "an unknown variable: {query}");
+    Ok(query)
+}
+
+/// The rules of alerts.yaml.
+fn rules() -> Result<Vec<Value>> {
+    let files = documents("envoy/prometheus/alerts.yaml")?;
+    let groups = files.iter().filter_map(|file| file["groups"].as_array());
+    let rules = groups
+        .flatten()
+        .filter_map(|group| group["rules"].as_array());
+    Ok(rules.flatten().cloned().collect())
+}
+
+/// All series that alerts are about, as far as they are there while all is well: without the states
+/// that pods are in then.
+fn selectors_of_alerts() -> Result<BTreeSet<String>> {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+    let mut selectors = BTreeSet::new();
+    for rule in rules()? {
+        let mut rest = rule["expr"].as_str().context("an expression")?;
+        while let Some(start) = rest.find("wsbalancer_") {
+            // Names of recorded series have something before it.
+            let start = rest[..start].rfind(|c| !is_name(c)).map_or(0, |at| at + 1);
+            rest = &rest[start..];
+            let name = &rest[..rest.find(|c| !is_name(c)).unwrap_or(rest.len())];
+            rest = &rest[name.len()..];
+            let matchers = rest.strip_prefix('{').and_then(|rest| rest.split_once('}'));
+            let matchers = matchers.map_or("", |(matchers, _)| matchers);
+            selectors.insert(match matchers {
+                "" => name.to_owned(),
+                state if state.starts_with("state=") => format!("{name}{{state!=\"\"}}"),
+                matchers => format!("{name}{{{matchers}}}"),
+            });
         }
     }
+    ensure!(selectors.len() > 15, "{selectors:?}");
+    Ok(selectors)
+}
+
+/// The heading that an alert's `runbook_url` leads to is there.
+#[test]
+fn every_alert_has_its_runbook() -> Result<()> {
+    let pages = markdown::pages()?;
+    let runbooks = pages.iter().find(|page| page.file.ends_with("runbooks.md"));
+    let anchors = runbooks.context("docs/runbooks.md")?.anchors();
+    let mut alerts = BTreeSet::new();
+    for rule in rules()? {
+        let Some(alert) = rule["alert"].as_str() else {
+            continue;
+        };
+        let anchor = alert.to_lowercase();
+        let url = format!("https://example.com/wsbalancer/docs/runbooks.md#{anchor}");
+        assert_eq!(rule["annotations"]["runbook_url"], url, "{alert}");
+        assert!(anchors.contains(&anchor), "no runbook for {alert}");
+        alerts.insert(anchor);
+    }
+    let others = anchors
+        .iter()
+        .filter(|anchor| anchor.starts_with("wsbalancer") && !alerts.contains(*anchor));
+    assert_eq!(others.collect::<Vec<_>>(), Vec::<&String>::new());
     Ok(())
 }
 
@@ -239,35 +455,58 @@ fn hasty_alerts() -> Result<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn alerts_fire_while_something_is_wrong_and_no_longer() -> Result<()> {
-    let (stage, prometheus) = scraped(FleetConfig::local(2), &hasty_alerts()?).await?;
+    assert_alerts_fire(Form::Plain).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn alerts_fire_behind_istio() -> Result<()> {
+    assert_alerts_fire(Form::Istio).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn alerts_fire_behind_envoy_gateway() -> Result<()> {
+    assert_alerts_fire(Form::EnvoyGateway).await
+}
+
+/// Also those of counters, which have other names among Envoy's statistics in each form.
+async fn assert_alerts_fire(form: Form) -> Result<()> {
+    let gateway = Gateway::start(form, FleetConfig::local(PODS)).await?;
+    let prometheus = gateway.scraped(&hasty_alerts()?)?;
     // Some WebSockets all the while, for the alerts are about a part of them.
     let mut held = Vec::new();
-    until_firing(&stage, &prometheus, &mut held, &[])?;
+    let service = form.service();
+    until_firing(&gateway, &prometheus, &mut held, (service, &[]))?;
 
-    for pod in stage.pods() {
+    let pods = gateway.stage().pods();
+    for pod in pods {
         pod.answer_metric(MetricBehavior::Status(StatusCode::INTERNAL_SERVER_ERROR));
     }
-    let wrong = ["WsbalancerNoUsablePods", "WsbalancerFallbackInUse"];
-    until_firing(&stage, &prometheus, &mut held, &wrong)?;
+    let wrong = [
+        "WsbalancerNoUsablePods",
+        "WsbalancerPollsFailing",
+        "WsbalancerFallbackInUse",
+    ];
+    until_firing(&gateway, &prometheus, &mut held, (service, &wrong))?;
 
-    for pod in stage.pods() {
+    for pod in pods {
         pod.answer_metric(MetricBehavior::Truth);
     }
-    until_firing(&stage, &prometheus, &mut held, &[])?;
+    until_firing(&gateway, &prometheus, &mut held, (service, &[]))?;
     Ok(())
 }
 
-/// Opens WebSockets until all these alerts are firing; where there is none, until nothing is.
+/// Opens WebSockets until all these alerts of a service are firing; where there is none, until nothing
+/// is.
 fn until_firing(
-    stage: &Stage,
+    gateway: &Gateway,
     prometheus: &Prometheus,
     held: &mut Vec<Held>,
-    alerts: &[&str],
+    (service, alerts): (&str, &[&str]),
 ) -> Result<()> {
     let mut firing = Vec::new();
     block_in_place(|| {
         wait_until("alerts", PATIENCE, || {
-            let load = stage.load(1, 0).ok()?;
+            let load = gateway.load(1).ok()?;
             held.push(Handle::current().block_on(load.open()));
             firing = prometheus.firing().ok()?;
             let all = alerts.iter().all(|alert| {
@@ -275,7 +514,7 @@ fn until_firing(
                 firing
                     .iter()
                     .find(is_it)
-                    .is_some_and(|labels| labels["service"] == "chat")
+                    .is_some_and(|labels| labels["service"] == service)
             });
             (all && firing.is_empty() == alerts.is_empty()).then_some(())
         })

@@ -176,9 +176,6 @@ async fn two_filters_in_one_chain_count_a_websocket_once() -> Result<()> {
     let url = stage.status_url()? + "?format=json";
     let own = |status: &Value| status["services"][0]["ownConnections"].clone();
     assert_eq!(own(&get_json(&url)?), 20);
-    let told = "cluster chat: another filter of this kind comes before this one, and has chosen";
-    let lines = stage.envoy.log().matches(told).count();
-    assert!((1..=2).contains(&lines), "once for each worker: {lines}");
     assert_eq!(held.exchange(1).await.verified, 20);
     drop(held);
     block_in_place(|| {

@@ -1,11 +1,29 @@
-//! Under which names Prometheus sees the filter's statistics, behind each control plane.
+//! Under which names Envoy's own statistics are seen, behind each control plane, and that the status has
+//! the same values under the same names everywhere.
 
-use anyhow::Result;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
 use tokio::task::block_in_place;
 use wsbalancer_backend::FleetConfig;
-use wsbalancer_e2e::Stage;
+use wsbalancer_e2e::ask::{get, get_json};
 use wsbalancer_e2e::istio::documents;
 use wsbalancer_e2e::mesh::{Inbound, Mesh, PODS, Shape, seldom};
+use wsbalancer_e2e::{PATIENCE, ROOT, Stage, assert_all_well};
+use wsbalancer_harness::wait_until;
+
+/// The documentation has these names, as far as it gives examples.
+fn assert_documented(series: &[String]) -> Result<()> {
+    let page = fs::read_to_string(Path::new(ROOT).join("docs/operations.md"))?;
+    let mut balanced = series
+        .iter()
+        .filter(|name| name.contains("upgrades_balanced"));
+    let name = balanced.next().context("a counter of upgrades")?;
+    assert!(page.contains(&format!(" | `{name}` |")), "{name}");
+    Ok(())
+}
 
 /// The names of the filter's statistics and their labels, of which there is one for each end here.
 fn series(stage: &Stage) -> Result<Vec<String>> {
@@ -16,6 +34,7 @@ fn series(stage: &Stage) -> Result<Vec<String>> {
     let names = some.filter_map(|line| Some(line.rsplit_once(' ')?.0.to_owned()));
     let mut names: Vec<String> = names.collect();
     names.sort();
+    assert_documented(&names)?;
     Ok(names)
 }
 
@@ -43,6 +62,75 @@ async fn plain_envoy_has_the_service_as_a_label() -> Result<()> {
             "wsbalancer_upgrades_balanced{service=\"chat\"}",
         ]
     );
+    Ok(())
+}
+
+/// Without it the service is a part of the name.
+#[tokio::test(flavor = "multi_thread")]
+async fn plain_envoy_without_tags_has_the_service_in_the_name() -> Result<()> {
+    let stage = Stage::start(FleetConfig::local(1), |sample| {
+        wsbalancer_e2e::seldom(sample).edit(|configuration| {
+            let fields = configuration.as_object_mut();
+            let tags = fields.and_then(|fields| fields.remove("stats_config"));
+            assert!(tags.is_some(), "the sample has tags");
+        })
+    })
+    .await?;
+    stage.until_usable(1)?;
+    assert_eq!(
+        series(&stage)?,
+        [
+            "wsbalancer_chat_pods_usable{}",
+            "wsbalancer_chat_polls_ok{}",
+            "wsbalancer_chat_upgrades_balanced{}",
+        ]
+    );
+    Ok(())
+}
+
+fn service(stage: &Stage) -> Result<Value> {
+    let status = get_json(&(stage.status_url()? + "?format=json"))?;
+    Ok(status["services"][0].clone())
+}
+
+/// In JSON and in Prometheus' format, whichever worker is asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_has_envoys_counters() -> Result<()> {
+    let stage = Stage::start(FleetConfig::local(2), wsbalancer_e2e::seldom).await?;
+    stage.until_usable(2)?;
+    let held = stage.load(30, 0)?.open().await;
+    assert_all_well(&held.report());
+    stage.until_stat("upgrades_balanced", |count| count == 30)?;
+    let shown = service(&stage)?["statistics"].clone();
+    let shown = shown.as_object().context("statistics")?;
+    assert_eq!(shown["upgrades_balanced"], 30);
+    assert_eq!(shown["polls_ok"], 2);
+    for (name, value) in shown {
+        assert_eq!(*value, stage.stat(name)?, "{name}");
+    }
+    let series = get(&(stage.status_url()? + "?format=prometheus"))?;
+    let balanced = "wsbalancer_upgrades_total{service=\"chat\",result=\"balanced\"} 30";
+    assert!(series.lines().any(|line| line == balanced), "{series}");
+    Ok(())
+}
+
+/// All else is there, for it does not come from Envoy.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_envoy_keeps_no_counters_the_status_has_none() -> Result<()> {
+    let stage = Stage::start(FleetConfig::local(1), |sample| {
+        wsbalancer_e2e::seldom(sample).edit(|configuration| {
+            configuration["stats_config"]["stats_matcher"] =
+                json!({ "exclusion_list": { "patterns": [{ "prefix": "wasmcustom" }] } });
+        })
+    })
+    .await?;
+    let usable = || (service(&stage).ok()?["podsUsable"] == 1).then_some(());
+    block_in_place(|| wait_until("a usable pod", PATIENCE, usable))?;
+    let held = stage.load(5, 0)?.open().await;
+    assert_all_well(&held.report());
+    let shown = service(&stage)?;
+    assert_eq!(shown["ownConnections"], 5);
+    assert_eq!(shown["statistics"]["upgrades_balanced"], 0);
     Ok(())
 }
 
