@@ -1,11 +1,11 @@
 //! Asking in portions.
 //!
-//! To send one call takes an Envoy some 40 µs, and about twice as much to take its answer in. A
-//! thousand at once would hold up everything else on their thread for a tenth of a second, so that no
-//! more than a [portion](PORTION) leave together, and the next some milliseconds later.
+//! To send one call takes an Envoy some 40 µs. A thousand at once, and their answers, held up
+//! everything else on their thread for a tenth of a second. So no more than a [portion](PORTION) leave
+//! together, and the next some milliseconds later: with a thousand pods, that holds it up for 2 ms.
 //!
 //! Still only counts of one moment can be compared. All of a round are asked within a tenth of the
-//! interval, and bear the moment at which the round began; what this gateway had opened by then, and
+//! interval where the machine keeps up, and bear the moment at which the round began; what this gateway had opened by then, and
 //! what was on its way, is noted when each pod is asked.
 
 use std::cell::Cell;
