@@ -4,6 +4,7 @@
 //! what only this worker has.
 
 mod announcer;
+mod asking;
 mod held;
 mod lookout;
 mod name_cache;
@@ -11,6 +12,7 @@ mod sharing;
 mod statistics;
 
 pub use self::announcer::Announcer;
+pub use self::asking::{Asking, Round};
 pub use self::held::HeldWebSockets;
 pub use self::lookout::Lookout;
 pub use self::name_cache::{Directory, NameCache, PodNames, names_in};
@@ -56,6 +58,8 @@ pub struct Service<S: Shell> {
     pub succession: Succession,
     /// Whether this worker's polls reach pods behind internal listeners.
     pub reach: Cell<Reach>,
+    /// How far this worker has got with asking the pods.
+    pub asking: Asking,
     /// When this worker last looked whether counts are needed before their time.
     pub looked_at: Cell<Timestamp>,
     /// What is still to be added to counters.
@@ -111,6 +115,7 @@ impl<S: Shell> Service<S> {
             attendance: Attendance::of(&config),
             succession: Succession::of(&config, LAYOUT.into()),
             reach: Cell::default(),
+            asking: Asking::default(),
             looked_at: Cell::default(),
             counts: Cell::default(),
             fingerprint: config.fingerprint(),
@@ -145,6 +150,16 @@ impl<S: Shell> Service<S> {
         self.table.defer(events);
     }
 
+    /// Takes in the answer to a poll: now, or while many are to come with others, at the latest with
+    /// this worker's next change.
+    pub fn record_answer(&self, answer: Event) {
+        if self.asking.waits() {
+            self.defer(&[answer]);
+        } else {
+            self.record(&[answer]);
+        }
+    }
+
     /// See [`SharedTable::recount`].
     pub fn recount(&self) -> u32 {
         self.table.recount()
@@ -173,6 +188,7 @@ impl<S: Shell> Service<S> {
 
     /// Takes in what waits, if it can.
     pub fn flush(&self) {
+        self.asking.take_in();
         self.announce(&self.table.flush());
         for (counter, n) in self.counts.take() {
             self.shell.add(counter, n);
@@ -185,6 +201,7 @@ impl<S: Shell> Service<S> {
     /// # Errors
     /// [`Contended`]: nothing was changed.
     pub fn update<T>(&self, change: impl FnMut(&mut Table) -> T) -> Result<T, Contended> {
+        self.asking.take_in();
         self.announce(&self.table.settle());
         self.table.update(change)
     }
@@ -230,7 +247,8 @@ impl<S: Shell> Service<S> {
         if !self.glance(|table| self.is_current(table)).unwrap_or(false) {
             self.begin_requests(now);
         }
-        let chosen = self.update(|table| {
+        // What else waits would make it a change of the whole table.
+        let chosen = self.table.update(|table| {
             let (choice, event) = choose(table);
             // No answer is among them, so nothing else comes of it.
             let _effects = table.apply(&self.config.rules, event.as_slice());
