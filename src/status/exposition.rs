@@ -7,7 +7,8 @@
 
 use std::fmt::{Display, Write};
 
-use super::snapshot::{PodSnapshot, ServiceSnapshot, Snapshot, State};
+use super::snapshot::{PodSnapshot, ServiceSnapshot, Snapshot};
+use super::state::State;
 use crate::num::approximate as float;
 
 /// Series of one name, one for each of what `T` is.

@@ -8,11 +8,13 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use super::registry::{self, Entry};
+use super::state::State;
+use super::verdict::{Case, PodCase, Verdict};
 use crate::clock::Timestamp;
 use crate::host::SharedData;
-use crate::load::{EvenShare, PodState, View};
+use crate::load::{EvenShare, View};
 use crate::num::rounded;
-use crate::pod::{DiscoveryFailure, Exclusion, PodRecord, PollState};
+use crate::pod::{DiscoveryFailure, PodRecord, PollState};
 use crate::service::{Directory, PodNames, names_in};
 use crate::table::Table;
 
@@ -22,6 +24,8 @@ use crate::table::Table;
 pub(super) struct Snapshot {
     /// The date (RFC 3339).
     timestamp: String,
+    /// What the gateway is called; none where nobody has named it.
+    gateway: Option<String>,
     pub(super) services: Vec<ServiceSnapshot>,
     /// The pods by their service.
     pub(super) pod_metrics: BTreeMap<String, Vec<PodSnapshot>>,
@@ -35,6 +39,7 @@ pub(super) struct Snapshot {
 pub(super) struct ServiceSnapshot {
     /// The cluster.
     pub(super) url: String,
+    verdict: Verdict,
     /// What the pods report, added up.
     pub(super) connections: u64,
     pub(super) estimate: u64,
@@ -81,6 +86,9 @@ pub(super) struct PodSnapshot {
     pub(super) own_connections: u32,
     in_flight: u32,
     pub(super) even_share: f64,
+    /// The estimate in proportion to the even share; none where the pod takes no part in the
+    /// balance, and where nothing is open.
+    load: Option<f64>,
     pub(super) weight: f64,
     pub(super) max_connections: Option<u64>,
     priority: u16,
@@ -97,81 +105,14 @@ pub(super) struct PodSnapshot {
     pub(super) implausible: bool,
 }
 
-/// A [`PodState`] as it is shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) enum State {
-    Healthy,
-    SlowStart,
-    Full,
-    Draining,
-    Stale,
-    Ejected,
-    Unhealthy,
-    Failing,
-    Refusing,
-    Unknown,
-}
-
-impl State {
-    pub(super) const ALL: [Self; 10] = [
-        Self::Healthy,
-        Self::SlowStart,
-        Self::Full,
-        Self::Draining,
-        Self::Stale,
-        Self::Ejected,
-        Self::Unhealthy,
-        Self::Failing,
-        Self::Refusing,
-        Self::Unknown,
-    ];
-
-    fn of(view: &View, pod: &PodRecord) -> Self {
-        match view.state(pod) {
-            PodState::Usable if view.slow_start(pod).is_some() => Self::SlowStart,
-            PodState::Usable => Self::Healthy,
-            PodState::Full => Self::Full,
-            PodState::Draining | PodState::Excluded(Exclusion::Draining | Exclusion::Leaving) => {
-                Self::Draining
-            }
-            PodState::Stale => Self::Stale,
-            PodState::Excluded(Exclusion::Ejected) => Self::Ejected,
-            PodState::Unhealthy
-            | PodState::Excluded(
-                Exclusion::Unhealthy | Exclusion::TimedOut | Exclusion::FailedHealthCheck,
-            ) => Self::Unhealthy,
-            PodState::Failing => Self::Failing,
-            PodState::Refusing => Self::Refusing,
-            PodState::Unknown => Self::Unknown,
-        }
-    }
-
-    /// Whether the pod gets new WebSockets.
-    pub(super) const fn is_usable(self) -> bool {
-        matches!(self, Self::Healthy | Self::SlowStart)
-    }
-
-    /// As in the JSON.
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Healthy => "healthy",
-            Self::SlowStart => "slowStart",
-            Self::Full => "full",
-            Self::Draining => "draining",
-            Self::Stale => "stale",
-            Self::Ejected => "ejected",
-            Self::Unhealthy => "unhealthy",
-            Self::Failing => "failing",
-            Self::Refusing => "refusing",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
 impl Snapshot {
-    /// What is known at `now`.
-    pub(super) fn take(shared: &impl SharedData, now: Timestamp, date: SystemTime) -> Self {
+    /// What is known at `now` in this gateway.
+    pub(super) fn take(
+        shared: &impl SharedData,
+        gateway: Option<String>,
+        now: Timestamp,
+        date: SystemTime,
+    ) -> Self {
         let mut services = Vec::new();
         let mut pod_metrics = BTreeMap::new();
         for (entry, table) in registry::services(shared, now) {
@@ -187,17 +128,17 @@ impl Snapshot {
             if silent_for.is_some() {
                 pods.iter_mut().for_each(PodSnapshot::silence);
             }
-            let service = ServiceSnapshot::of(&entry, &table, &view, &share, &pods);
-            services.push(match silent_for {
-                Some(silent_for) => service.silenced(silent_for),
-                None => service,
-            });
+            let silent_for = silent_for.map(|span| span.as_secs_f64());
+            services.push(ServiceSnapshot::of(
+                &entry, &table, &view, &share, &pods, silent_for,
+            ));
             pod_metrics.insert(entry.cluster, pods);
         }
         let total = services.iter().map(|service| service.connections);
         let total = total.fold(0, u64::saturating_add);
         Self {
             timestamp: humantime::format_rfc3339_seconds(date).to_string(),
+            gateway,
             services,
             pod_metrics,
             total_connections: total,
@@ -218,6 +159,7 @@ impl ServiceSnapshot {
         view: &View,
         share: &EvenShare,
         pods: &[PodSnapshot],
+        silent_for: Option<f64>,
     ) -> Self {
         let sum = |of: fn(&PodSnapshot) -> u64| pods.iter().map(of).fold(0, u64::saturating_add);
         let poller = table.poller();
@@ -232,11 +174,13 @@ impl ServiceSnapshot {
         });
         Self {
             url: entry.cluster.clone(),
+            verdict: verdict(pods, discovery.as_ref(), silent_for),
             connections: sum(|pod| pod.agents_connections),
             estimate: sum(|pod| pod.estimate),
             own_connections: sum(|pod| pod.own_connections.into()),
             share: 1.0 / view.ratio,
-            imbalance: share.imbalance(),
+            // Of a service that no filter tells of nothing is known but what was.
+            imbalance: share.imbalance().filter(|_| silent_for.is_none()),
             even_share: share.level(),
             pods_known: pods.len(),
             pods_usable: pods.iter().filter(|pod| pod.state.is_usable()).count(),
@@ -248,19 +192,25 @@ impl ServiceSnapshot {
             } else {
                 format!("{poller:016x}")
             },
-            silent_for: None,
+            silent_for,
             discovery,
         }
     }
+}
 
-    /// Of a service that no filter tells of nothing is known but what was.
-    fn silenced(self, silent_for: Duration) -> Self {
-        Self {
-            imbalance: None,
-            silent_for: Some(silent_for.as_secs_f64()),
-            ..self
-        }
-    }
+/// The verdict on what is shown of a service.
+fn verdict(
+    pods: &[PodSnapshot],
+    discovery: Option<&DiscoverySnapshot>,
+    silent_for: Option<f64>,
+) -> Verdict {
+    Verdict::of(&Case {
+        silent_for,
+        awaits_list: discovery.is_some_and(|discovery| discovery.age.is_none()),
+        discovery_error: discovery.and_then(|discovery| discovery.last_error.as_deref()),
+        warnings: Vec::new(),
+        pods: pods.iter().map(PodSnapshot::case).collect(),
+    })
 }
 
 impl PodSnapshot {
@@ -276,6 +226,7 @@ impl PodSnapshot {
             own_connections: pod.own_connections(),
             in_flight: pod.in_flight(),
             even_share: share.of_pod(pod),
+            load: share.load(view, pod),
             weight: pod.weight(),
             max_connections: pod.limit(),
             priority: pod.priority().level(),
@@ -293,11 +244,27 @@ impl PodSnapshot {
         }
     }
 
-    /// See [`ServiceSnapshot::silenced`].
+    /// What the verdict has to know of it.
+    fn case(&self) -> PodCase<'_> {
+        PodCase {
+            name: self.names.pod_name.as_deref(),
+            address: &self.address,
+            state: self.state,
+            reason: &self.reason,
+            last_error: self.last_error.as_deref(),
+            even_share: self.even_share,
+            load: self.load,
+            implausible: self.implausible,
+            complaint: self.names.complaint.as_deref(),
+        }
+    }
+
+    /// Of a service that no filter tells of nothing is known but what was.
     fn silence(&mut self) {
         self.state = State::Stale;
         "no filter tells of its service any more".clone_into(&mut self.reason);
         self.slow_start = None;
+        self.load = None;
     }
 }
 
