@@ -17,7 +17,7 @@ const COLUMNS = [
   ['podName', 'Pod', '2.4fr', 'address'], ['state', 'State', '2.4fr', 'reason', 'lastError', 'complaint'],
   ['load', 'Of even share', '4fr'], ['agentsConnections', 'Connections', '92px', 'estimated', 'inFlight'],
   ['ownConnections', 'This gateway', '92px', 'rebalanced'], ['evenShare', 'Even share', '78px'],
-  ['weight', 'Weight', '64px', 'slowStart', 'priority'], ['maxConnections', 'Max', '60px'],
+  ['weight', 'Weight', '64px', 'priority'], ['maxConnections', 'Max', '60px'],
   ['failed', 'Failed', '64px', 'refused', 'cut'], ['nodeName', 'Node', '1.2fr', 'podIP'], ['countAge', 'Age', '64px', 'pollsFailed'],
 ];
 const ALWAYS = ['podName', 'load', 'agentsConnections'];
@@ -34,6 +34,7 @@ const $ = (selector) => document.querySelector(selector);
 const { style, dataset } = document.documentElement;
 const summaries = document.querySelectorAll('[data-summary]');
 const nav = $('nav');
+const ofPods = document.querySelectorAll('.pods');
 const darkness = matchMedia('(prefers-color-scheme: dark)');
 
 let services = new Map(); // by name: the newest state, the pods, and samples of the last minutes
@@ -68,7 +69,7 @@ function seconds(value) {
 
 const FORMATS = {
   agentsConnections: whole, maxConnections: whole, evenShare: decimal, weight: decimal, imbalance: ratio,
-  load: percent, share: percent, slowStart: percent, state: words,
+  load: percent, share: percent, state: words,
   age: seconds, countAge: seconds, discoveryAge: seconds, refreshInterval: seconds, cacheTTL: seconds,
 };
 
@@ -184,7 +185,8 @@ function showList(parent, items, makeNode, fill) {
 const makeWarning = () => make('div', { 'data-gravity': 'warning' }, make('p', {}), make('pre', {}));
 
 function fillWarning({ children: [text, lines] }, { message, advice }) {
-  setText(text, message);
+  const isSaid = message.replace(/\.$/, '') === $('#verdict span').textContent;
+  setText(text, isSaid ? '' : message);
   setText(lines, advice ?? '');
 }
 
@@ -331,6 +333,7 @@ function showBar({ pod, bar, scale, skipped }) {
 function showRows() {
   const entries = [...services.get(selected).pods.values()];
   const scale = Math.max(1, ...entries.flatMap(({ pod }) => [pod.agentsConnections, pod.estimate, pod.evenShare]));
+  for (const node of ofPods) node.hidden = !entries.length;
   showColumns(entries.map(({ pod }) => pod));
   for (const entry of entries) {
     entry.row ??= makeRow(entry);
@@ -341,12 +344,13 @@ function showRows() {
 }
 
 // Whether a column says anything that is not the same of all pods.
-const isTelling = ([field, , , ...below], pods) =>
+const isTelling = ([field, , , ...below], pods, level) =>
   ALWAYS.includes(field) || pods.some((pod) =>
-    below.some((small) => pod[small]) || (field === 'countAge' ? pod.isLate : pod[field] !== pods[0][field]));
+    below.some((small) => pod[small]) || (field === 'countAge' ? pod.isLate : field === 'evenShare' ? (pod[field] ?? level) !== level : pod[field] !== pods[0][field]));
 
 function showColumns(pods) {
-  const shown = COLUMNS.filter((column) => isTelling(column, pods));
+  const level = pods.find(({ evenShare }) => evenShare != null)?.evenShare;
+  const shown = COLUMNS.filter((column) => isTelling(column, pods, level));
   const now = COLUMNS.filter((column) => !shown.includes(column)).map(([field]) => field).join();
   if (now === hidden) return;
   hidden = now;
