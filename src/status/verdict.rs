@@ -105,9 +105,9 @@ impl Verdict {
         gravest.unwrap_or_else(|| case.well())
     }
 
-    fn new(gravity: Gravity, text: impl Into<String>) -> Option<Self> {
+    fn new(gravity: Gravity, text: impl Into<String>) -> Self {
         let text = text.into();
-        Some(Self { gravity, text })
+        Self { gravity, text }
     }
 }
 
@@ -118,7 +118,7 @@ impl Case<'_> {
             "No filter has told of this service for {}: what is shown was so then",
             span(seconds)
         );
-        Verdict::new(Gravity::Critical, text)
+        Some(Verdict::new(Gravity::Critical, text))
     }
 
     fn no_pods(&self) -> Option<Verdict> {
@@ -126,17 +126,18 @@ impl Case<'_> {
             return None;
         }
         match self.discovery_error {
-            Some(error) => Verdict::new(
+            Some(error) => Some(Verdict::new(
                 Gravity::Critical,
                 format!("No pods are known: Envoy's list of them could not be read ({error})"),
-            ),
-            None if self.awaits_list => {
-                Verdict::new(Gravity::Warning, "Waiting for Envoy's list of the pods")
-            }
-            None => Verdict::new(
+            )),
+            None if self.awaits_list => Some(Verdict::new(
+                Gravity::Warning,
+                "Waiting for Envoy's list of the pods",
+            )),
+            None => Some(Verdict::new(
                 Gravity::Critical,
                 "There are no pods: Envoy lists no host of the cluster",
-            ),
+            )),
         }
     }
 
@@ -152,7 +153,7 @@ impl Case<'_> {
                 "Waiting for the first counts of {}",
                 counted(all, "pod", "pods")
             );
-            return Verdict::new(Gravity::Warning, text);
+            return Some(Verdict::new(Gravity::Warning, text));
         }
         let text = if is_each(State::Full) && all > 1 {
             format!("All {all} pods are full: new WebSockets are refused")
@@ -160,15 +161,15 @@ impl Case<'_> {
             let pods = counted(all, "pod", "pods");
             format!(
                 "None of {pods} gets new WebSockets: {}",
-                why(self.pods.iter())
+                why(&self.pods.iter())
             )
         };
-        Verdict::new(Gravity::Critical, text)
+        Some(Verdict::new(Gravity::Critical, text))
     }
 
     fn warning(&self) -> Option<Verdict> {
         let text = self.warnings.first()?;
-        Verdict::new(Gravity::Warning, text.trim_end_matches('.'))
+        Some(Verdict::new(Gravity::Warning, text.trim_end_matches('.')))
     }
 
     /// Pods that get nothing new, though they are to stay.
@@ -186,30 +187,30 @@ impl Case<'_> {
         };
         let verb = if count == 1 { "gets" } else { "get" };
         let all = counted(self.pods.len(), "pod", "pods");
-        let why = why(down());
+        let why = why(&down());
         let rest = self.spread().map(|spread| match usable {
             1 => String::new(),
             _ if spread.is_uneven => format!("; the other {usable} are uneven, {spread}"),
             _ => format!("; the other {usable} are {spread}"),
         });
         let rest = rest.unwrap_or_default();
-        Verdict::new(
+        Some(Verdict::new(
             gravity,
             format!("{count} of {all} {verb} nothing new: {why}{rest}"),
-        )
+        ))
     }
 
     fn discovery(&self) -> Option<Verdict> {
         let error = self.discovery_error?;
         let text = format!("Envoy's list of the pods could not be read ({error}): it may be old");
-        Verdict::new(Gravity::Warning, text)
+        Some(Verdict::new(Gravity::Warning, text))
     }
 
     fn uneven(&self) -> Option<Verdict> {
         let spread = self.spread().filter(|spread| spread.is_uneven)?;
         let count = counted(spread.pods, "pod", "pods");
         let text = format!("Uneven: {count} {spread}{}", self.meanwhile());
-        Verdict::new(Gravity::Warning, text)
+        Some(Verdict::new(Gravity::Warning, text))
     }
 
     fn implausible(&self) -> Option<Verdict> {
@@ -219,7 +220,7 @@ impl Case<'_> {
         }
         let pods = counted(count, "pod", "pods");
         let text = format!("The counts of {pods} lack WebSockets that are open there");
-        Verdict::new(Gravity::Warning, text)
+        Some(Verdict::new(Gravity::Warning, text))
     }
 
     fn complaint(&self) -> Option<Verdict> {
@@ -233,7 +234,7 @@ impl Case<'_> {
             more => format!(", and {more} more"),
         };
         let text = format!("{}{more}: {complaint}", pod.called());
-        Verdict::new(Gravity::Warning, text)
+        Some(Verdict::new(Gravity::Warning, text))
     }
 
     fn well(&self) -> Verdict {
@@ -267,14 +268,13 @@ impl Case<'_> {
             (State::Draining, "drains", "drain"),
             (State::SlowStart, "starts slowly", "start slowly"),
         ];
-        let mut text = String::new();
-        for (state, one, many) in parts {
+        let parts = parts.map(|(state, one, many)| {
             match self.pods.iter().filter(|pod| pod.state == state).count() {
-                0 => {}
-                count => text += &format!("; {}", counted(count, one, many)),
+                0 => String::new(),
+                count => format!("; {}", counted(count, one, many)),
             }
-        }
-        text
+        });
+        parts.concat()
     }
 }
 
@@ -304,7 +304,7 @@ impl PodCase<'_> {
 }
 
 /// Why these pods get nothing new: of one all that is known, of several how many for which reason.
-fn why<'a>(pods: impl Iterator<Item = &'a PodCase<'a>> + Clone) -> String {
+fn why<'a>(pods: &(impl Iterator<Item = &'a PodCase<'a>> + Clone)) -> String {
     let mut rest = pods.clone();
     if let (Some(only), None) = (rest.next(), rest.next()) {
         return only.why();

@@ -363,9 +363,11 @@ fn columns(pods: &[&PodStatus], width: u16) -> Vec<Column> {
     };
     // What is cut so far gets its room before anything less telling gets any.
     let (main, details) = Kind::BY_WORTH.split_at(5);
-    arrangement.add(main, pods);
+    let has_all = arrangement.add(main, pods);
     arrangement.grow(Kind::Name, u16::MAX);
-    arrangement.add(details, pods);
+    if has_all {
+        arrangement.add(details, pods);
+    }
     arrangement.grow(Kind::Bar, LONG_BAR);
     arrangement.grow(Kind::Address, u16::MAX);
     arrangement.grow(Kind::Bar, u16::MAX);
@@ -384,8 +386,9 @@ struct Arrangement {
 }
 
 impl Arrangement {
-    /// Adds columns in their fewest columns, up to the first that there is no room for.
-    fn add(&mut self, kinds: &[Kind], pods: &[&PodStatus]) {
+    /// Adds columns in their fewest columns, up to the first that there is no room for; whether there
+    /// is for all.
+    fn add(&mut self, kinds: &[Kind], pods: &[&PodStatus]) -> bool {
         for &kind in kinds.iter().filter(|kind| kind.is_telling(pods)) {
             let cells = pods
                 .iter()
@@ -400,11 +403,12 @@ impl Arrangement {
                 (GAP, least)
             };
             let Some(rest) = self.room.checked_sub(gap + least) else {
-                return;
+                return false;
             };
             self.room = rest;
             self.columns.push((Column { kind, width: least }, most));
         }
+        true
     }
 
     /// Lets a column grow to what it has a use for, and no wider than `limit`.
