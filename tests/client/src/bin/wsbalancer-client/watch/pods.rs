@@ -337,8 +337,9 @@ fn rows(pods: &[&PodStatus], columns: &[Column], width: u16) -> Vec<Row> {
     for (place, &pod) in pods.iter().enumerate() {
         let mut add = |text| rows.push(Row { pod: place, text });
         if is_long(pod, names) {
-            let lines = text::wrap(name(pod), width.into());
-            lines.into_iter().for_each(|line| add(Some(line)));
+            for line in text::wrap(name(pod), width.into()) {
+                add(Some(line));
+            }
         }
         add(None);
         let Some(mut remark) = remark(pod) else {

@@ -38,7 +38,8 @@ pub(crate) fn draw(view: &mut View, area: Rect, buffer: &mut Buffer, now: Instan
     let notice = notice(view, inner.width, now);
     let mut heading = heading(view, inner.width);
     // In a window that is too low for all, the pods have a half of it.
-    heading.truncate(usize::from(inner.height / 2));
+    let others = title.len() + tabs.iter().len() + notice.len();
+    heading.truncate(usize::from(inner.height / 2).saturating_sub(others));
     let [
         title_area,
         tabs_area,
