@@ -312,6 +312,7 @@ fn show_status<S: Shell>(balancer: &Balancer<S>, request: &impl Request) -> Opti
         method: &header(":method"),
         query,
         accept: &header("accept"),
+        node: &request.attribute(&["node", "id"]).unwrap_or_default(),
     };
     let shell = &balancer.shell;
     let hosts = &status.hosts;
