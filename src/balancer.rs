@@ -108,11 +108,13 @@ impl<S: Shell> Balancer<S> {
         }
     }
 
-    /// Has the worker tick each `period` again, where it [hurried](Self::hurry).
-    pub fn calm_down(&self, period: Duration) {
-        if self.hurries.take() {
+    /// Has the worker tick each `period` again, where it [hurried](Self::hurry); whether it did.
+    pub fn calm_down(&self, period: Duration) -> bool {
+        let hurried = self.hurries.take();
+        if hurried {
             self.shell.set_tick_period(period);
         }
+        hurried
     }
 
     /// Random numbers that no earlier call has given out.

@@ -4,6 +4,7 @@
 //! what only this worker has.
 
 mod announcer;
+mod asking;
 mod held;
 mod lookout;
 mod name_cache;
@@ -11,6 +12,7 @@ mod sharing;
 mod statistics;
 
 pub use self::announcer::Announcer;
+pub use self::asking::{Asking, Round};
 pub use self::held::HeldWebSockets;
 pub use self::lookout::Lookout;
 pub use self::name_cache::{Directory, NameCache, PodNames, names_in};
@@ -54,6 +56,8 @@ pub struct Service<S: Shell> {
     pub succession: Succession,
     /// Whether this worker's polls reach pods behind internal listeners.
     pub reach: Cell<Reach>,
+    /// How far this worker has got with asking the pods.
+    pub asking: Asking,
     /// When this worker last looked whether counts are needed before their time.
     pub looked_at: Cell<Timestamp>,
 }
@@ -107,6 +111,7 @@ impl<S: Shell> Service<S> {
             attendance: Attendance::of(&config),
             succession: Succession::of(&config, LAYOUT.into()),
             reach: Cell::default(),
+            asking: Asking::default(),
             looked_at: Cell::default(),
             fingerprint: config.fingerprint(),
             config,
@@ -126,8 +131,19 @@ impl<S: Shell> Service<S> {
 
     /// Takes in what happened: now, or with this worker's next change.
     pub fn record(&self, events: &[Event]) {
+        self.asking.take_in();
         let effects = self.table.record(&self.config.rules, events);
         self.announce(&effects);
+    }
+
+    /// Takes in the answer to a poll: now, or while many are to come with others, at the latest with
+    /// this worker's next change.
+    pub fn record_answer(&self, answer: Event) {
+        if self.asking.waits() {
+            self.table.defer(&[answer]);
+        } else {
+            self.record(&[answer]);
+        }
     }
 
     /// See [`SharedTable::recount`].
@@ -149,6 +165,7 @@ impl<S: Shell> Service<S> {
     /// [`Contended`]: nothing was changed.
     pub fn update<T>(&self, change: impl FnMut(&mut Table) -> T) -> Result<T, Contended> {
         let (result, effects) = self.table.update(change)?;
+        self.asking.take_in();
         self.announce(&effects);
         Ok(result)
     }

@@ -8,7 +8,7 @@ use crate::balancer::Balancer;
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::host::{Answer, CallToken};
-use crate::poll::{self, Asker, Polls, Question};
+use crate::poll::{self, Asker, Claim, PORTION, Polls};
 use crate::rebalance;
 use crate::service::Service;
 use crate::sharing;
@@ -26,6 +26,10 @@ pub struct Worker<S: Shell> {
     started_at: Timestamp,
     /// When it last looked whether the status has services to show.
     looked_at: Cell<Timestamp>,
+    /// When it last did all that a tick does.
+    ticked_at: Timestamp,
+    /// How soon the next portion of polls is due; none where no round is under way.
+    pause: Option<Duration>,
 }
 
 /// By then the filters that started with this one have entered their services.
@@ -36,7 +40,7 @@ struct Duties {
     table: Table,
     /// Whether this is the worker that asks.
     is_poller: bool,
-    questions: Vec<Question>,
+    claim: Claim,
     state_changes: Vec<StateChange>,
 }
 
@@ -56,6 +60,8 @@ impl<S: Shell> Worker<S> {
             polls: Polls::default(),
             started_at: now,
             looked_at: Cell::default(),
+            ticked_at: Timestamp::NEVER,
+            pause: None,
         }
     }
 
@@ -65,7 +71,8 @@ impl<S: Shell> Worker<S> {
         &self.balancer
     }
 
-    /// How often [`tick`](Self::tick) is to be called.
+    /// How often [`tick`](Self::tick) is to be called. While the pods of a round are being asked the
+    /// worker has it called sooner.
     #[must_use]
     pub fn tick_period(&self) -> Duration {
         poll::tick_period(self.balancer.services.iter().map(|service| &service.config))
@@ -76,13 +83,34 @@ impl<S: Shell> Worker<S> {
     pub fn tick(&mut self) -> Vec<u32> {
         let (balancer, now) = (Rc::clone(&self.balancer), self.balancer.shell.now());
         balancer.note_time(now);
-        balancer.calm_down(self.tick_period());
+        let period = self.tick_period();
+        let hurried = balancer.calm_down(period);
+        if hurried {
+            self.pause = None;
+        }
+        let is_between = self.pause.is_some() && now.since(self.ticked_at) < period;
+        let closed = if is_between && !hurried {
+            self.go_on(now);
+            Vec::new()
+        } else {
+            self.ticked_at = now;
+            self.tend_all(now)
+        };
+        self.set_pause(now);
+        closed
+    }
+
+    /// Does all that is due.
+    fn tend_all(&mut self, now: Timestamp) -> Vec<u32> {
+        let balancer = Rc::clone(&self.balancer);
         self.look_at_gateway(now);
         let has_requests = balancer.take_requests();
+        let mut most = PORTION;
         for service in &balancer.services {
             sharing::consult(service, has_requests, now);
             self.look(service, has_requests, now);
-            self.tend(service, now);
+            let asked = self.tend(service, now, most);
+            most = most.saturating_sub(asked);
         }
         let mut closed = Vec::new();
         for service in &balancer.services {
@@ -90,6 +118,49 @@ impl<S: Shell> Worker<S> {
             closed.extend(rebalance::close(service, now, left));
         }
         closed
+    }
+
+    /// Asks the next portion, and nothing else: a tick has just been.
+    fn go_on(&mut self, now: Timestamp) {
+        let balancer = Rc::clone(&self.balancer);
+        let mut most = PORTION;
+        for service in &balancer.services {
+            if most == 0 || service.asking.left() == 0 {
+                continue;
+            }
+            let asker = self.asker(service, most);
+            let claimed = service.update(|table| {
+                let previous = table.poller();
+                let claim = claim(service, table, asker, now);
+                (previous, claim, table.clone())
+            });
+            // Under contention the next portion tries again.
+            if let Ok((previous, claim, table)) = claimed {
+                self.note_role(service, &claim, previous);
+                most = most.saturating_sub(claim.questions.len());
+                self.ask(service, &table, claim);
+            }
+        }
+    }
+
+    /// Has the next tick come as soon as pods are to be asked that are left.
+    fn set_pause(&mut self, now: Timestamp) {
+        let (mut left, mut pause) = (0_usize, None);
+        for service in &self.balancer.services {
+            let asking = &service.asking;
+            if asking.left() > 0 {
+                left = left.saturating_add(asking.left());
+                let elapsed = asking.round().map(|round| now.since(round.began_at()));
+                let interval = service.config.rules.refresh_interval;
+                let needed = poll::pause(left, interval, elapsed.unwrap_or_default());
+                pause = Some(pause.map_or(needed, |pause: Duration| pause.min(needed)));
+            }
+        }
+        if pause != self.pause {
+            self.pause = pause;
+            let period = pause.unwrap_or_else(|| self.tick_period());
+            self.balancer.shell.set_tick_period(period);
+        }
     }
 
     /// Looks whether this configuration of a service is the current one.
@@ -116,11 +187,11 @@ impl<S: Shell> Worker<S> {
         }
     }
 
-    /// What a tick does for one service.
-    fn tend(&mut self, service: &Rc<Service<S>>, now: Timestamp) {
+    /// What a tick does for one service, of which at most `most` pods are asked; how many were.
+    fn tend(&mut self, service: &Rc<Service<S>>, now: Timestamp, most: usize) -> usize {
         service.flush();
         sharing::attend(service, self.id, now);
-        let duties = self.take_duties(service, now);
+        let duties = self.take_duties(service, now, most);
         if duties.is_poller {
             service.names.write(&service.shell, &duties.table);
             service.announcer.state_changes(&duties.state_changes);
@@ -130,8 +201,16 @@ impl<S: Shell> Worker<S> {
                 .gauges(&service.shell, &duties.table, &view);
         }
         self.look_out(service, &duties, now);
-        for question in duties.questions {
-            self.polls.ask(service, &duties.table, question, now);
+        let asked = duties.claim.questions.len();
+        self.ask(service, &duties.table, duties.claim);
+        asked
+    }
+
+    /// Asks what was claimed in `table`.
+    fn ask(&mut self, service: &Rc<Service<S>>, table: &Table, claim: Claim) {
+        service.asking.set(claim.round, claim.left);
+        for (question, asked_at) in claim.questions {
+            self.polls.ask(service, table, question, asked_at);
         }
     }
 
@@ -168,34 +247,47 @@ impl<S: Shell> Worker<S> {
         verdict.log(&format!("cluster {}", service.config.cluster));
     }
 
-    fn take_duties(&self, service: &Service<S>, now: Timestamp) -> Duties {
+    fn asker(&self, service: &Service<S>, most: usize) -> Asker {
+        Asker {
+            worker: self.id,
+            steps_back: service.reach.get().steps_back(),
+            round: service.asking.round(),
+            most,
+        }
+    }
+
+    fn take_duties(&self, service: &Service<S>, now: Timestamp, most: usize) -> Duties {
         let table = service.table();
         let view = service.view(&table, now);
         let is_current = service.may_poll(&table);
         let is_poller = is_current && table.poller() == self.id;
-        let none = |table| Duties {
+        let none = |table, claim| Duties {
             table,
             is_poller,
-            questions: Vec::new(),
+            claim,
             state_changes: Vec::new(),
         };
-        let asker = Asker {
-            worker: self.id,
-            steps_back: service.reach.get().steps_back(),
-        };
+        let asker = self.asker(service, most);
         let is_due = is_current
             && poll::is_due(&table, &service.config, asker, now)
             && sharing::is_still_current(service);
         let is_news = is_poller && table.has_state_changes(&view);
-        if !(is_due || is_news) {
-            return none(table);
+        let may_ask = is_due && most > 0;
+        // What is due where this portion is full.
+        let postponed = Claim {
+            round: asker.round,
+            left: if is_due { table.pods().len() } else { 0 },
+            ..Claim::default()
+        };
+        if !(may_ask || is_news) {
+            return none(table, postponed);
         }
         let duties = service.update(|table| {
             let previous = table.poller();
-            let questions = if service.may_poll(table) {
-                poll::claim(table, &service.config, asker, now)
+            let claim = if may_ask {
+                claim(service, table, asker, now)
             } else {
-                Vec::new()
+                postponed.clone()
             };
             let is_poller = table.poller() == self.id;
             let view = service.view(table, now);
@@ -207,23 +299,32 @@ impl<S: Shell> Worker<S> {
             let duties = Duties {
                 table: table.clone(),
                 is_poller,
-                questions,
+                claim,
                 state_changes,
             };
             (previous, duties)
         });
         // Under contention the next tick tries again.
         let Ok((previous, duties)) = duties else {
-            return none(table);
+            let as_before = Claim {
+                left: service.asking.left(),
+                ..postponed
+            };
+            return none(table, as_before);
         };
-        if !duties.questions.is_empty() && previous != self.id {
+        self.note_role(service, &duties.claim, previous);
+        duties
+    }
+
+    /// Logs that this worker asks, where another did before.
+    fn note_role(&self, service: &Service<S>, claim: &Claim, previous: u64) {
+        if !claim.questions.is_empty() && previous != self.id {
             log::debug!(
                 "cluster {}: worker {:x} polls the pods, after worker {previous:x}",
                 service.config.cluster,
                 self.id
             );
         }
-        duties
     }
 
     /// Its end, in order: all that it had has ended.
@@ -242,8 +343,19 @@ impl<S: Shell> Worker<S> {
     /// Takes the answer that came with `token`. Pods that it brings are asked at once.
     pub fn answer(&mut self, token: CallToken, answer: Answer<'_>) {
         if let Some(service) = self.polls.answer(token, answer) {
-            self.tend(&service, self.balancer.shell.now());
+            let now = self.balancer.shell.now();
+            self.tend(&service, now, PORTION);
+            self.set_pause(now);
         }
+    }
+}
+
+/// Takes questions, where this configuration is the one that polls.
+fn claim<S: Shell>(service: &Service<S>, table: &mut Table, asker: Asker, now: Timestamp) -> Claim {
+    if service.may_poll(table) {
+        poll::claim(table, &service.config, asker, now)
+    } else {
+        Claim::default()
     }
 }
 
@@ -467,6 +579,241 @@ mod tests {
         assert_eq!(process.tick(0), []);
         process.advance(325);
         assert_eq!(process.tick(1), [], "no pod is asked twice at once");
+    }
+
+    /// So many pods.
+    const MANY: u8 = 90;
+
+    impl Process {
+        fn of_many(workers: u64) -> Self {
+            let endpoints: Vec<String> = (1..=MANY).map(|n| format!("{:?}", name(n))).collect();
+            let endpoints = endpoints.join(",");
+            Self::of(
+                workers,
+                &format!(r#"{{"services": [{{"cluster": "chat", "endpoints": [{endpoints}]}}]}}"#),
+            )
+        }
+
+        /// Ticks as often as the worker has it; when how many pods were asked, until nobody is left.
+        fn round(&mut self, worker: usize) -> Vec<(Duration, Vec<Call>)> {
+            let (start, mut portions) = (self.now, Vec::new());
+            loop {
+                let calls = self.tick(worker);
+                let period = self.host.tick_period();
+                if calls.is_empty() {
+                    return portions;
+                }
+                portions.push((self.now.since(start), calls));
+                if period == self.workers[worker].tick_period() {
+                    return portions;
+                }
+                self.advance(u64::try_from(period.as_millis()).unwrap());
+            }
+        }
+    }
+
+    fn name(n: u8) -> String {
+        address(n).to_string()
+    }
+
+    fn sizes(portions: &[(Duration, Vec<Call>)]) -> Vec<(u128, usize)> {
+        let portions = portions.iter();
+        portions
+            .map(|(elapsed, calls)| (elapsed.as_millis(), calls.len()))
+            .collect()
+    }
+
+    #[test]
+    fn many_pods_are_asked_in_portions_and_each_once() {
+        let mut process = Process::of_many(2);
+        for pause in [625, 5_000, 5_000] {
+            let portions = process.round(0);
+            assert_eq!(
+                sizes(&portions),
+                [(0, 20), (5, 20), (10, 20), (15, 20), (20, 10)]
+            );
+            let calls = portions.iter().flat_map(|(_, calls)| calls);
+            let mut asked: Vec<&str> = calls.map(steered_to).collect();
+            asked.sort_unstable();
+            asked.dedup();
+            assert_eq!(asked.len(), usize::from(MANY));
+            assert_eq!(process.tick(0), [], "all were asked");
+            assert_eq!(process.tick(1), [], "and nobody else asks");
+            process.advance(pause - 20);
+        }
+    }
+
+    /// Where a pod's counts are of one round they are compared; two rounds would each be of a part of
+    /// the pods.
+    #[test]
+    fn the_portions_of_a_round_are_of_one_moment() {
+        let mut process = Process::of_many(1);
+        process.pods_answer = false;
+        // Others open twice as many as this gateway, and only on the last pods.
+        for (round, pause) in (0..3).zip([605, 4_980, 0]) {
+            let began_at = process.now;
+            for (_, calls) in process.round(0) {
+                for call in calls {
+                    let is_last = u64::from(steered_to(&call) == name(MANY));
+                    process.answer(0, &call, 200, &count(60 * round * is_last));
+                }
+            }
+            process.tick(0);
+            let table = process.service().table();
+            let pods = table.pods();
+            assert!(pods.iter().all(|pod| pod.counted_at() == began_at));
+            for _ in 0..20 {
+                let pod = address(MANY);
+                process.service().record(&[Event::Opened { pod, at: NOW }]);
+            }
+            process.advance(pause);
+        }
+        let table = process.service().table();
+        let view = process.service().view(&table, process.now);
+        assert!((2.0..3.0).contains(&view.ratio), "{}", view.ratio);
+    }
+
+    /// What is opened on a pod before its portion is asked is in its count.
+    #[test]
+    fn what_happens_before_a_pods_portion_is_known_to_it() {
+        let mut process = Process::of_many(1);
+        process.pods_answer = false;
+        process.tick(0);
+        let pod = address(MANY);
+        process.service().record(&[Event::Opened { pod, at: NOW }]);
+        process.advance(5);
+        for (_, calls) in process.round(0) {
+            for call in calls {
+                process.answer(0, &call, 200, &count(1));
+            }
+        }
+        process.tick(0);
+        let table = process.service().table();
+        let estimate = process.service().view(&table, process.now);
+        assert_eq!(estimate.estimate(table.pod(pod).unwrap()), 1.0);
+    }
+
+    #[test]
+    fn answers_of_many_pods_go_into_the_table_together() {
+        let mut process = Process::of_many(2);
+        process.pods_answer = false;
+        let counted = |process: &Process| {
+            let service = &process.workers[1].balancer.services[0];
+            let table = service.table();
+            let counted = table
+                .pods()
+                .iter()
+                .filter(|pod| pod.counted_at().happened());
+            counted.count()
+        };
+        let calls = process.tick(0);
+        let polls_ok = |process: &Process| process.host.statistic("wsbalancer.chat.polls_ok");
+        for (answered, call) in (1..).zip(&calls) {
+            process.answer(0, call, 200, &count(1));
+            // An eighth of those that are to come, asked or not.
+            let expect = match answered {
+                0..10 => 0,
+                10..19 => 10,
+                _ => 19,
+            };
+            assert_eq!(counted(&process), expect);
+            assert_eq!(
+                polls_ok(&process),
+                expect as u64,
+                "what comes of it comes with it"
+            );
+        }
+        process.advance(5);
+        process.tick(0);
+        assert_eq!(counted(&process), 20, "the next portion takes them along");
+        assert_eq!(polls_ok(&process), 20);
+    }
+
+    #[test]
+    fn a_burst_asks_many_pods_in_portions_to_the_end() {
+        let mut process = Process::of_many(1);
+        process.pods_answer = false;
+        let held = |call: &Call| count(if steered_to(call) == name(1) { 0 } else { 200 });
+        for (_, calls) in process.round(0) {
+            for call in calls {
+                process.answer(0, &call, 200, &held(&call));
+            }
+        }
+        process.advance(500);
+        burst(&process);
+        // The first count says that nothing is needed any more; still it is a round of all.
+        let began_at = process.now;
+        let mut asked = Vec::new();
+        for (_, calls) in process.round(0) {
+            for call in calls {
+                process.answer(0, &call, 200, &held(&call));
+                asked.push(steered_to(&call).to_owned());
+            }
+        }
+        process.tick(0);
+        asked.sort_unstable();
+        asked.dedup();
+        assert_eq!(asked.len(), usize::from(MANY));
+        let table = process.service().table();
+        let of_burst = |pod: &&crate::pod::PodRecord| pod.poll().succeeded_at() == began_at;
+        assert_eq!(table.pods().iter().filter(of_burst).count(), asked.len());
+        process.advance(105);
+        assert_eq!(process.round(0).len(), 5, "the time of the next poll stays");
+    }
+
+    #[test]
+    fn who_watches_leaves_pods_to_the_poller_that_it_is_about_to_ask() {
+        let mut process = Process::discovering(2);
+        let pods: Vec<u8> = (1..=MANY).collect();
+        let first = process.discover(200, &list(&pods));
+        assert_eq!(first.len(), 20);
+        assert_eq!(process.tick(1), []);
+        let mut asked = first.len();
+        while process.host.tick_period() != process.workers[0].tick_period() {
+            process.advance(5);
+            asked += process.tick(0).len();
+            assert_eq!(process.tick(1), []);
+        }
+        assert_eq!(asked, pods.len());
+    }
+
+    #[test]
+    fn a_poller_that_is_lost_within_a_round_is_replaced() {
+        let mut process = Process::of_many(2);
+        process.round(0);
+        process.advance(605);
+        assert_eq!(process.tick(0).len(), 20);
+        process.advance(2_499);
+        assert_eq!(process.tick(1), []);
+        process.advance(1);
+        let others: usize = sizes(&process.round(1))
+            .iter()
+            .map(|(_, asked)| asked)
+            .sum();
+        assert_eq!(others, 70);
+    }
+
+    /// Each portion is one of the worker's, whatever services it is for.
+    #[test]
+    fn many_services_are_asked_in_portions_too() {
+        let services: Vec<String> = (1..=9)
+            .map(|service| {
+                let endpoints: Vec<String> = (0..10)
+                    .map(|pod| format!("{:?}", name(10 * service + pod)))
+                    .collect();
+                let endpoints = endpoints.join(",");
+                format!(r#"{{"cluster": "chat-{service}", "endpoints": [{endpoints}]}}"#)
+            })
+            .collect();
+        let json = format!(r#"{{"services": [{}]}}"#, services.join(","));
+        let mut process = Process::of(1, &json);
+        let portions = process.round(0);
+        let asked = sizes(&portions);
+        assert_eq!(asked.iter().map(|(_, asked)| asked).sum::<usize>(), 90);
+        assert!(
+            asked.iter().all(|&(at, asked)| asked <= 20 && at <= 250),
+            "{asked:?}"
+        );
     }
 
     #[test]

@@ -15,6 +15,7 @@
 
 use std::time::Duration;
 
+use super::portion;
 use crate::clock::Timestamp;
 use crate::config::{BurstPolls, ServiceConfig};
 use crate::load::View;
@@ -66,15 +67,19 @@ pub(super) fn is_due(table: &Table, service: &ServiceConfig, now: Timestamp) -> 
         && matters(pods, &table.view(&service.rules, now), table.uncertainty())
 }
 
-/// Asks the pods, where they are to be asked before their time: those that answered the last time.
-pub(super) fn claim(table: &mut Table, service: &ServiceConfig, now: Timestamp) -> Vec<PodAddress> {
-    if !is_due(table, service, now) {
-        return Vec::new();
-    }
-    table.ask(now, |pod| {
+/// Asks the pods, at most `most`, where they are to be asked before their time: those that answered
+/// the last time, and were not asked since the round began at `began_at`. Those, and how many are
+/// left.
+pub(super) fn claim(
+    table: &mut Table,
+    began_at: Timestamp,
+    most: usize,
+) -> (Vec<PodAddress>, usize) {
+    portion::ask(table, began_at, most, |pod| {
         let poll = pod.poll();
         let is_good = poll.succeeded_at().happened() && poll.failure() == 0;
-        (is_good && !poll.is_under_way()).then_some(poll.due_at())
+        let is_left = !poll.is_under_way() && poll.last_asked_at() < began_at;
+        (is_good && is_left).then_some(poll.due_at())
     })
 }
 
@@ -185,6 +190,14 @@ mod tests {
             }
         }
 
+        fn claim(&mut self, now: Timestamp) -> Vec<PodAddress> {
+            if is_due(&self.table, &self.service, now) {
+                claim(&mut self.table, now, usize::MAX).0
+            } else {
+                Vec::new()
+            }
+        }
+
         fn is_due(&self, millis: u64) -> bool {
             is_due(&self.table, &self.service, after(millis))
         }
@@ -192,7 +205,7 @@ mod tests {
         /// All pods that are asked early report what they have.
         fn poll(&mut self, millis: u64, counts: &[u64]) -> usize {
             let now = after(millis);
-            let asked = claim(&mut self.table, &self.service, now);
+            let asked = self.claim(now);
             for (n, &count) in (1..).zip(counts) {
                 let answer = Event::Answered {
                     pod: address(n),
@@ -342,7 +355,7 @@ mod tests {
         let mut pods = Pods::holding(&[200, 0, 0, 0]);
         pods.open(2, 20);
         let now = after(300);
-        assert_eq!(claim(&mut pods.table, &pods.service, now).len(), 4);
+        assert_eq!(pods.claim(now).len(), 4);
         let failed = Event::Answered {
             pod: address(1),
             asked_at: now,
@@ -351,7 +364,7 @@ mod tests {
         pods.table.apply(&pods.service.rules, &[failed]);
         let later = after(600);
         assert_eq!(
-            claim(&mut pods.table, &pods.service, later).len(),
+            pods.claim(later).len(),
             0,
             "one failed, three are under way"
         );

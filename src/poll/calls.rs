@@ -34,7 +34,7 @@ impl<S: Shell> Default for Polls<S> {
 }
 
 impl<S: Shell> Polls<S> {
-    /// Asks a question that was claimed at `asked_at` in `table`.
+    /// Asks a question that was claimed in `table`, and counts as asked at `asked_at`.
     pub fn ask(
         &mut self,
         service: &Rc<Service<S>>,
@@ -53,6 +53,9 @@ impl<S: Shell> Polls<S> {
                     question,
                     asked_at,
                 };
+                if matches!(question, Question::Count(_)) {
+                    service.asking.begin_poll();
+                }
                 self.under_way.insert(token, call);
             }
             (Err(NotSent), Question::Count(pod)) => service.record(&[Event::Answered {
@@ -88,6 +91,7 @@ impl<S: Shell> Polls<S> {
         } = self.under_way.remove(&token)?;
         match question {
             Question::Count(pod) => {
+                service.asking.end_poll();
                 take_count(&service, pod, asked_at, answer);
                 None
             }
@@ -166,7 +170,7 @@ fn take_count<S: Shell>(
         }
         service.names.learn(pod, report);
     }
-    service.record(&[Event::Answered {
+    service.record_answer(Event::Answered {
         pod,
         asked_at,
         outcome: report
@@ -176,7 +180,7 @@ fn take_count<S: Shell>(
                 ..Reported::from(report)
             })
             .map_err(|&failure| failure),
-    }]);
+    });
 }
 
 /// The report, unless another pod made it: where Envoy has no such host any more, a fallback policy

@@ -3,17 +3,17 @@
 use std::time::Duration;
 
 use super::burst;
+use super::portion::{self, SHORTEST_TICK};
 use crate::clock::{Timestamp, part};
 use crate::config::ServiceConfig;
 use crate::pod::{PodAddress, PodRecord, PollState};
+use crate::service::Round;
 use crate::table::Table;
 
 /// Ticks within an interval: a question is late by at most a tenth of it.
 const TICKS_PER_INTERVAL: u32 = 10;
 /// Rarer ticks would make the first counts late after a start.
 const LONGEST_TICK: Duration = Duration::from_millis(250);
-/// The host's timer counts milliseconds.
-pub const SHORTEST_TICK: Duration = Duration::from_millis(1);
 
 /// The first interval of a service is this part of the others: with its second count a gateway
 /// knows what part of the fleet's traffic is its own.
@@ -65,6 +65,48 @@ pub struct Asker {
     pub worker: u64,
     /// Whether it leaves that to others as long as one of them does it.
     pub steps_back: bool,
+    /// The round that it is in the middle of.
+    pub round: Option<Round>,
+    /// How many pods it may ask at once.
+    pub most: usize,
+}
+
+impl Asker {
+    /// The round, unless so much time has passed that others may have taken it over.
+    fn round(&self, service: &ServiceConfig, now: Timestamp) -> Option<Round> {
+        let grace = Pace::of_counts(service).grace();
+        self.round
+            .filter(|round| now.since(round.began_at()) < grace)
+    }
+}
+
+/// What a worker has taken upon itself to ask.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claim {
+    /// The questions, and the moments at which they count as asked.
+    pub questions: Vec<(Question, Timestamp)>,
+    /// The round, if it is not over …
+    pub round: Option<Round>,
+    /// … and how many pods are to be asked in it.
+    pub left: usize,
+}
+
+impl Claim {
+    /// These pods are asked in a round, which is over where nobody is left.
+    fn of_round(pods: Vec<PodAddress>, round: Round, left: usize) -> Self {
+        let mut claim = Self {
+            round: (left > 0).then_some(round),
+            left,
+            ..Self::default()
+        };
+        claim.add(pods, round.began_at());
+        claim
+    }
+
+    fn add(&mut self, pods: Vec<PodAddress>, at: Timestamp) {
+        let questions = pods.into_iter().map(|pod| (Question::Count(pod), at));
+        self.questions.extend(questions);
+    }
 }
 
 /// Whether there is something for a worker to ask: its own due questions, or another worker's
@@ -85,17 +127,22 @@ fn is_time(table: &Table, service: &ServiceConfig, asker: Asker, now: Timestamp)
         };
         state.is_due(now, overdue, pace.patience())
     };
+    // A pod that nobody has asked yet is the poller's, which may be about to ask it in a portion.
+    let has_time = |pod: &&PodRecord| pod.poll().due_at().happened();
+    let is_begun = is_other && table.pods().iter().any(|pod| has_time(&pod));
     Pace::of_discovery(service).is_some_and(|pace| is_due(&table.discovery(), pace))
         || table
             .pods()
             .iter()
+            .filter(|pod| !is_begun || has_time(pod))
             .any(|pod| is_due(pod.poll(), Pace::of_counts(service)))
 }
 
 /// Whether counts are to be asked for before their time. Whoever sees it asks, and is no poller for
 /// that: the poller may be one that no request comes to.
 fn is_early(table: &Table, service: &ServiceConfig, asker: Asker, now: Timestamp) -> bool {
-    !asker.steps_back && is_early_due(table, service, now)
+    let has_begun = matches!(asker.round(service, now), Some(Round::Early(_)));
+    !asker.steps_back && (has_begun || is_early_due(table, service, now))
 }
 
 /// Whether pods are to be asked before their time: within a burst, or because a handshake has found
@@ -105,16 +152,41 @@ pub fn is_early_due(table: &Table, service: &ServiceConfig, now: Timestamp) -> b
     table.pods().iter().any(|pod| is_in_question(pod, now)) || burst::is_due(table, service, now)
 }
 
-/// Asks the pods that are to be asked before their time.
+/// Asks all pods that are to be asked before their time.
 pub fn claim_early(table: &mut Table, service: &ServiceConfig, now: Timestamp) -> Vec<PodAddress> {
-    let mut asked = burst::claim(table, service, now);
-    let mut left = MOST_DOUBTED;
-    asked.extend(table.ask_alone(now, |pod| {
-        let is_asked = left > 0 && is_in_question(pod, now);
-        left = left.saturating_sub(usize::from(is_asked));
-        is_asked
-    }));
+    let claim = claim_early_of(table, service, None, usize::MAX, now);
+    let asked = claim.questions.into_iter();
     asked
+        .filter_map(|(question, _)| match question {
+            Question::Count(pod) => Some(pod),
+            Question::Hosts => None,
+        })
+        .collect()
+}
+
+/// Asks at most `most` of them, in a round that began at `began_at` if one has.
+fn claim_early_of(
+    table: &mut Table,
+    service: &ServiceConfig,
+    began_at: Option<Timestamp>,
+    most: usize,
+    now: Timestamp,
+) -> Claim {
+    let began_at = began_at.or_else(|| burst::is_due(table, service, now).then_some(now));
+    let mut claim = began_at
+        .map(|began_at| {
+            let (pods, left) = burst::claim(table, began_at, most);
+            Claim::of_round(pods, Round::Early(began_at), left)
+        })
+        .unwrap_or_default();
+    let mut most = most.saturating_sub(claim.questions.len()).min(MOST_DOUBTED);
+    let alone = table.ask_alone(now, |pod| {
+        let is_asked = most > 0 && is_in_question(pod, now);
+        most = most.saturating_sub(usize::from(is_asked));
+        is_asked
+    });
+    claim.add(alone, now);
+    claim
 }
 
 /// Whether only a poll can say if the pod is there.
@@ -138,24 +210,32 @@ pub fn is_abandoned(table: &Table, service: &ServiceConfig, now: Timestamp) -> b
     first.is_some_and(|first| first && overdue.all(|overdue| overdue))
 }
 
-/// Takes for a worker what is due, and sets when it is due again.
-pub fn claim(
-    table: &mut Table,
-    service: &ServiceConfig,
-    asker: Asker,
-    now: Timestamp,
-) -> Vec<Question> {
-    let (hosts, counts) = if is_time(table, service, asker, now) {
+/// Takes for a worker what is due, as far as it may ask at once, and sets when it is due again.
+pub fn claim(table: &mut Table, service: &ServiceConfig, asker: Asker, now: Timestamp) -> Claim {
+    let round = asker.round(service, now);
+    if is_time(table, service, asker, now) {
         table.appoint(asker.worker);
-        let hosts = claim_hosts(table, service, now).then_some(Question::Hosts);
-        (hosts, claim_counts(table, Pace::of_counts(service), now))
+        let asks_for_hosts = claim_hosts(table, service, now);
+        let began_at = match round {
+            Some(Round::Due(began_at)) => began_at,
+            Some(Round::Early(_)) | None => now,
+        };
+        let pace = Pace::of_counts(service);
+        let (pods, left) = claim_counts(table, pace, began_at, asker.most, now);
+        let mut claim = Claim::of_round(pods, Round::Due(began_at), left);
+        if asks_for_hosts {
+            claim.questions.insert(0, (Question::Hosts, now));
+        }
+        claim
     } else if asker.steps_back {
-        (None, Vec::new())
+        Claim::default()
     } else {
-        (None, claim_early(table, service, now))
-    };
-    let counts = counts.into_iter().map(Question::Count);
-    hosts.into_iter().chain(counts).collect()
+        let began_at = match round {
+            Some(Round::Early(began_at)) => Some(began_at),
+            Some(Round::Due(_)) | None => None,
+        };
+        claim_early_of(table, service, began_at, asker.most, now)
+    }
 }
 
 fn claim_hosts(table: &mut Table, service: &ServiceConfig, now: Timestamp) -> bool {
@@ -176,19 +256,25 @@ fn claim_hosts(table: &mut Table, service: &ServiceConfig, now: Timestamp) -> bo
 }
 
 /// All pods of a service are due together, for only counts of the same moment can be compared: a
-/// pod that is new joins the others.
-fn claim_counts(table: &mut Table, pace: Pace, now: Timestamp) -> Vec<PodAddress> {
+/// pod that is new joins the others. So all of a round are asked as of the moment at which it began.
+fn claim_counts(
+    table: &mut Table,
+    pace: Pace,
+    began_at: Timestamp,
+    most: usize,
+    now: Timestamp,
+) -> (Vec<PodAddress>, usize) {
     let together = table
         .pods()
         .iter()
         .map(|pod| pod.poll().due_at())
-        .filter(|&due_at| due_at > now)
+        .filter(|&due_at| due_at > began_at)
         .min();
-    let first = together.unwrap_or(now.plus(first_interval(pace.interval)));
-    table.ask(now, |pod| {
+    let first = together.unwrap_or(began_at.plus(first_interval(pace.interval)));
+    portion::ask(table, began_at, most, |pod| {
         let state = pod.poll();
         let next = if state.due_at().happened() {
-            pace.next(state.due_at(), now)
+            pace.next(state.due_at(), began_at)
         } else {
             first
         };

@@ -4,6 +4,7 @@
 //! Machines that others use as well drift by more than the filter costs. So the proxies take turns,
 //! round after round, and what counts is the ratio of two proxies within a round.
 
+mod crowd;
 mod discovery;
 mod measures;
 mod proxies;
@@ -22,6 +23,7 @@ use clap::Parser;
 use wsbalancer_backend::{Ready, raise_descriptor_limit};
 use wsbalancer_harness::Child;
 
+use crate::crowd::Crowd;
 use crate::discovery::Discovery;
 use crate::measures::{Effort, Measures};
 use crate::proxies::Kind;
@@ -38,6 +40,9 @@ struct Arguments {
     /// Measure for a moment only, to see that everything works.
     #[arg(long)]
     quick: bool,
+    /// Measure only what it costs where the pods are a thousand.
+    #[arg(long)]
+    crowd: bool,
     /// The test server's program.
     #[arg(long, hide = true)]
     backend: PathBuf,
@@ -53,12 +58,17 @@ const PODS: u32 = 8;
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
     raise_descriptor_limit()?;
-    let (_backend, pods) = start_pods(&arguments.backend)?;
-    let effort = if arguments.quick {
-        Effort::QUICK
+    let (effort, of_crowd) = if arguments.quick {
+        (Effort::QUICK, crowd::Effort::QUICK)
     } else {
-        Effort::FULL
+        (Effort::FULL, crowd::Effort::FULL)
     };
+    let crowd = Crowd::take(&arguments.backend, arguments.rounds, of_crowd).await?;
+    if arguments.crowd {
+        println!("{crowd}");
+        return Ok(());
+    }
+    let (_backend, pods) = start_pods(&arguments.backend, PODS)?;
     let kinds = proxies::installed();
     let mut rounds = Vec::new();
     for number in 1..=arguments.rounds {
@@ -76,7 +86,7 @@ async fn main() -> Result<()> {
     }
     let discovery = tokio::task::block_in_place(|| Discovery::take(effort.refreshes))?;
     let status = tokio::task::block_in_place(|| Status::take(effort.refreshes))?;
-    let report = Report::new(rounds, discovery, status);
+    let report = Report::new(rounds, discovery, status, crowd);
     println!("{report}\n");
     fs::write(&arguments.output, serde_json::to_string_pretty(&report)?)
         .with_context(|| format!("can't write {}", arguments.output.display()))?;
@@ -90,9 +100,9 @@ async fn measure(kind: Kind, pods: &[SocketAddr], effort: Effort) -> Result<Meas
 }
 
 /// The pods run in a process of their own, so that their work is not that of the load's.
-fn start_pods(program: &PathBuf) -> Result<(Child, Vec<SocketAddr>)> {
+fn start_pods(program: &PathBuf, number: u32) -> Result<(Child, Vec<SocketAddr>)> {
     let mut command = Command::new(program);
-    command.args(["--pods", &PODS.to_string()]);
+    command.args(["--pods", &number.to_string()]);
     command.stderr(Stdio::null());
     let (child, line) = Child::start_until_line(command)?;
     let ready: Ready = serde_json::from_str(&line).context("the pods do not get ready")?;

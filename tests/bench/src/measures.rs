@@ -68,11 +68,11 @@ pub(crate) struct Measures {
 
 impl Measures {
     pub(crate) async fn take(proxy: &Proxy, effort: Effort) -> Result<Self> {
-        open(proxy, WARM_UP).await?.close().await;
+        open(proxy, WARM_UP, RATE).await?.close().await;
         let clock = CpuClock::of(proxy.pid)?;
         let before = resident(proxy.pid)?;
         let started = clock.read()?;
-        let held = open(proxy, effort.upgrades).await?;
+        let held = open(proxy, effort.upgrades, RATE).await?;
         let after = resident(proxy.pid)?;
         let report = held.close().await;
         let spent = clock.read()?.saturating_sub(started);
@@ -98,10 +98,15 @@ impl Measures {
     }
 }
 
-async fn open(proxy: &Proxy, websockets: u32) -> Result<wsbalancer_client::Held> {
+/// Opens so many WebSockets, so many of them a second.
+pub(crate) async fn open(
+    proxy: &Proxy,
+    websockets: u32,
+    rate: NonZeroU32,
+) -> Result<wsbalancer_client::Held> {
     let load = Load {
         connections: websockets,
-        rate: Some(RATE),
+        rate: Some(rate),
         messages: 0,
         ..Load::new(format!("ws://{}/bench", proxy.address).parse()?)
     };
@@ -115,7 +120,7 @@ async fn open(proxy: &Proxy, websockets: u32) -> Result<wsbalancer_client::Held>
     clippy::cast_precision_loss,
     reason = "a latency is far below 2^52 microseconds"
 )]
-fn micros(latency: u64) -> f64 {
+pub(crate) fn micros(latency: u64) -> f64 {
     latency as f64
 }
 

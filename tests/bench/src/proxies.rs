@@ -1,6 +1,6 @@
 //! The proxies that are compared: how each is configured and run.
 //!
-//! Each has one thread for its work, so that no proxy is measured on more cores than another.
+//! Before eight pods each has one thread for its work, so that no proxy is measured on more cores than another.
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
@@ -102,10 +102,11 @@ impl Kind {
     /// Starts one before `pods`, and waits until it takes connections.
     pub(crate) fn start(self, pods: &[SocketAddr]) -> Result<Proxy> {
         match self {
-            Self::Envoy => start_envoy(&Sample::standard()?.pods(pods).without_filter(), 0),
-            Self::Filter => start_envoy(&Sample::standard()?.pods(pods), pods.len()),
+            Self::Envoy => start_envoy(&Sample::standard()?.pods(pods).without_filter(), 1, 0),
+            Self::Filter => start_envoy(&Sample::standard()?.pods(pods), 1, pods.len()),
             Self::Watched => {
-                let mut proxy = start_envoy(&watched(Sample::standard()?.pods(pods)), pods.len())?;
+                let mut proxy =
+                    start_envoy(&watched(Sample::standard()?.pods(pods)), 1, pods.len())?;
                 proxy.watcher = Some(Watcher::start(&proxy)?);
                 Ok(proxy)
             }
@@ -115,9 +116,10 @@ impl Kind {
     }
 }
 
-fn start_envoy(sample: &Sample, usable: usize) -> Result<Proxy> {
+/// Starts an Envoy with so many workers, and waits until so many pods are usable.
+pub(crate) fn start_envoy(sample: &Sample, workers: u32, usable: usize) -> Result<Proxy> {
     let envoy = Envoy::options()
-        .concurrency(1)
+        .concurrency(workers)
         .log_level("warning")
         .start(sample)?;
     let usable = u64::try_from(usable)?;

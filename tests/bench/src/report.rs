@@ -7,6 +7,7 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 
+use crate::crowd::Crowd;
 use crate::discovery::Discovery;
 use crate::measures::Measures;
 use crate::proxies::Kind;
@@ -26,6 +27,7 @@ pub(crate) struct Report {
     watching: Spread,
     discovery: Discovery,
     status: Status,
+    crowd: Crowd,
 }
 
 #[derive(Serialize)]
@@ -43,15 +45,15 @@ struct Line {
 
 /// A median, and how far the values are apart.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-struct Spread {
+pub(crate) struct Spread {
     smallest: f64,
-    median: f64,
+    pub(crate) median: f64,
     largest: f64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-enum Expectation {
+pub(crate) enum Expectation {
     AtLeast(f64),
     AtMost(f64),
 }
@@ -109,7 +111,12 @@ const MEASURES: [Measure; 7] = [
 ];
 
 impl Report {
-    pub(crate) fn new(rounds: Vec<Round>, discovery: Discovery, status: Status) -> Self {
+    pub(crate) fn new(
+        rounds: Vec<Round>,
+        discovery: Discovery,
+        status: Status,
+        crowd: Crowd,
+    ) -> Self {
         let upgrade = |round: &Round, kind| round.get(&kind).map(|m| m.cpu_per_upgrade);
         let watching = rounds.iter().filter_map(|round| {
             Some(upgrade(round, Kind::Watched)? / upgrade(round, Kind::Filter)?)
@@ -122,6 +129,7 @@ impl Report {
             watching,
             discovery,
             status,
+            crowd,
         }
     }
 }
@@ -159,7 +167,7 @@ impl Measure {
 
 impl Spread {
     /// Of no values, it is all NaN.
-    fn of(mut values: Vec<f64>) -> Self {
+    pub(crate) fn of(mut values: Vec<f64>) -> Self {
         values.sort_by(f64::total_cmp);
         let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
         let half = values.len() / 2;
@@ -189,7 +197,7 @@ impl fmt::Display for Spread {
 
 impl Expectation {
     /// What there is to say of a ratio.
-    fn verdict(self, ratio: Spread) -> String {
+    pub(crate) fn verdict(self, ratio: Spread) -> String {
         let (text, meets): (_, fn(f64, f64) -> bool) = match self {
             Self::AtLeast(limit) => (format!("at least {limit}"), |ratio, limit| ratio >= limit),
             Self::AtMost(limit) => (format!("at most {limit}"), |ratio, limit| ratio <= limit),
@@ -253,7 +261,8 @@ impl fmt::Display for Report {
             self.watching
         )?;
         writeln!(f, "{}", self.discovery)?;
-        self.status.fmt(f)
+        writeln!(f, "{}", self.status)?;
+        self.crowd.fmt(f)
     }
 }
 
@@ -294,7 +303,12 @@ mod tests {
             ])
         };
         let rounds = vec![round(100.0, 99.0), round(10.0, 9.9), round(50.0, 49.5)];
-        let report = Report::new(rounds, Discovery::default(), Status::default());
+        let report = Report::new(
+            rounds,
+            Discovery::default(),
+            Status::default(),
+            Crowd::default(),
+        );
         let line = &report.lines[0];
         assert_eq!(
             line.ratios[&Kind::Filter].to_string(),

@@ -23,6 +23,7 @@ mod options;
 mod page;
 mod passive_health;
 mod polling;
+mod portions;
 mod prometheus;
 mod protocol;
 mod rebalance;
