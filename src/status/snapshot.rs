@@ -268,7 +268,7 @@ impl PodSnapshot {
         let address = pod.address().to_string();
         Self {
             agents_connections: pod.connections(),
-            names: names.get(&address).cloned().unwrap_or_default(),
+            names: with_complaint(names.get(&address).cloned().unwrap_or_default(), pod),
             address,
             state: State::of(view, pod),
             reason: view.reason(pod),
@@ -298,6 +298,17 @@ impl PodSnapshot {
         self.state = State::Stale;
         "no filter tells of its service any more".clone_into(&mut self.reason);
         self.slow_start = None;
+    }
+}
+
+/// The names, with what is wrong with the pod's last answer to a handshake beside what is wrong with
+/// its last answer to a poll.
+fn with_complaint(names: PodNames, pod: &PodRecord) -> PodNames {
+    let of_load_report = pod.load_report_complaint().map(|told| told.to_string());
+    let complaints: Vec<String> = names.complaint.into_iter().chain(of_load_report).collect();
+    PodNames {
+        complaint: (!complaints.is_empty()).then(|| complaints.join("; ")),
+        ..names
     }
 }
 
