@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use wsbalancer::config::Config;
-use wsbalancer::metric::{LoadReportHeaders, Metric, NamedMetric, PollFailure};
+use wsbalancer::metric::{Complaint, LoadReportHeaders, Metric, NamedMetric, PollFailure};
 
 /// Where counts may be: the first byte of the input says which of these is tried.
 const METRICS: [&str; 7] = [
@@ -69,9 +69,7 @@ fn read_headers(metric: &NamedMetric, header: &[u8]) {
     ] {
         let report = metric.read(headers);
         assert!(report.connections.is_some() || report.complaint.is_some());
-        let codes = report
-            .complaint
-            .map(|complaint| complaint.load_report_code());
+        let codes = report.complaint.map(Complaint::load_report_code);
         assert_ne!(codes, Some(0));
     }
 }
