@@ -1052,9 +1052,8 @@ mod tests {
             "metricHost" => json!("chat:65536"),
             "overrideHeader" => json!("host"),
             "routeBy" | "onNoPods" | "logLevel" => json!("other"),
-            "json" => json!("open"),
+            "json" | "orca" => json!("open"),
             "prometheus" => json!("open{"),
-            "orca" => json!("open"),
             "absent" => json!(-1),
             "port" => json!(65_536),
             // Truths, and what is not one value.
