@@ -129,11 +129,11 @@ impl Simulation<'_> {
         if self.pods.get(pod).is_up() {
             connection.stage = Stage::Accepted;
             self.pods.open_one(pod);
-            let count = self
-                .pods
-                .get_mut(pod)
-                .count(self.now, self.scenario.counting);
-            self.connections[id.0].told = self.say(pod, count);
+            if self.scenario.load_reports {
+                let counting = self.scenario.counting;
+                let count = self.pods.get_mut(pod).count(self.now, counting);
+                self.connections[id.0].told = self.say(pod, count);
+            }
             self.record.open(self.now, pod, &self.pods);
             self.look();
         }
