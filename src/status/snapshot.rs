@@ -245,7 +245,7 @@ impl PodSnapshot {
         let address = pod.address().to_string();
         Self {
             agents_connections: pod.connections(),
-            names: names.get(&address).cloned().unwrap_or_default(),
+            names: with_complaint(names.get(&address).cloned().unwrap_or_default(), pod),
             address,
             state: State::of(view, pod),
             reason: view.reason(pod),
@@ -301,6 +301,17 @@ fn workers(shared: &impl SharedData, entry: &Entry, now: Timestamp) -> usize {
     let roll = roll.map(|(bytes, _)| Roll::from_bytes(&bytes));
     let lease = lease(entry.rules.refresh_interval);
     roll.map_or(0, |roll| roll.present(now, lease))
+}
+
+/// The names, with what is wrong with the pod's last answer to a handshake beside what is wrong with
+/// its last answer to a poll.
+fn with_complaint(names: PodNames, pod: &PodRecord) -> PodNames {
+    let of_load_report = pod.load_report_complaint().map(|told| told.to_string());
+    let complaints: Vec<String> = names.complaint.into_iter().chain(of_load_report).collect();
+    PodNames {
+        complaint: (!complaints.is_empty()).then(|| complaints.join("; ")),
+        ..names
+    }
 }
 
 /// How long ago the last good answer was asked for; none where there was none.

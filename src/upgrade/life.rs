@@ -9,6 +9,7 @@ use super::choice::{Candidate, Choice};
 use super::explanation::Explanation;
 use crate::clock::Timestamp;
 use crate::config::OnNoPods;
+use crate::metric::LoadReport;
 use crate::pod::{PROVEN, PodAddress};
 use crate::service::Service;
 use crate::shell::Shell;
@@ -86,6 +87,8 @@ pub struct Upstream {
     pub failed: bool,
     /// Whether the client, which stayed, got 5xx, whosever that is, or no answer.
     pub unserved: bool,
+    /// What its answer says of the pod, where that is asked for.
+    pub load_report: Option<LoadReport>,
 }
 
 /// What there is to ask about a request that has ended. Each question costs a call of the host.
@@ -238,7 +241,14 @@ impl<S: Shell> Upgrade<S> {
                 .count(self.service.statistics.upgrades_mismatched);
         }
         self.state = State::Open { pod, since: now };
-        let mut events = self.arrive(upstream, now);
+        let report = pod.zip(upstream.load_report);
+        let report = report.map(|(pod, report)| Event::LoadReported {
+            pod,
+            at: now,
+            report,
+        });
+        let mut events: Vec<Event> = report.into_iter().collect();
+        events.extend(self.arrive(upstream, now));
         events.extend(pod.map(|pod| match self.purpose {
             Purpose::InSession => Event::OpenedInSession { pod },
             Purpose::WebSocket | Purpose::Session => Event::Opened { pod, at: now },
