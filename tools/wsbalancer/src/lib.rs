@@ -4,4 +4,5 @@
 
 pub mod check;
 pub mod place;
+pub mod schema;
 pub mod yaml;

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::schema;
 use crate::yaml::{self, Dialect, Node, YamlError};
 
 /// The only sign of the filter that everybody leaves as it is.
@@ -34,6 +35,16 @@ pub enum Configuration {
 }
 
 impl Configuration {
+    /// What it is as JSON; none where it is none.
+    #[must_use]
+    pub fn to_json(&self) -> Option<Value> {
+        match self {
+            Self::Object(node, dialect) => Some(node.to_json(*dialect)),
+            Self::Text(text) => serde_json::from_str(text).ok(),
+            Self::Missing => None,
+        }
+    }
+
     fn is_ours(&self) -> bool {
         match self {
             Self::Object(node, _) => is_ours(Some(node)),
@@ -263,19 +274,16 @@ fn is_ours(configuration: Option<&Node>) -> bool {
     has("services") || has("status")
 }
 
-/// Whether a document without a filter in it is the configuration of one: it is an object, and no
-/// Envoy's.
+/// Whether a document without a filter in it is the configuration of one: it has an option at its
+/// top, and is no file for docker-compose, whose services have names.
 fn is_bare(document: &Node) -> bool {
-    const ENVOYS: [&str; 7] = [
-        "admin",
-        "dynamic_resources",
-        "node",
-        "resources",
-        "static_resources",
-        "filter_chains",
-        "typed_config",
-    ];
+    let services = document.get("services").map(Node::entries);
+    let is_compose = services.is_some_and(|services| {
+        let known = |service: &Node| ["image", "build"].map(|name| service.get(name).is_some());
+        services.iter().any(|(_, node)| known(node).contains(&true))
+    });
+    let options = schema::options();
     let names = document.entries().iter();
-    let mut names = names.map(|(name, _)| name.as_str());
-    !document.entries().is_empty() && !names.any(|name| ENVOYS.contains(&name))
+    let mut names = names.map(|(name, _)| name);
+    !is_compose && names.any(|name| options.contains(name))
 }

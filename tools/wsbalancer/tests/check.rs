@@ -1,13 +1,14 @@
 //! `wsbalancer check`, as it is run: what it finds, in which words, and where.
 
+mod files;
+
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
-const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+use crate::files::samples;
 
 fn check(arguments: &[&str], input: &str) -> Output {
     let mut tool = Command::new(env!("CARGO_BIN_EXE_wsbalancer"))
@@ -212,23 +213,6 @@ fn programs_get_json() {
         }] },
     ]);
     assert_eq!(found, expected);
-}
-
-/// The YAML files below `envoy/`.
-fn samples() -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut folders = vec![Path::new(ROOT).join("envoy")];
-    while let Some(folder) = folders.pop() {
-        for entry in folder.read_dir().unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|kind| kind == "yaml") {
-                found.push(path);
-            }
-        }
-    }
-    found
 }
 
 #[test]
