@@ -16,6 +16,8 @@ pub(crate) struct Arguments {
 #[derive(Subcommand)]
 pub(crate) enum Command {
     Check(CheckArguments),
+    Render(RenderArguments),
+    Doctor(DoctorArguments),
     /// Print the completions for a shell.
     Completions {
         /// The shell.
@@ -43,10 +45,64 @@ pub(crate) struct CheckArguments {
     pub(crate) format: Format,
 }
 
+/// Make what a gateway needs of one short file.
+///
+/// The file says where the pods are, in the terms of the Traefik plugin; a file of the plugin itself is
+/// understood as it is, as Traefik's dynamic configuration or as a Middleware of Kubernetes (YAML). All
+/// options of the filter may stand in it, too.
+///
+/// Without --output the most important file is printed, and the others are named.
+///
+/// Exit code: 0 if all went well, 2 if not.
+#[derive(Args)]
+pub(crate) struct RenderArguments {
+    /// The short file; - is the standard input.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// What the gateway is.
+    #[arg(long = "for", value_enum, value_name = "GATEWAY")]
+    pub(crate) target: Gateway,
+    /// Write all files into this folder, over those that are there.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// What the gateway is.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Gateway {
+    /// An Envoy with a configuration of its own.
+    Envoy,
+    /// Istio's ingress gateway.
+    Istio,
+    /// Envoy Gateway.
+    EnvoyGateway,
+    /// An Envoy with a configuration of its own, in Kubernetes.
+    Kubernetes,
+    /// The same with docker-compose.
+    Compose,
+}
+
+/// Say what will hurt in a running Envoy.
+///
+/// Reads the admin interface and, where it can be reached, the filter's status: timeouts and circuit
+/// breakers that cut WebSockets, a choice without effect, missing retries, pods that get nothing. It
+/// changes nothing.
+///
+/// Exit code: 0 if nothing was found, 1 if something was, 2 if Envoy can't be asked.
+#[derive(Args)]
+pub(crate) struct DoctorArguments {
+    /// The address of Envoy's admin interface, such as 127.0.0.1:9901.
+    #[arg(value_name = "ADMIN-ADDRESS")]
+    pub(crate) address: String,
+    /// How to say what was found.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
 /// For whom the output is.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// Lines for people: file, line, and what the filter says.
+    /// Text for people.
     Text,
     /// JSON for programs.
     Json,

@@ -82,9 +82,7 @@ fn check_one(place: &Place) -> Result<(), Refusal> {
     };
     // Lines within another file's text are those of the file only where it begins on the next one.
     let line = match &place.configuration {
-        Configuration::Object(node, _) => {
-            place.line + node.nearest(error.field()).line - node.line
-        }
+        Configuration::Object(node, _) => place.line + node.nearest(error.field()).line - node.line,
         _ => place.line,
     };
     Err(Refusal {

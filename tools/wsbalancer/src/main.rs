@@ -4,17 +4,21 @@
 
 mod arguments;
 
+use std::fs;
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
-use std::fs;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use clap::{CommandFactory, Parser};
 use serde_json::{Value, json};
 use wsbalancer_cli::check::{self, Refusal};
+use wsbalancer_cli::doctor;
+use wsbalancer_cli::render::{self, Short, Target};
 
-use crate::arguments::{Arguments, CheckArguments, Command, Format};
+use crate::arguments::{
+    Arguments, CheckArguments, Command, DoctorArguments, Format, Gateway, RenderArguments,
+};
 
 /// Nothing to complain of.
 const FINE: u8 = 0;
@@ -34,6 +38,8 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<u8> {
     match command {
         Command::Check(arguments) => check(&arguments),
+        Command::Render(arguments) => render(&arguments),
+        Command::Doctor(arguments) => doctor(&arguments),
         Command::Completions { shell } => {
             clap_complete::generate(
                 shell,
@@ -85,9 +91,8 @@ fn check(arguments: &CheckArguments) -> Result<u8> {
     for file in &arguments.files {
         let shown = file.display();
         let checked = read(file).and_then(|text| {
-            check::check(&text).map_err(|error| {
-                anyhow::anyhow!("{shown}:{}: is not YAML: {}", error.line, error.reason)
-            })
+            check::check(&text)
+                .map_err(|error| anyhow!("{shown}:{}: is not YAML: {}", error.line, error.reason))
         });
         let checked = match checked {
             Ok(checked) => checked,
@@ -134,4 +139,55 @@ fn configurations(count: usize) -> String {
 
 fn as_json(file: &Path, accepted: usize, refused: &[Refusal]) -> Value {
     json!({ "file": file.display().to_string(), "accepted": accepted, "refused": refused })
+}
+
+fn render(arguments: &RenderArguments) -> Result<u8> {
+    let shown = arguments.file.display();
+    let target = match arguments.target {
+        Gateway::Envoy => Target::Envoy,
+        Gateway::Istio => Target::Istio,
+        Gateway::EnvoyGateway => Target::EnvoyGateway,
+        Gateway::Kubernetes => Target::Kubernetes,
+        Gateway::Compose => Target::Compose,
+    };
+    let text = read(&arguments.file)?;
+    let short = Short::parse(&text).map_err(|error| anyhow!("{shown}:{error}"))?;
+    let rendered = render::render(&short, target).map_err(|error| anyhow!("{shown}: {error}"))?;
+    for remark in &rendered.remarks {
+        eprintln!("{remark}");
+    }
+    if let Some(folder) = &arguments.output {
+        fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+        for file in &rendered.files {
+            let path = folder.join(file.name);
+            fs::write(&path, &file.text).with_context(|| path.display().to_string())?;
+            println!("{}", path.display());
+        }
+    } else if let Some((first, others)) = rendered.files.split_first() {
+        print!("{}", first.text);
+        for file in others {
+            eprintln!("with --output there is also {}", file.name);
+        }
+    }
+    Ok(FINE)
+}
+
+fn doctor(arguments: &DoctorArguments) -> Result<u8> {
+    let envoy = doctor::admin::read(&arguments.address)?;
+    let findings = doctor::examine(&envoy);
+    match arguments.format {
+        Format::Json => println!("{:#}", json!({ "findings": findings })),
+        Format::Text => {
+            for finding in &findings {
+                println!("{finding}");
+            }
+            if findings.is_empty() {
+                println!("nothing found");
+            }
+            if envoy.status.is_null() {
+                eprintln!("the filter's status can't be reached: its pods were not looked at");
+            }
+        }
+    }
+    Ok(if findings.is_empty() { FINE } else { WRONG })
 }

@@ -124,7 +124,12 @@ impl Finder {
             }
             "WasmPlugin" => self.plugin(spec, name, "spec", "pluginConfig"),
             "TrafficExtension" => {
-                self.plugin(spec.and_then(|s| s.get("wasm")), name, "spec.wasm", "pluginConfig");
+                self.plugin(
+                    spec.and_then(|s| s.get("wasm")),
+                    name,
+                    "spec.wasm",
+                    "pluginConfig",
+                );
             }
             "EnvoyExtensionPolicy" => {
                 let plugins = spec.and_then(|spec| spec.get("wasm")).map(Node::items);
@@ -213,7 +218,9 @@ impl Finder {
     }
 
     fn filter(&mut self, plugin: &Node, path: &str, dialect: Dialect) {
-        let value = plugin.get("configuration").map(|any| (any, any.get("value")));
+        let value = plugin
+            .get("configuration")
+            .map(|any| (any, any.get("value")));
         let value = value.map(|(any, value)| value.unwrap_or(any));
         let text = value.and_then(Node::text);
         let is_ours_as_text = text.is_some_and(|text| {

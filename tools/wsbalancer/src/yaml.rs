@@ -410,7 +410,13 @@ mod tests {
         let text = "a: 1\nb:\n  - c: {d: 2}\n  - e\n---\nf: |\n  text\n";
         let documents = documents(text).unwrap();
         assert_eq!(documents.len(), 2);
-        for (path, line) in [("a", 1), ("b", 3), ("b[0].c.d", 3), ("b[1]", 4), ("b[1].x", 4)] {
+        for (path, line) in [
+            ("a", 1),
+            ("b", 3),
+            ("b[0].c.d", 3),
+            ("b[1]", 4),
+            ("b[1].x", 4),
+        ] {
             assert_eq!(documents[0].nearest(path).line, line, "{path}");
         }
         let block = documents[1].get("f").unwrap();

@@ -36,7 +36,9 @@ fn said(input: &str) -> (i32, String) {
 
 /// A configuration in every form that files have, and the line of its field `attempts`.
 fn forms(attempts: &str) -> Vec<(&'static str, String)> {
-    let block = format!("services: [{{ cluster: chat }}]\ndiscovery: {{ adminCluster: admin }}\nattempts: {attempts}");
+    let block = format!(
+        "services: [{{ cluster: chat }}]\ndiscovery: {{ adminCluster: admin }}\nattempts: {attempts}"
+    );
     let at = |indent: usize| block.replace('\n', &format!("\n{}", " ".repeat(indent)));
     let json = json!({
         "services": [{ "cluster": "chat" }],
@@ -137,7 +139,10 @@ fn where_it_is_has_the_manifest_and_the_path() {
             "an Envoy",
             "(in static_resources.listeners[0].filter_chains[0].filters[0].typed_config.http_filters[0].typed_config.config.configuration.value)",
         ),
-        ("WasmPlugin", "(in WasmPlugin wsbalancer, spec.pluginConfig)"),
+        (
+            "WasmPlugin",
+            "(in WasmPlugin wsbalancer, spec.pluginConfig)",
+        ),
         (
             "ConfigMap",
             "(in ConfigMap envoy, data.envoy.yaml.static_resources.x.configuration.value)",
@@ -156,7 +161,10 @@ fn numbers_are_what_their_reader_makes_of_them() {
     let plugin = "{ apiVersion: e/v1, kind: WasmPlugin, metadata: { name: wsbalancer }, spec: { pluginConfig: { services: [{ cluster: 1.5 }] } } }";
     let (code, text) = said(plugin);
     assert_eq!(code, 1);
-    assert!(text.contains("services[0].cluster: 1.5 is not the name"), "{text}");
+    assert!(
+        text.contains("services[0].cluster: 1.5 is not the name"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -174,8 +182,14 @@ fn other_filters_are_left_out_and_named() {
     );
     assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("-:1: a Wasm filter that is not this one"), "{said}");
-    assert!(said.contains("has no configuration of the filter"), "{said}");
+    assert!(
+        said.contains("-:1: a Wasm filter that is not this one"),
+        "{said}"
+    );
+    assert!(
+        said.contains("has no configuration of the filter"),
+        "{said}"
+    );
 }
 
 #[test]

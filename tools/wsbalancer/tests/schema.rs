@@ -47,15 +47,36 @@ fn places() -> BTreeMap<&'static str, (Value, &'static str)> {
         ("", (with("attempts", json!(3)), "")),
         ("service", (with("attempts", json!(3)), "/services/0")),
         ("discovery", (with("attempts", json!(3)), "/discovery")),
-        ("metric", (with("metric", json!({ "cluster": "b" })), "/metric")),
-        ("passiveHealth", (with("passiveHealth", json!({})), "/passiveHealth")),
-        ("slowStart", (with("slowStart", json!({ "window": 1 })), "/slowStart")),
+        (
+            "metric",
+            (with("metric", json!({ "cluster": "b" })), "/metric"),
+        ),
+        (
+            "passiveHealth",
+            (with("passiveHealth", json!({})), "/passiveHealth"),
+        ),
+        (
+            "slowStart",
+            (with("slowStart", json!({ "window": 1 })), "/slowStart"),
+        ),
         ("rebalance", (with("rebalance", json!({})), "/rebalance")),
-        ("sessions", (with("sessions", sessions.clone()), "/sessions")),
-        ("openedBy", (with("sessions", sessions.clone()), "/sessions/openedBy/0")),
-        ("carriedBy", (with("sessions", sessions.clone()), "/sessions/carriedBy/0")),
+        (
+            "sessions",
+            (with("sessions", sessions.clone()), "/sessions"),
+        ),
+        (
+            "openedBy",
+            (with("sessions", sessions.clone()), "/sessions/openedBy/0"),
+        ),
+        (
+            "carriedBy",
+            (with("sessions", sessions.clone()), "/sessions/carriedBy/0"),
+        ),
         ("keptBy", (with("sessions", sessions), "/sessions/keptBy")),
-        ("status", (with("status", json!({ "path": "/" })), "/status")),
+        (
+            "status",
+            (with("status", json!({ "path": "/" })), "/status"),
+        ),
     ])
 }
 
@@ -163,7 +184,9 @@ fn it_is_what_the_documentation_lists() {
         let default: Option<Value> = serde_json::from_str(default).ok();
         // Where nothing holds unless it is written, the schema says nothing either.
         let default = default.filter(|default| !default.is_null() && *default != json!({}));
-        let described = option.get("default").filter(|default| **default != json!({}));
+        let described = option
+            .get("default")
+            .filter(|default| **default != json!({}));
         assert_eq!(described, default.as_ref(), "{name}");
         assert_eq!(service.contains_key(name), cells[2] == "yes", "{name}");
     }
@@ -237,16 +260,65 @@ fn of_every_kind() -> Vec<Value> {
         json!([{}]),
     ];
     let numbers = [
-        -1e9, -1.0, -0.5, 0.0, 0.005, 0.01, 0.049, 0.05, 0.5, 1.0, 1.5, 2.0, 16.0, 17.0, 99.5,
-        100.0, 100.5, 1000.0, 1001.0, 65535.0, 65536.0, 31_622_400.0, 31_622_401.0, 4294967295.0,
-        4294967296.0, 1e12,
+        -1e9,
+        -1.0,
+        -0.5,
+        0.0,
+        0.005,
+        0.01,
+        0.049,
+        0.05,
+        0.5,
+        1.0,
+        1.5,
+        2.0,
+        16.0,
+        17.0,
+        99.5,
+        100.0,
+        100.5,
+        1000.0,
+        1001.0,
+        65535.0,
+        65536.0,
+        31_622_400.0,
+        31_622_401.0,
+        4294967295.0,
+        4294967296.0,
+        1e12,
     ];
     values.extend(numbers.map(Value::from));
     values.extend([0, 1, 2, 16, 17, 31_622_400].map(Value::from));
     let texts = [
-        "", "x", "5", "1.5", "-1", "30s", "5m ", "1e1", "yes", "Off", "oFF", "true", "nope", "/",
-        "/a b", "/a?b", "a:80", "10.0.0.1:80", "[::1]:80", "https://a", "null", "debug", "DEBUG",
-        "fallback", "reject", "endpoint", "host", "ö", "a=b",
+        "",
+        "x",
+        "5",
+        "1.5",
+        "-1",
+        "30s",
+        "5m ",
+        "1e1",
+        "yes",
+        "Off",
+        "oFF",
+        "true",
+        "nope",
+        "/",
+        "/a b",
+        "/a?b",
+        "a:80",
+        "10.0.0.1:80",
+        "[::1]:80",
+        "https://a",
+        "null",
+        "debug",
+        "DEBUG",
+        "fallback",
+        "reject",
+        "endpoint",
+        "host",
+        "ö",
+        "a=b",
     ];
     values.extend(texts.map(Value::from));
     values
@@ -293,8 +365,14 @@ fn it_refuses_texts_that_are_none_of_the_kind() {
             let mut configuration = around(place, option);
             let pointer = places()[place].1;
             configuration.pointer_mut(pointer).unwrap()[option] = (*text).into();
-            assert!(refusal(&configuration).is_some(), "{place}.{option}: {text:?}");
-            assert!(!validator.is_valid(&configuration), "{place}.{option}: {text:?}");
+            assert!(
+                refusal(&configuration).is_some(),
+                "{place}.{option}: {text:?}"
+            );
+            assert!(
+                !validator.is_valid(&configuration),
+                "{place}.{option}: {text:?}"
+            );
         }
     }
 }
@@ -386,12 +464,18 @@ fn the_samples_that_name_a_schema_are_valid_by_it() {
     let mut named = 0;
     for file in samples() {
         let text = fs::read_to_string(&file).unwrap();
-        let line = text.lines().find_map(|line| line.split_once("$schema=")?.1.into());
+        let line = text
+            .lines()
+            .find_map(|line| line.split_once("$schema=")?.1.into());
         let Some(schema) = line else {
             continue;
         };
         let place = file.with_file_name(schema).canonicalize().unwrap();
-        assert!(place.ends_with("envoy/schema/embedded.schema.json"), "{}", file.display());
+        assert!(
+            place.ends_with("envoy/schema/embedded.schema.json"),
+            "{}",
+            file.display()
+        );
         let documents: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
         for document in documents {
             assert!(validator.is_valid(&document), "{}", file.display());
@@ -399,8 +483,14 @@ fn the_samples_that_name_a_schema_are_valid_by_it() {
         let wrong = text.replacen("  services:", "  servicess:", 1);
         assert_ne!(wrong, text);
         let documents: Vec<Value> = serde_saphyr::from_multiple(&wrong).unwrap();
-        let refused = documents.iter().any(|document| !validator.is_valid(document));
-        assert!(refused, "{}: nobody looks at the configuration", file.display());
+        let refused = documents
+            .iter()
+            .any(|document| !validator.is_valid(document));
+        assert!(
+            refused,
+            "{}: nobody looks at the configuration",
+            file.display()
+        );
         named += 1;
     }
     assert_eq!(named, 6);
