@@ -438,7 +438,7 @@ mod tests {
         for level in 1..12 {
             let alias = format!("*a{}", level - 1);
             let aliases = vec![alias; 10].join(", ");
-            text += &format!("a{level}: &a{level} [{aliases}]\n");
+            text.extend([format!("a{level}: &a{level} [{aliases}]\n")]);
         }
         assert_eq!(documents(&text).unwrap_err().reason, "too many values");
     }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::balanced;
+use super::{Balanced, balanced};
 use crate::doctor::finding::Finding;
 use crate::doctor::snapshot::Snapshot;
 
@@ -10,7 +10,7 @@ pub(super) fn look(envoy: &Snapshot) -> Vec<Finding> {
     let mut found = Vec::new();
     for service in balanced(envoy)
         .into_iter()
-        .filter(|one| one.is_steered_by_host())
+        .filter(Balanced::is_steered_by_host)
     {
         let place = service.place();
         let Some(cluster) = envoy.cluster(&service.service.cluster) else {

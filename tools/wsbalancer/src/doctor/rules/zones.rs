@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::balanced;
+use super::{Balanced, balanced};
 use crate::doctor::finding::Finding;
 use crate::doctor::snapshot::Snapshot;
 
@@ -12,7 +12,7 @@ pub(super) fn look(envoy: &Snapshot) -> Vec<Finding> {
     let mut found = Vec::new();
     for service in balanced(envoy)
         .into_iter()
-        .filter(|one| one.is_steered_by_host())
+        .filter(Balanced::is_steered_by_host)
     {
         let name = &service.service.cluster;
         let Some(cluster) = envoy.cluster(name) else {
