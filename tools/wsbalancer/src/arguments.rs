@@ -1,5 +1,7 @@
 //! The tool's arguments.
 
+#![expect(clippy::doc_markdown, reason = "the texts are for a terminal")]
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -61,7 +63,7 @@ pub(crate) struct RenderArguments {
     pub(crate) file: PathBuf,
     /// What the gateway is.
     #[arg(long = "for", value_enum, value_name = "GATEWAY")]
-    pub(crate) target: Gateway,
+    pub(crate) target: For,
     /// Write all files into this folder, over those that are there.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) output: Option<PathBuf>,
@@ -69,7 +71,7 @@ pub(crate) struct RenderArguments {
 
 /// What the gateway is.
 #[derive(Clone, Copy, ValueEnum)]
-pub(crate) enum Gateway {
+pub(crate) enum For {
     /// An Envoy with a configuration of its own.
     Envoy,
     /// Istio's ingress gateway.

@@ -17,7 +17,7 @@ use wsbalancer_cli::doctor;
 use wsbalancer_cli::render::{self, Short, Target};
 
 use crate::arguments::{
-    Arguments, CheckArguments, Command, DoctorArguments, Format, Gateway, RenderArguments,
+    Arguments, CheckArguments, Command, DoctorArguments, For, Format, RenderArguments,
 };
 
 /// Nothing to complain of.
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<u8> {
     match command {
-        Command::Check(arguments) => check(&arguments),
+        Command::Check(arguments) => Ok(check(&arguments)),
         Command::Render(arguments) => render(&arguments),
         Command::Doctor(arguments) => doctor(&arguments),
         Command::Completions { shell } => {
@@ -85,7 +85,7 @@ fn read(file: &Path) -> Result<String> {
 }
 
 /// Checks every file, also after one that can't be read.
-fn check(arguments: &CheckArguments) -> Result<u8> {
+fn check(arguments: &CheckArguments) -> u8 {
     let mut code = FINE;
     let mut all = Vec::new();
     for file in &arguments.files {
@@ -127,7 +127,7 @@ fn check(arguments: &CheckArguments) -> Result<u8> {
     if arguments.format == Format::Json {
         println!("{:#}", Value::Array(all));
     }
-    Ok(code)
+    code
 }
 
 fn configurations(count: usize) -> String {
@@ -144,11 +144,11 @@ fn as_json(file: &Path, accepted: usize, refused: &[Refusal]) -> Value {
 fn render(arguments: &RenderArguments) -> Result<u8> {
     let shown = arguments.file.display();
     let target = match arguments.target {
-        Gateway::Envoy => Target::Envoy,
-        Gateway::Istio => Target::Istio,
-        Gateway::EnvoyGateway => Target::EnvoyGateway,
-        Gateway::Kubernetes => Target::Kubernetes,
-        Gateway::Compose => Target::Compose,
+        For::Envoy => Target::Envoy,
+        For::Istio => Target::Istio,
+        For::EnvoyGateway => Target::EnvoyGateway,
+        For::Kubernetes => Target::Kubernetes,
+        For::Compose => Target::Compose,
     };
     let text = read(&arguments.file)?;
     let short = Short::parse(&text).map_err(|error| anyhow!("{shown}:{error}"))?;
