@@ -1240,6 +1240,16 @@ mod tests {
     }
 
     #[test]
+    fn a_whole_number_may_be_written_with_a_fraction() {
+        let absent =
+            |count: &str| with(&format!(r#""metric": {{"json": "/a", "absent": {count}}}"#));
+        for same in ["2.0", "2e0", "\"2.0\""] {
+            assert_eq!(absent(same), absent("2"), "{same}");
+        }
+        assert!(absent("2.5").is_err());
+    }
+
+    #[test]
     fn numbers_and_truths_may_be_texts() {
         let same = [
             ("attempts", json!(2), vec!["2", "2.0", "+2", "2e0"]),
