@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::balancer::Balancer;
 use crate::clock::Timestamp;
 use crate::host::{Head, HeaderMap, Request, Response};
+use crate::metric::{LoadReport, LoadReportHeaders, ORCA_BINARY_HEADER, ORCA_HEADER};
 use crate::pod::PodAddress;
 use crate::poll::{self, SHORTEST_TICK};
 use crate::service::Service;
@@ -81,7 +82,7 @@ impl<S: Shell> Exchange<S> {
     pub fn on_request(&mut self, request: &impl Request) -> Flow {
         self.balancer.note_request();
         let fields = request.header_map(Head::Request);
-        if let Some(response) = show_status(&self.balancer, &fields) {
+        if let Some(response) = show_status(&self.balancer, &fields, request) {
             return Flow::Respond(response);
         }
         let balancer = &self.balancer;
@@ -188,7 +189,11 @@ impl<S: Shell> Exchange<S> {
         let status = request.header(Head::Response, ":status");
         let status = status.as_deref().unwrap_or_default();
         let raises_doubts = if status == b"101" {
-            let upstream = upstream(upgrade.service(), upgrade.chosen(), status, request);
+            let service = upgrade.service();
+            let upstream = Upstream {
+                load_report: load_report(service, request),
+                ..upstream(service, upgrade.chosen(), status, request)
+            };
             look_at_steering(&self.balancer, upgrade, upstream, request);
             // The time is not worth a call of its own.
             let raises_doubts = upgrade.open(upstream, self.balancer.lately());
@@ -305,7 +310,11 @@ impl<S: Shell, R: Request> Ending for Ended<'_, S, R> {
 }
 
 /// The answer to a request for the status; none for other requests.
-fn show_status<S: Shell>(balancer: &Balancer<S>, fields: &HeaderMap) -> Option<Response> {
+fn show_status<S: Shell>(
+    balancer: &Balancer<S>,
+    fields: &HeaderMap,
+    request: &impl Request,
+) -> Option<Response> {
     let status = balancer.settings.status.as_ref()?;
     let field = |name| fields.first(name).unwrap_or_default();
     let asked = StatusRequest {
@@ -313,6 +322,7 @@ fn show_status<S: Shell>(balancer: &Balancer<S>, fields: &HeaderMap) -> Option<R
         authority: field(":authority"),
         method: field(":method"),
         accept: field("accept"),
+        node: &request.attribute(&["node", "id"]).unwrap_or_default(),
     };
     let shell = &balancer.shell;
     let hosts = &status.hosts;
@@ -456,7 +466,23 @@ fn upstream<S: Shell>(
         is_overflow: flags & OVERFLOW != 0,
         failed: !has_left && !connect_failed && (is_error || no_answer),
         unserved: !has_left && (status.starts_with(b"5") || connect_failed || no_answer),
+        load_report: None,
     }
+}
+
+/// What the answer to a handshake says of its pod; none where that is not asked for.
+fn load_report<S: Shell>(service: &Service<S>, request: &impl Request) -> Option<LoadReport> {
+    let metric = service.config.orca.as_ref()?;
+    let header = |name| request.header(Head::Response, name);
+    let binary = header(ORCA_BINARY_HEADER);
+    let plain = match binary {
+        Some(_) => None,
+        None => header(ORCA_HEADER),
+    };
+    Some(metric.read(LoadReportHeaders {
+        plain: plain.as_deref(),
+        binary: binary.as_deref(),
+    }))
 }
 
 /// Envoy's response flags.
@@ -481,7 +507,8 @@ fn number(request: &impl Request, path: &[&str]) -> Option<u64> {
 mod tests {
     use super::*;
     use crate::load::PodState;
-    use crate::pod::PodRecord;
+    use crate::metric::Complaint;
+    use crate::pod::{PodRecord, Reported};
     use crate::table;
     use crate::testing::{self, NOW};
     use crate::testing::{FakeHost, FakeRequest};
@@ -930,6 +957,54 @@ mod tests {
             let table = exchange.balancer.services[0].table();
             assert_eq!(table.pods()[1].opened(), 0, "{status:?}");
             assert_eq!(estimates(&exchange), [5.0, 1.0], "{status:?}");
+        }
+    }
+
+    /// With the metric that is the count, and without: then nobody looks at it.
+    #[test]
+    fn the_answer_to_a_handshake_may_have_the_count_of_its_pod() {
+        const ORCA: &str = r#""metric": {"orca": "named_metrics.open"},"#;
+        const REPORT: &str = "TEXT named_metrics.open=40";
+        for (options, header, value, estimate, complaint) in [
+            (ORCA, ORCA_HEADER, REPORT, 40.0, None),
+            // `open` is 40.
+            (
+                ORCA,
+                ORCA_BINARY_HEADER,
+                "Qg8KBG9wZW4RAAAAAAAAREA",
+                40.0,
+                None,
+            ),
+            (ORCA, "x-other", REPORT, 2.0, Some(Complaint::NoLoadReport)),
+            (
+                ORCA,
+                ORCA_HEADER,
+                "open=40;",
+                2.0,
+                Some(Complaint::LoadReportForm),
+            ),
+            ("", ORCA_HEADER, REPORT, 2.0, None),
+        ] {
+            let balancer = exchange(options).balancer;
+            // It has a request, and so is the current configuration, by which the pods are asked.
+            let request = handshake("chat");
+            let mut first = Exchange::new(Rc::clone(&balancer), 1);
+            first.on_request(&request);
+            respond(&mut first, &request, b"403", "10.0.0.2:8080");
+            let counts = [5, 1].map(Reported::of);
+            testing::report_all(&balancer.services[0], NOW, &counts);
+
+            let mut exchange = Exchange::new(balancer, 2);
+            let request = handshake("chat");
+            exchange.on_request(&request);
+            request.put(Head::Response, header, value.as_bytes());
+            respond(&mut exchange, &request, b"101", "10.0.0.2:8080");
+            assert_eq!(estimates(&exchange), [5.0, estimate], "{options} {value}");
+            let table = exchange.balancer.services[0].table();
+            let told = table.pods()[1].load_report_complaint();
+            assert_eq!(told, complaint, "{options} {value}");
+            exchange.on_end(&request);
+            assert_eq!(estimates(&exchange), [5.0, estimate - 1.0]);
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod accrual;
 mod address;
+mod handshake_count;
 mod interval;
 mod line;
 mod listener;

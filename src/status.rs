@@ -8,6 +8,8 @@ mod page;
 mod registry;
 mod response;
 mod snapshot;
+mod state;
+mod verdict;
 
 pub use answer::{StatusRequest, query, respond};
 pub use registry::{has_services, register};

@@ -21,7 +21,7 @@ use super::values::{
     Span, SpanOrNever,
 };
 use crate::clock::part;
-use crate::metric::Metric;
+use crate::metric::{Metric, NamedMetric};
 use crate::num::approximate;
 use crate::origin::AllowedOrigins;
 use crate::pod::PodAddress;
@@ -110,6 +110,9 @@ fn status(fields: Option<&StatusFields>) -> Result<Option<StatusConfig>, ConfigE
     }))
 }
 
+/// Where the count is: in answers to polls, in those to handshakes, and where polls go.
+type Sources = (Metric, Option<NamedMetric>, Option<MetricCluster>);
+
 /// The fields of one service, and those that hold where it has none of its own.
 struct Service<'fields> {
     own: &'fields ServiceFields,
@@ -126,7 +129,7 @@ impl Service<'_> {
         let metric_path = own.metric_path.as_ref().or(common.metric_path.as_ref());
         let metric_path = metric_path.map_or(defaults::METRIC_PATH, |HttpPath(path)| path);
         let metric_host = own.metric_host.as_ref().or(common.metric_host.as_ref());
-        let (metric, metric_cluster) = self.metric()?;
+        let (metric, orca, metric_cluster) = self.metric()?;
         let sessions = self.sessions()?;
         let rules = self.rules(sessions.as_ref())?;
         Ok(ServiceConfig {
@@ -136,6 +139,7 @@ impl Service<'_> {
             metric_host: metric_host.map(|Authority(host)| host.clone()),
             metric_headers: self.metric_headers()?,
             metric,
+            orca,
             metric_cluster,
             metric_timeout: self.metric_timeout(rules.refresh_interval)?,
             rules,
@@ -154,10 +158,10 @@ impl Service<'_> {
         }
     }
 
-    fn metric(&self) -> Result<(Metric, Option<MetricCluster>), ConfigError> {
+    fn metric(&self) -> Result<Sources, ConfigError> {
         let (own, common) = (&self.own.metric, &self.common.metric);
         let Some((place, fields)) = self.placed("metric", own.as_ref(), common.as_ref()) else {
-            return Ok((Metric::Report, None));
+            return Ok((Metric::Report, None, None));
         };
         let error = |field: &str, reason: &str| {
             let dot = if field.is_empty() { "" } else { "." };
@@ -174,10 +178,14 @@ impl Service<'_> {
             (None, None) => Metric::Report,
         };
         let cluster = self.metric_cluster(fields, error)?;
-        if (&metric, &cluster) == (&Metric::Report, &None) {
-            return Err(error("", "is empty: write json, prometheus or cluster"));
+        let orca = fields.orca.clone();
+        if metric == Metric::Report && orca.is_none() && cluster.is_none() {
+            return Err(error(
+                "",
+                "is empty: write json, prometheus, orca or cluster",
+            ));
         }
-        Ok((metric, cluster))
+        Ok((metric, orca, cluster))
     }
 
     fn metric_cluster(

@@ -24,6 +24,18 @@ impl ConfigError {
         }
     }
 
+    /// The path of the field, such as `services[0].cluster`; empty where the whole is wrong.
+    #[must_use]
+    pub fn field(&self) -> &str {
+        &self.field
+    }
+
+    /// What is wrong with it, in words that follow its path.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
     /// What is there can't be.
     pub(super) fn unlike(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
         Self::here(format!("{} is not {expected}", Found(found)))

@@ -11,7 +11,7 @@ use super::values::{
     AllowedOrigin, Authority, CookieName, HeaderName, HostName, HttpPath, LogLevel, ParameterName,
     Span, SpanOrNever, cluster_name, cluster_name_option, parsed_option,
 };
-use crate::metric::{Pointer, Selector};
+use crate::metric::{NamedMetric, Pointer, Selector};
 use crate::pod::PodAddress;
 
 /// More entries than this in the override header help no retry policy.
@@ -101,6 +101,8 @@ pub(super) struct MetricFields {
     #[serde(default, deserialize_with = "parsed_option")]
     pub(super) prometheus: Option<Selector>,
     pub(super) absent: Option<u64>,
+    #[serde(default, deserialize_with = "parsed_option")]
+    pub(super) orca: Option<NamedMetric>,
     #[serde(default, deserialize_with = "cluster_name_option")]
     pub(super) cluster: Option<String>,
     pub(super) port: Option<u16>,

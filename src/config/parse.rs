@@ -74,6 +74,7 @@ mod tests {
                     metric_host: None,
                     metric_headers: PollHeaders::default(),
                     metric: Metric::Report,
+                    orca: None,
                     metric_cluster: None,
                     metric_timeout: Duration::from_secs(2),
                     rules: Rules {
@@ -283,7 +284,7 @@ mod tests {
             ),
             (
                 r#""metric": {"xml": "/"}"#,
-                "metric.xml: is not an option: there are json, prometheus, absent, cluster and port",
+                "metric.xml: is not an option: there are json, prometheus, absent, orca, cluster and port",
             ),
             (r#""metric": "json""#, "metric: "),
             (
@@ -292,7 +293,15 @@ mod tests {
             ),
             (
                 r#""metric": {}"#,
-                "metric: is empty: write json, prometheus or cluster",
+                "metric: is empty: write json, prometheus, orca or cluster",
+            ),
+            (
+                r#""metric": {"orca": "cpu_utilization"}"#,
+                "metric.orca: \"cpu_utilization\" is not a named metric: write named_metrics. and",
+            ),
+            (
+                r#""metric": {"orca": "named_metrics.a", "absent": 0}"#,
+                "metric.absent: is for json and prometheus only",
             ),
             (
                 r#""metric": {"json": "/a", "prometheus": "a"}"#,
@@ -1045,7 +1054,7 @@ mod tests {
             "metricHost" => json!("chat:65536"),
             "overrideHeader" => json!("host"),
             "routeBy" | "onNoPods" | "logLevel" => json!("other"),
-            "json" => json!("open"),
+            "json" | "orca" => json!("open"),
             "prometheus" => json!("open{"),
             "absent" => json!(-1),
             "port" => json!(65_536),
@@ -1228,6 +1237,16 @@ mod tests {
             error_at("services[0].refreshIntervall", json!("5s")).unwrap(),
         ];
         assert_eq!(documented.collect::<Vec<_>>(), errors);
+    }
+
+    #[test]
+    fn a_whole_number_may_be_written_with_a_fraction() {
+        let absent =
+            |count: &str| with(&format!(r#""metric": {{"json": "/a", "absent": {count}}}"#));
+        for same in ["2.0", "2e0", "\"2.0\""] {
+            assert_eq!(absent(same), absent("2"), "{same}");
+        }
+        assert!(absent("2.5").is_err());
     }
 
     #[test]

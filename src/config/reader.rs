@@ -156,6 +156,8 @@ impl<'document> Written<'document> {
     /// A number, or a text that says one.
     fn number(self) -> Option<Number> {
         match self.value? {
+            // JSON's `2.0` is as whole as `2`.
+            Value::Number(double) if double.is_f64() => double.as_f64().and_then(number),
             Value::Number(number) => Some(number.clone()),
             Value::String(text) => number_in(text).and_then(number),
             _ => None,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::headers::PollHeaders;
 use super::rules::{BurstPolls, Rebalance, Rules};
-use crate::metric::Metric;
+use crate::metric::{Metric, NamedMetric};
 use crate::origin::AllowedOrigins;
 use crate::pod::PodAddress;
 use crate::session::Sessions;
@@ -28,6 +28,8 @@ pub struct ServiceConfig {
     pub metric_headers: PollHeaders,
     /// Where the count is in what is there.
     pub metric: Metric,
+    /// Where the count is in the pods' answers to handshakes; none where it is not taken from these.
+    pub orca: Option<NamedMetric>,
     /// Through which cluster the pods are polled; none for their own.
     pub metric_cluster: Option<MetricCluster>,
     /// How long one answer may take; at most the refresh interval.
@@ -112,6 +114,7 @@ impl ServiceConfig {
             metric_host,
             metric_headers,
             metric,
+            orca: _,
             metric_cluster,
             metric_timeout,
             rules:

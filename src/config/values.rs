@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, de};
 
 use super::document::number;
 use super::reader::number_in;
-use crate::metric::{Pointer, Selector};
+use crate::metric::{NamedMetric, Pointer, Selector};
 use crate::num::{approximate, approximate_signed};
 use crate::origin::{NoOrigin, OriginPattern};
 use crate::pod::PodAddress;
@@ -386,6 +386,11 @@ pub(super) trait Form {
 
 impl Form for Pointer {
     const EXPECTED: &'static str = "a JSON pointer, such as \"/stats/open\"";
+}
+
+impl Form for NamedMetric {
+    const EXPECTED: &'static str =
+        "a named metric of a load report, such as \"named_metrics.websockets\"";
 }
 
 impl Form for Selector {

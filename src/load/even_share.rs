@@ -38,10 +38,8 @@ impl EvenShare {
             level: level(counted(), held + view.ratio * f64::from(missing)),
             imbalance: None,
         };
-        let imbalance = counted()
-            .filter(|pod| share.of_pod(pod) > 0.0)
-            .map(|pod| view.estimate(pod) / share.of_pod(pod))
-            .reduce(f64::max);
+        let loads = counted().filter_map(|pod| share.load(view, pod));
+        let imbalance = loads.reduce(f64::max);
         Self { imbalance, ..share }
     }
 
@@ -56,6 +54,14 @@ impl EvenShare {
     #[must_use]
     pub fn counts(&self, view: &View, pod: &PodRecord) -> bool {
         Some(pod.priority()) == self.priority && view.state(pod).takes_part()
+    }
+
+    /// The estimate of a pod in proportion to its share; none where the pod has no part in the
+    /// balance, and where its share is 0.
+    #[must_use]
+    pub fn load(&self, view: &View, pod: &PodRecord) -> Option<f64> {
+        let share = self.of_pod(pod);
+        (share > 0.0 && self.counts(view, pod)).then(|| view.estimate(pod) / share)
     }
 
     /// What a pod of weight 1 without a limit would hold.

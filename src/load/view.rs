@@ -36,9 +36,20 @@ impl View {
         pod.held(self.connections_for_each_own)
     }
 
+    /// For how many changes each of this gateway's on the pod stands since its last count. All
+    /// gateways have the same reports and do the same after them; a count that came with a handshake
+    /// this one has alone, and soon has the next.
+    fn ratio_since_count(&self, pod: &PodRecord) -> f64 {
+        if pod.is_counted_by_handshake() {
+            1.0
+        } else {
+            self.ratio
+        }
+    }
+
     /// WebSockets that the pod should hold by now: its last count, and what this gateway opened
-    /// and closed on it since and has on its way to it, for the whole [fleet](super::fleet). At
-    /// least 0.
+    /// and closed on it since and has on its way to it. After a report that stands for the whole
+    /// [fleet](super::fleet), after a handshake for itself. At least 0.
     ///
     /// While a poll was under way nobody knows whether the pod counted what happened meanwhile,
     /// unless this gateway's own books explain all of the count. What was opened is added on top of
@@ -46,8 +57,8 @@ impl View {
     /// by no more than happens during one poll.
     #[must_use]
     pub fn estimate(&self, pod: &PodRecord) -> f64 {
-        let change = approximate_signed(pod.change());
-        (self.held(pod) + self.ratio * change).max(0.0)
+        let change = approximate_signed(pod.change_since_count());
+        (self.held(pod) + self.ratio_since_count(pod) * change).max(0.0)
     }
 
     /// The estimate that errs towards too few instead: what happened during the last poll was
@@ -63,8 +74,8 @@ impl View {
     /// pod is full goes by this: nobody is refused for what others may have done.
     #[must_use]
     pub fn occupancy(&self, pod: &PodRecord) -> f64 {
-        let known = self.held(pod) + approximate_signed(pod.change());
-        let elapsed = self.now.since(pod.counted_at());
+        let known = self.held(pod) + approximate_signed(pod.change_since_count());
+        let elapsed = self.now.since(pod.last_counted_at());
         (known + pod.others_rate() * elapsed.as_secs_f64()).max(0.0)
     }
 

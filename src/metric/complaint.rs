@@ -19,6 +19,41 @@ pub enum Complaint {
     PodIp,
     /// `nodeName` is no string.
     NodeName,
+    /// An answer to a handshake has no load report, where the count should be.
+    NoLoadReport,
+    /// … or one that can't be read.
+    LoadReportForm,
+    /// … or one without the metric that is the count.
+    NoNamedMetric,
+    /// … or the metric is no count.
+    NamedMetricCount,
+}
+
+/// Those of load reports, by their codes, which begin with 1.
+const OF_LOAD_REPORTS: [Complaint; 5] = [
+    Complaint::BelowZero,
+    Complaint::NoLoadReport,
+    Complaint::LoadReportForm,
+    Complaint::NoNamedMetric,
+    Complaint::NamedMetricCount,
+];
+
+impl Complaint {
+    /// The number by which a pod's record has a complaint of its load reports; zero for what is
+    /// none.
+    #[must_use]
+    pub fn load_report_code(self) -> u8 {
+        let mut codes = (1..).zip(OF_LOAD_REPORTS);
+        let code = codes.find(|(_, complaint)| *complaint == self);
+        code.map_or(0, |(code, _)| code)
+    }
+
+    /// The complaint with this code.
+    #[must_use]
+    pub fn of_load_report(code: u8) -> Option<Self> {
+        let place = usize::from(code).checked_sub(1)?;
+        OF_LOAD_REPORTS.get(place).copied()
+    }
 }
 
 impl fmt::Display for Complaint {
@@ -31,6 +66,35 @@ impl fmt::Display for Complaint {
             Self::PodName => "podName is not a string and is ignored",
             Self::PodIp => "podIP is not a string and is ignored",
             Self::NodeName => "nodeName is not a string and is ignored",
+            Self::NoLoadReport => {
+                "its 101 lacks the header endpoint-load-metrics, which metric.orca is for"
+            }
+            Self::LoadReportForm => {
+                "endpoint-load-metrics of its 101 is no load report in the form of TEXT, JSON or \
+                 BIN, and is ignored"
+            }
+            Self::NoNamedMetric => {
+                "endpoint-load-metrics of its 101 lacks the metric that metric.orca names"
+            }
+            Self::NamedMetricCount => {
+                "the metric that metric.orca names is not a non-negative integer and is ignored"
+            }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn complaints_of_load_reports_have_codes() {
+        for code in 1..=5 {
+            let complaint = Complaint::of_load_report(code).unwrap();
+            assert_eq!(complaint.load_report_code(), code);
+        }
+        assert_eq!(Complaint::of_load_report(0), None);
+        assert_eq!(Complaint::of_load_report(6), None);
+        assert_eq!(Complaint::PodIp.load_report_code(), 0);
     }
 }

@@ -73,6 +73,13 @@ const MANY: f64 = 10.0;
 /// … and by more than this part of it is not steady.
 const LARGE_PART: f64 = 0.25;
 
+impl Others {
+    /// Whether a count grows by more than anybody opens.
+    pub(crate) fn makes_leap(&self, before: u64, after: u64) -> bool {
+        approximate(after) - approximate(before) > self.connections + LEAP
+    }
+}
+
 impl Interval {
     /// By how much the count grew that this gateway can't have done; less than 0 where it shrank.
     #[must_use]
@@ -101,7 +108,7 @@ impl Interval {
 
     /// What to think of the count at the end.
     pub(crate) fn judge(&self, others: &Others) -> Judgment {
-        if self.growth() > others.connections + LEAP {
+        if others.makes_leap(self.before, self.after) {
             Judgment::Leap
         } else if self.is_same() && others.usual_change < 1.0 || self.is_late(others) {
             Judgment::Late

@@ -8,12 +8,13 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligne
 
 use super::accrual::{Accrual, Outcomes};
 use super::address::PodAddress;
+use super::handshake_count::{Count, HandshakeCount, counted_early};
 use super::interval::{Interval, Judgment, Others};
 use super::membership::{Exclusion, Member, Priority};
 use super::poll_state::PollState;
 use super::traffic::{Posting, Traffic, left, since};
 use crate::clock::Timestamp;
-use crate::metric::{PodReport, PollFailure, Weight};
+use crate::metric::{Complaint, PodReport, PollFailure, Weight};
 use crate::num::approximate;
 
 /// What of a pod's report is kept in its record.
@@ -157,6 +158,12 @@ pub struct PodRecord {
     away_since: U64,
     /// Whether it was away since its last count: 1 or 0.
     was_away: u8,
+    /// What it told with a handshake since its last report.
+    handshake_count: HandshakeCount,
+    /// [`Complaint::load_report_code`] of what was wrong with its last load report; zero for nothing.
+    load_report_complaint: u8,
+    /// The complaints of its load reports that there ever were: a bit for each code.
+    load_report_complaints: u8,
 }
 
 /// A WebSocket that was there when the pod was asked so many times ago is in any count.
@@ -236,7 +243,12 @@ impl PodRecord {
     /// had there, `fleet` times: the connections of the fleet for each of this gateway's.
     #[must_use]
     pub fn held(&self, fleet: f64) -> f64 {
-        let (opened, closed) = (self.opened_at_report, self.closed_at_report);
+        let Count {
+            connections,
+            opened,
+            closed,
+            ..
+        } = self.last_count();
         let least = if self.counts_otherwise != 0 {
             0.0
         } else if self.is_implausible() {
@@ -244,7 +256,37 @@ impl PodRecord {
         } else {
             self.lasting(opened, closed).into()
         };
-        least.max(approximate(self.connections()))
+        least.max(approximate(connections.get()))
+    }
+
+    /// The last count, of a report or of a handshake since.
+    fn last_count(&self) -> Count {
+        let told = self.handshake_count.get();
+        told.map_or_else(|| self.reported_count(), |(_, count)| *count)
+    }
+
+    fn reported_count(&self) -> Count {
+        Count {
+            connections: self.connections,
+            opened: self.opened_at_report,
+            sessions: self.sessions_at_report,
+            closed: self.closed_at_report,
+            counted_early: self.counted_early,
+        }
+    }
+
+    /// Whether the last count came with a handshake.
+    #[must_use]
+    pub fn is_counted_by_handshake(&self) -> bool {
+        self.handshake_count.get().is_some()
+    }
+
+    /// When the last count was asked for, or came with a handshake; [`Timestamp::NEVER`] before the
+    /// first.
+    #[must_use]
+    pub fn last_counted_at(&self) -> Timestamp {
+        let told = self.handshake_count.get();
+        told.map_or(self.counted_at(), |(at, _)| at)
     }
 
     /// Whether the last count has connections that this gateway can't have opened.
@@ -255,7 +297,7 @@ impl PodRecord {
             .open_of(self.opened_at_report, self.closed_at_report);
         let own = own
             .saturating_add(self.counted_early.get())
-            .saturating_add(self.doubtful_changes());
+            .saturating_add(self.doubtful_at_report());
         self.connections() > own.into()
     }
 
@@ -275,16 +317,22 @@ impl PodRecord {
     /// closed, since the last report.
     #[must_use]
     pub fn change(&self) -> i64 {
-        let begun = self.begun_since_report();
-        let closed = self
-            .traffic
-            .closed
-            .get()
-            .wrapping_sub(self.closed_at_report.get());
+        self.change_since(&self.reported_count())
+    }
+
+    /// … since the last count, of a report or of a handshake.
+    #[must_use]
+    pub fn change_since_count(&self) -> i64 {
+        self.change_since(&self.last_count())
+    }
+
+    fn change_since(&self, count: &Count) -> i64 {
+        let begun = since(self.traffic.opened, count.opened);
+        let begun = begun.wrapping_add(since(self.traffic.sessions, count.sessions));
         i64::from(self.traffic.in_flight())
             .saturating_add(i64::from(begun))
-            .saturating_sub(i64::from(closed))
-            .saturating_sub(i64::from(self.counted_early.get()))
+            .saturating_sub(i64::from(since(self.traffic.closed, count.closed)))
+            .saturating_sub(i64::from(count.counted_early.get()))
     }
 
     /// WebSockets, and sessions that have none yet, that this gateway opened on the pod since the
@@ -295,10 +343,17 @@ impl PodRecord {
         opened.wrapping_add(since(self.traffic.sessions, self.sessions_at_report))
     }
 
-    /// Opens and closes of which nobody knows whether the last report counts them: it was on its
-    /// way when they happened.
+    /// Opens and closes of which nobody knows whether the last count has them: it was on its way when
+    /// they happened. None where that came with a handshake.
     #[must_use]
     pub fn doubtful_changes(&self) -> u32 {
+        match self.handshake_count.get() {
+            Some(_) => 0,
+            None => self.doubtful_at_report(),
+        }
+    }
+
+    fn doubtful_at_report(&self) -> u32 {
         let opens = self.doubtful_opens.get();
         opens.saturating_add(self.doubtful_closes.get())
     }
@@ -755,6 +810,7 @@ impl PodRecord {
         self.counted_early
             .set(still_early.saturating_add(counted_early));
         self.connections.set(reported.connections);
+        self.handshake_count.clear();
         self.counted_at = asked_at.into();
         self.reported_otherwise = 0;
         self.opened_at_report = self.opened_when_asked;
@@ -770,6 +826,79 @@ impl PodRecord {
         self.closed_at_report
             .set(self.traffic.closed.get().wrapping_sub(closed_late));
         counted_before.then_some(Answer::After(interval))
+    }
+
+    /// Takes the count that came with the answer to a handshake at `at`, before that WebSocket is
+    /// known to be open.
+    ///
+    /// It is passed over before the first report and while reports are not believed, where it would be
+    /// a leap, and where it is the last one again: then nobody may have counted since.
+    pub(crate) fn hear(
+        &mut self,
+        connections: u64,
+        at: Timestamp,
+        others: Option<&Others>,
+        counts_sessions: bool,
+    ) {
+        let is_known = self.counted_at().happened() && self.reported_otherwise == 0;
+        if !is_known || self.is_implausible() || self.doubted > 0 {
+            return;
+        }
+        let last = self.last_count();
+        if connections == last.connections.get() {
+            return;
+        }
+        let counted_early = match others {
+            Some(others) if others.makes_leap(last.connections.get(), connections) => return,
+            Some(_) => self.counted_early(connections, &last, counts_sessions),
+            None => 0,
+        };
+        let count = Count {
+            connections: U64::new(connections),
+            opened: self.traffic.opened,
+            // Those without a WebSocket are in no other count, and go on beside it.
+            sessions: if counts_sessions {
+                self.traffic.sessions
+            } else {
+                last.sessions
+            },
+            closed: self.traffic.closed,
+            counted_early: U32::new(counted_early),
+        };
+        self.handshake_count = HandshakeCount::new(count, at);
+    }
+
+    /// How many of the WebSockets on their way to the pod a count of now has, after `last`.
+    fn counted_early(&self, connections: u64, last: &Count, counts_sessions: bool) -> u32 {
+        let mut begun = since(self.traffic.opened, last.opened);
+        if counts_sessions {
+            begun = begun.wrapping_add(since(self.traffic.sessions, last.sessions));
+        }
+        let expected = last.connections.get().saturating_add(begun.into());
+        let expected = expected
+            .saturating_sub(since(self.traffic.closed, last.closed).into())
+            .saturating_sub(last.counted_early.get().into());
+        // The handshake may have gone on from another pod, or carry a session that was not counted.
+        let in_flight = self.traffic.in_flight().max(u32::from(!counts_sessions));
+        counted_early(connections, expected, in_flight)
+    }
+
+    /// Notes what is wrong with the load report of an answer to a handshake, if anything is. Whether
+    /// that was never so before.
+    pub(crate) fn complain_of_load_report(&mut self, complaint: Option<Complaint>) -> bool {
+        self.load_report_complaint = complaint.map_or(0, Complaint::load_report_code);
+        let Some(bit) = 1_u8.checked_shl(self.load_report_complaint.into()) else {
+            return false;
+        };
+        let is_new = complaint.is_some() && self.load_report_complaints & bit == 0;
+        self.load_report_complaints |= bit;
+        is_new
+    }
+
+    /// What is wrong with the last load report; none where nothing is, or where there was none to come.
+    #[must_use]
+    pub fn load_report_complaint(&self) -> Option<Complaint> {
+        Complaint::of_load_report(self.load_report_complaint)
     }
 
     /// A poll has brought no count. One that was passed by before is taken to refuse.

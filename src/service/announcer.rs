@@ -97,6 +97,9 @@ impl Announcer {
                         log::warn!("cluster {cluster}: the poll of pod {pod} failed: {failure}");
                     }
                 }
+                Effect::Complained { pod, complaint } => {
+                    self.complaint(*pod, &complaint.to_string());
+                }
                 Effect::PollIgnored => shell.add(statistics.polls_ignored, 1),
                 Effect::Listed { change, recovered } => {
                     shell.add(statistics.discovery_ok, 1);

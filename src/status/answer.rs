@@ -21,6 +21,8 @@ pub struct StatusRequest<'head> {
     pub query: &'head [u8],
     /// The header `accept`; empty where there is none.
     pub accept: &'head [u8],
+    /// The id by which Envoy goes (`node.id` in its bootstrap); empty where it has none.
+    pub node: &'head [u8],
 }
 
 /// In what form it is answered.
@@ -80,6 +82,14 @@ fn is_known(authority: &[u8], hosts: &[String]) -> bool {
     }
 }
 
+/// What the gateway is called: the id of its Envoy. In the ids that Istio gives, `TYPE~IP~ID~DOMAIN`, it is
+/// the pod with its namespace.
+fn gateway(node: &[u8]) -> Option<String> {
+    let node = String::from_utf8_lossy(node);
+    let name = node.split('~').nth(2).unwrap_or(&node);
+    (!name.is_empty()).then(|| name.to_owned())
+}
+
 /// Answers a request for the status, which is shown under the names `hosts` too. Of the clocks `now` is the one that counts, and `date` the one
 /// on the wall.
 pub fn respond(
@@ -97,7 +107,7 @@ pub fn respond(
     if ![b"GET".as_slice(), b"HEAD"].contains(&request.method) {
         return text(405, &[("allow", "GET, HEAD")], "only GET and HEAD\n");
     }
-    let snapshot = || Snapshot::take(host, now, date);
+    let snapshot = || Snapshot::take(host, gateway(request.node), now, date);
     match Format::of(request) {
         None => text(400, &[], "format is json, prometheus or html\n"),
         Some(Format::Page) => page::response(),
@@ -193,6 +203,7 @@ mod tests {
         method: b"GET",
         query: b"",
         accept: b"",
+        node: b"",
     };
 
     fn ask(request: StatusRequest<'_>) -> Response {
@@ -368,6 +379,37 @@ mod tests {
             ("workers_lost", 1),
         ] {
             assert_eq!(statistics[name], value, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_json_says_how_it_is_and_whose() {
+        let json = json();
+        let verdict = &json["services"][0]["verdict"];
+        assert_eq!(verdict["gravity"], "critical");
+        let text = "2 of 3 pods get nothing new: 1 never answered, 1 full";
+        assert_eq!(verdict["text"], text);
+        let loads = json["podMetrics"]["chat"].as_array().unwrap().iter();
+        let loads: Vec<&Value> = loads.map(|pod| &pod["load"]).collect();
+        assert_eq!(
+            loads,
+            [&json!(30.0 / 20.5), &json!(11.0 / 20.5), &Value::Null]
+        );
+        assert_eq!(json["gateway"], Value::Null);
+        for (node, name) in [
+            ("gateway-1", "gateway-1"),
+            (
+                "router~10.0.0.9~gateway-1.istio~istio.svc.cluster.local",
+                "gateway-1.istio",
+            ),
+        ] {
+            let response = ask(StatusRequest {
+                query: b"format=json",
+                node: node.as_bytes(),
+                ..GET
+            });
+            let json: Value = serde_json::from_slice(&response.body).unwrap();
+            assert_eq!(json["gateway"], name);
         }
     }
 

@@ -8,7 +8,8 @@
 
 use std::fmt::{Display, Write};
 
-use super::snapshot::{PodSnapshot, ServiceSnapshot, Snapshot, State};
+use super::snapshot::{PodSnapshot, ServiceSnapshot, Snapshot};
+use super::state::State;
 use crate::num::approximate as float;
 use crate::service::ServiceCounts;
 use crate::warning::{self, Warning};
@@ -445,6 +446,7 @@ mod tests {
         report_all(&service, NOW, reports);
         write(&Snapshot::take(
             &host,
+            None,
             NOW,
             std::time::SystemTime::UNIX_EPOCH,
         ))

@@ -8,11 +8,13 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use super::registry::{self, Entry};
+use super::state::State;
+use super::verdict::{Case, Gravity, PodCase, Verdict};
 use crate::clock::Timestamp;
 use crate::host::{SharedData, Statistics};
-use crate::load::{EvenShare, PodState, View};
+use crate::load::{EvenShare, View};
 use crate::num::rounded;
-use crate::pod::{DiscoveryFailure, Exclusion, PodRecord, PollState};
+use crate::pod::{DiscoveryFailure, PodRecord, PollState};
 use crate::service::{Directory, PodNames, ServiceCounts, ServiceStatistics, names_in};
 use crate::table::{Roll, Table, lease, roll_key};
 use crate::warning::{self, Warning};
@@ -23,6 +25,8 @@ use crate::warning::{self, Warning};
 pub(super) struct Snapshot {
     /// The date (RFC 3339).
     timestamp: String,
+    /// What the gateway is called; none where nobody has named it.
+    gateway: Option<String>,
     pub(super) services: Vec<ServiceSnapshot>,
     /// The pods by their service.
     pub(super) pod_metrics: BTreeMap<String, Vec<PodSnapshot>>,
@@ -38,6 +42,7 @@ pub(super) struct Snapshot {
 pub(super) struct ServiceSnapshot {
     /// The cluster.
     pub(super) url: String,
+    verdict: Verdict,
     /// What the pods report, added up.
     pub(super) connections: u64,
     pub(super) estimate: u64,
@@ -88,6 +93,9 @@ pub(super) struct PodSnapshot {
     pub(super) own_connections: u32,
     in_flight: u32,
     pub(super) even_share: f64,
+    /// The estimate in proportion to the even share; none where the pod takes no part in the
+    /// balance, and where nothing is open.
+    load: Option<f64>,
     pub(super) weight: f64,
     pub(super) max_connections: Option<u64>,
     priority: u16,
@@ -104,82 +112,11 @@ pub(super) struct PodSnapshot {
     pub(super) implausible: bool,
 }
 
-/// A [`PodState`] as it is shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) enum State {
-    Healthy,
-    SlowStart,
-    Full,
-    Draining,
-    Stale,
-    Ejected,
-    Unhealthy,
-    Failing,
-    Refusing,
-    Unknown,
-}
-
-impl State {
-    pub(super) const ALL: [Self; 10] = [
-        Self::Healthy,
-        Self::SlowStart,
-        Self::Full,
-        Self::Draining,
-        Self::Stale,
-        Self::Ejected,
-        Self::Unhealthy,
-        Self::Failing,
-        Self::Refusing,
-        Self::Unknown,
-    ];
-
-    fn of(view: &View, pod: &PodRecord) -> Self {
-        match view.state(pod) {
-            PodState::Usable if view.slow_start(pod).is_some() => Self::SlowStart,
-            PodState::Usable => Self::Healthy,
-            PodState::Full => Self::Full,
-            PodState::Draining | PodState::Excluded(Exclusion::Draining | Exclusion::Leaving) => {
-                Self::Draining
-            }
-            PodState::Stale => Self::Stale,
-            PodState::Excluded(Exclusion::Ejected) => Self::Ejected,
-            PodState::Unhealthy
-            | PodState::Excluded(
-                Exclusion::Unhealthy | Exclusion::TimedOut | Exclusion::FailedHealthCheck,
-            ) => Self::Unhealthy,
-            PodState::Failing => Self::Failing,
-            PodState::Refusing => Self::Refusing,
-            PodState::Unknown => Self::Unknown,
-        }
-    }
-
-    /// Whether the pod gets new WebSockets.
-    pub(super) const fn is_usable(self) -> bool {
-        matches!(self, Self::Healthy | Self::SlowStart)
-    }
-
-    /// As in the JSON.
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Healthy => "healthy",
-            Self::SlowStart => "slowStart",
-            Self::Full => "full",
-            Self::Draining => "draining",
-            Self::Stale => "stale",
-            Self::Ejected => "ejected",
-            Self::Unhealthy => "unhealthy",
-            Self::Failing => "failing",
-            Self::Refusing => "refusing",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
 impl Snapshot {
-    /// What is known at `now`.
+    /// What is known at `now` in this gateway.
     pub(super) fn take(
         host: &(impl SharedData + Statistics),
+        gateway: Option<String>,
         now: Timestamp,
         date: SystemTime,
     ) -> Self {
@@ -198,22 +135,21 @@ impl Snapshot {
             if silent_for.is_some() {
                 pods.iter_mut().for_each(PodSnapshot::silence);
             }
+            let silent_for = silent_for.map(|span| span.as_secs_f64());
+            let warnings = warning::Key::of(&entry.table_key).read(host).warnings;
             let service = ServiceSnapshot {
                 workers: workers(host, &entry, now),
                 statistics: ServiceStatistics::define(host, &entry.cluster).counts(host),
-                warnings: warning::Key::of(&entry.table_key).read(host).warnings,
-                ..ServiceSnapshot::of(&entry, &table, &view, &share, &pods)
+                ..ServiceSnapshot::of(&entry, &table, &view, &share, &pods, silent_for, warnings)
             };
-            services.push(match silent_for {
-                Some(silent_for) => service.silenced(silent_for),
-                None => service,
-            });
+            services.push(service);
             pod_metrics.insert(entry.cluster, pods);
         }
         let total = services.iter().map(|service| service.connections);
         let total = total.fold(0, u64::saturating_add);
         Self {
             timestamp: humantime::format_rfc3339_seconds(date).to_string(),
+            gateway,
             services,
             pod_metrics,
             total_connections: total,
@@ -235,6 +171,8 @@ impl ServiceSnapshot {
         view: &View,
         share: &EvenShare,
         pods: &[PodSnapshot],
+        silent_for: Option<f64>,
+        warnings: Vec<Warning>,
     ) -> Self {
         let sum = |of: fn(&PodSnapshot) -> u64| pods.iter().map(of).fold(0, u64::saturating_add);
         let poller = table.poller();
@@ -249,11 +187,13 @@ impl ServiceSnapshot {
         });
         Self {
             url: entry.cluster.clone(),
+            verdict: verdict(pods, discovery.as_ref(), silent_for, &warnings),
             connections: sum(|pod| pod.agents_connections),
             estimate: sum(|pod| pod.estimate),
             own_connections: sum(|pod| pod.own_connections.into()),
             share: 1.0 / view.ratio,
-            imbalance: share.imbalance(),
+            // Of a service that no filter tells of nothing is known but what was.
+            imbalance: share.imbalance().filter(|_| silent_for.is_none()),
             even_share: share.level(),
             pods_known: pods.len(),
             pods_usable: pods.iter().filter(|pod| pod.state.is_usable()).count(),
@@ -265,22 +205,39 @@ impl ServiceSnapshot {
             } else {
                 format!("{poller:016x}")
             },
-            silent_for: None,
+            silent_for,
             workers: 0,
             discovery,
             statistics: ServiceCounts::default(),
-            warnings: Vec::new(),
+            warnings,
         }
     }
+}
 
-    /// Of a service that no filter tells of nothing is known but what was.
-    fn silenced(self, silent_for: Duration) -> Self {
-        Self {
-            imbalance: None,
-            silent_for: Some(silent_for.as_secs_f64()),
-            ..self
-        }
-    }
+/// The verdict on what is shown of a service.
+fn verdict(
+    pods: &[PodSnapshot],
+    discovery: Option<&DiscoverySnapshot>,
+    silent_for: Option<f64>,
+    warnings: &[Warning],
+) -> Verdict {
+    Verdict::of(&Case {
+        silent_for,
+        awaits_list: discovery.is_some_and(|discovery| discovery.age.is_none()),
+        discovery_error: discovery.and_then(|discovery| discovery.last_error.as_deref()),
+        warnings: warnings.iter().map(grave).collect(),
+        pods: pods.iter().map(PodSnapshot::case).collect(),
+    })
+}
+
+/// How bad it is, and what it says.
+fn grave(warning: &Warning) -> (Gravity, &str) {
+    let gravity = if warning.kind.is_outage() {
+        Gravity::Critical
+    } else {
+        Gravity::Warning
+    };
+    (gravity, &warning.message)
 }
 
 impl PodSnapshot {
@@ -288,7 +245,7 @@ impl PodSnapshot {
         let address = pod.address().to_string();
         Self {
             agents_connections: pod.connections(),
-            names: names.get(&address).cloned().unwrap_or_default(),
+            names: with_complaint(names.get(&address).cloned().unwrap_or_default(), pod),
             address,
             state: State::of(view, pod),
             reason: view.reason(pod),
@@ -296,6 +253,7 @@ impl PodSnapshot {
             own_connections: pod.own_connections(),
             in_flight: pod.in_flight(),
             even_share: share.of_pod(pod),
+            load: share.load(view, pod),
             weight: pod.weight(),
             max_connections: pod.limit(),
             priority: pod.priority().level(),
@@ -313,11 +271,27 @@ impl PodSnapshot {
         }
     }
 
-    /// See [`ServiceSnapshot::silenced`].
+    /// What the verdict has to know of it.
+    fn case(&self) -> PodCase<'_> {
+        PodCase {
+            name: self.names.pod_name.as_deref(),
+            address: &self.address,
+            state: self.state,
+            reason: &self.reason,
+            last_error: self.last_error.as_deref(),
+            even_share: self.even_share,
+            load: self.load,
+            implausible: self.implausible,
+            complaint: self.names.complaint.as_deref(),
+        }
+    }
+
+    /// Of a service that no filter tells of nothing is known but what was.
     fn silence(&mut self) {
         self.state = State::Stale;
         "no filter tells of its service any more".clone_into(&mut self.reason);
         self.slow_start = None;
+        self.load = None;
     }
 }
 
@@ -327,6 +301,17 @@ fn workers(shared: &impl SharedData, entry: &Entry, now: Timestamp) -> usize {
     let roll = roll.map(|(bytes, _)| Roll::from_bytes(&bytes));
     let lease = lease(entry.rules.refresh_interval);
     roll.map_or(0, |roll| roll.present(now, lease))
+}
+
+/// The names, with what is wrong with the pod's last answer to a handshake beside what is wrong with
+/// its last answer to a poll.
+fn with_complaint(names: PodNames, pod: &PodRecord) -> PodNames {
+    let of_load_report = pod.load_report_complaint().map(|told| told.to_string());
+    let complaints: Vec<String> = names.complaint.into_iter().chain(of_load_report).collect();
+    PodNames {
+        complaint: (!complaints.is_empty()).then(|| complaints.join("; ")),
+        ..names
+    }
 }
 
 /// How long ago the last good answer was asked for; none where there was none.

@@ -1,7 +1,7 @@
 //! What happens to a service's pods, and what it turns out to mean.
 
 use crate::clock::Timestamp;
-use crate::metric::PollFailure;
+use crate::metric::{Complaint, LoadReport, PollFailure};
 use crate::pod::{
     DiscoveryFailure, HostList, Judgment, MembershipChange, PodAddress, Posting, Reported,
 };
@@ -79,6 +79,16 @@ pub enum Event {
         /// When it was noticed.
         at: Timestamp,
     },
+    /// `pod` has answered a handshake with 101, and told its count with it or not. It comes before
+    /// that WebSocket is open.
+    LoadReported {
+        /// The pod that serves.
+        pod: PodAddress,
+        /// When the answer came.
+        at: Timestamp,
+        /// What it says.
+        report: LoadReport,
+    },
     /// The poll of `pod` that was sent at `asked_at` has ended.
     Answered {
         /// The pod that was asked.
@@ -150,6 +160,13 @@ pub enum Effect {
         failure: PollFailure,
         /// Whether the poll before brought a count, or failed for another reason.
         is_news: bool,
+    },
+    /// An answer to a handshake had a mistake in its load report that the pod never made before.
+    Complained {
+        /// The pod that answered.
+        pod: PodAddress,
+        /// What is wrong.
+        complaint: Complaint,
     },
     /// An answer came that nobody waited for any more.
     PollIgnored,

@@ -22,7 +22,7 @@ use crate::clock::Timestamp;
 use crate::config::Rules;
 use crate::load::fleet::Fleet;
 use crate::load::{PodState, View, passive_health};
-use crate::metric::PollFailure;
+use crate::metric::{LoadReport, PollFailure};
 use crate::pod::{
     Answer, DiscoveryFailure, HostList, Judgment, ListenerName, Member, MembershipChange, Outcomes,
     PackedAddress, PodAddress, PodLine, PodRecord, PollState, Posting, Reported,
@@ -30,7 +30,7 @@ use crate::pod::{
 
 /// First bytes of every table; another number for another layout, because modules of two
 /// versions can share a `vm_id` while one replaces the other.
-pub const LAYOUT: u32 = 0x7773_620f;
+pub const LAYOUT: u32 = 0x7773_6210;
 
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
@@ -372,6 +372,9 @@ impl Table {
                 }
                 Event::Failed { pod, began_at, at } => self.fail(rules, *pod, *began_at, *at),
                 Event::Refused { pod, at } => self.change(*pod, |pod| pod.refuse(*at)),
+                Event::LoadReported { pod, at, report } => {
+                    effects.extend(self.hear(rules, *pod, *at, *report));
+                }
                 Event::Answered {
                     pod,
                     asked_at,
@@ -543,6 +546,30 @@ impl Table {
                 is_news: last_failure != Some(failure),
             },
         }
+    }
+
+    /// A pod has told its count with its answer to a handshake, or should have.
+    fn hear(
+        &mut self,
+        rules: &Rules,
+        address: PodAddress,
+        at: Timestamp,
+        report: LoadReport,
+    ) -> Option<Effect> {
+        let (header, pods) = self.parts_mut()?;
+        let others = header.fleet.others_lately();
+        let others = rules.counts_connections.then_some(&others);
+        let packed = PackedAddress::from(address);
+        let pod = pods.iter_mut().find(|pod| pod.is_at(packed))?;
+        if let Some(connections) = report.connections {
+            pod.hear(connections, at, others, rules.counts_sessions);
+        }
+        let is_news = pod.complain_of_load_report(report.complaint);
+        let complaint = report.complaint.filter(|_| is_news)?;
+        Some(Effect::Complained {
+            pod: address,
+            complaint,
+        })
     }
 
     /// The pod is asked at once by another worker.
@@ -970,7 +997,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::metric::Weight;
+    use crate::metric::{Complaint, Weight};
     use crate::num::approximate;
     use crate::pod::Exclusion;
     use crate::testing::address;
@@ -1010,6 +1037,28 @@ mod tests {
         fn poll(&mut self, now: Timestamp, outcome: Result<u64, PollFailure>) {
             self.ask(now);
             self.answer(now, outcome);
+        }
+
+        /// The answer to a handshake has this count.
+        fn hear(&mut self, connections: u64) -> Vec<Effect> {
+            self.take(LoadReport {
+                connections: Some(connections),
+                complaint: None,
+            })
+        }
+
+        fn take(&mut self, report: LoadReport) -> Vec<Effect> {
+            let (pod, at) = (address(Self::POD), NOW);
+            self.0
+                .apply(&self.1, &[Event::LoadReported { pod, at, report }])
+        }
+
+        /// An upgrade, whose answer has this count.
+        fn open_with(&mut self, connections: u64) {
+            self.happen(CHOSEN);
+            self.hear(connections);
+            self.happen(SETTLED);
+            self.happen(OPENED);
         }
 
         fn happen(&mut self, event: fn(PodAddress) -> Event) {
@@ -1269,6 +1318,137 @@ mod tests {
         one.poll(at(11), Ok(21));
         assert_eq!(one.estimate(), 21.0, "the next report puts it right");
         assert_eq!(one.estimate_at_least(), 21.0);
+    }
+
+    #[test]
+    fn a_handshakes_count_may_have_its_websocket_or_not() {
+        for (told, estimate) in [
+            // Nobody else was there: with it, and without.
+            (11, 11.0),
+            (10, 11.0),
+            // Others opened some: it is taken to be among them.
+            (31, 31.0),
+            // Others closed some: it is taken not to be in it.
+            (5, 6.0),
+        ] {
+            let mut one = One::new();
+            one.poll(at(1), Ok(10));
+            one.open_with(told);
+            assert_eq!(one.estimate(), estimate, "{told}");
+            assert_eq!(one.pod().in_flight(), 0);
+            one.happen(CLOSED);
+            assert_eq!(one.estimate(), estimate - 1.0, "{told}");
+            one.poll(at(6), Ok(20));
+            assert_eq!(one.estimate(), 20.0, "a report comes after it");
+        }
+    }
+
+    #[test]
+    fn a_handshake_that_came_from_another_pod_is_in_no_count_for_certain_either() {
+        for told in [10, 11] {
+            let mut one = One::new();
+            one.poll(at(1), Ok(10));
+            one.hear(told);
+            one.happen(OPENED);
+            assert_eq!(one.estimate(), 11.0, "{told}");
+        }
+    }
+
+    /// What the others did is in the count.
+    #[test]
+    fn after_a_handshakes_count_each_change_stands_for_itself() {
+        let of_ten = |one: &One| {
+            let view = View {
+                ratio: 10.0,
+                ..one.view(at(1))
+            };
+            view.estimate(one.pod())
+        };
+        let mut one = One::new();
+        one.poll(at(1), Ok(100));
+        one.happen(CHOSEN);
+        assert_eq!(of_ten(&one), 110.0);
+        one.hear(107);
+        one.happen(SETTLED);
+        one.happen(OPENED);
+        assert_eq!(of_ten(&one), 107.0);
+        one.happen(CHOSEN);
+        assert_eq!(of_ten(&one), 108.0);
+        one.happen(CLOSED);
+        assert_eq!(of_ten(&one), 107.0);
+    }
+
+    #[test]
+    fn handshakes_counts_that_can_not_be_are_passed_over() {
+        let mut one = One::new();
+        one.open_with(7);
+        assert_eq!(one.estimate(), 1.0, "before the first report");
+        let mut one = One::new();
+        one.poll(at(1), Ok(10));
+        one.open_with(1_000_000);
+        assert_eq!(one.estimate(), 11.0, "a leap");
+        for _ in 0..20 {
+            one.open_with(10);
+        }
+        assert_eq!(one.estimate(), 31.0, "nobody has counted since");
+        one.poll(at(6), Ok(10));
+        one.open_with(12);
+        assert_eq!(one.estimate(), 32.0, "the pod counts late");
+        let mut of_cpu = One::new();
+        of_cpu.1.counts_connections = false;
+        of_cpu.poll(at(1), Ok(10));
+        of_cpu.hear(1_000_000);
+        assert_eq!(of_cpu.estimate(), 1_000_000.0, "anything may be");
+    }
+
+    #[test]
+    fn with_sessions_a_handshakes_count_counts_each_once() {
+        const BEGUN: fn(PodAddress) -> Event = |pod| Event::SessionBegun { pod };
+        const IN_SESSION: fn(PodAddress) -> Event = |pod| Event::OpenedInSession { pod };
+        for (counts_sessions, told) in [(true, 31), (false, 31), (false, 30)] {
+            let mut one = One::new();
+            one.1.counts_sessions = counts_sessions;
+            one.poll(at(1), Ok(10));
+            for _ in 0..2 {
+                one.happen(CHOSEN);
+                one.happen(SETTLED);
+                one.happen(BEGUN);
+            }
+            assert_eq!(one.estimate(), 12.0);
+            // The first has its WebSocket, beside 20 of others; the other has none.
+            one.hear(if counts_sessions { told + 1 } else { told });
+            one.happen(IN_SESSION);
+            let error = one.estimate() - 32.0;
+            assert!(
+                (-1.0..=0.0).contains(&error),
+                "{counts_sessions} {told}: {error}"
+            );
+            one.happen(IN_SESSION);
+            assert_eq!(one.estimate() - 32.0, error, "its opener was one already");
+        }
+    }
+
+    #[test]
+    fn each_mistake_of_a_load_report_is_told_once() {
+        let wrong = |complaint| LoadReport {
+            connections: None,
+            complaint: Some(complaint),
+        };
+        let told = |complaint| Effect::Complained {
+            pod: address(One::POD),
+            complaint,
+        };
+        let mut one = One::new();
+        one.poll(at(1), Ok(10));
+        for complaint in [Complaint::NoLoadReport, Complaint::LoadReportForm] {
+            assert_eq!(one.take(wrong(complaint)), [told(complaint)]);
+            assert_eq!(one.take(wrong(complaint)), []);
+            assert_eq!(one.pod().load_report_complaint(), Some(complaint));
+        }
+        assert_eq!(one.hear(11), []);
+        assert_eq!(one.pod().load_report_complaint(), None);
+        assert_eq!(one.take(wrong(Complaint::NoLoadReport)), []);
+        assert_eq!(one.estimate(), 10.0 + 1.0 - 1.0);
     }
 
     #[test]
@@ -1767,6 +1947,34 @@ mod tests {
                 }
                 let expect = open + if counts_sessions { waiting } else { counted };
                 prop_assert_eq!(one.estimate(), approximate(expect));
+            }
+        }
+
+        /// Whether a pod counts a WebSocket before it answers its handshake or after: a gateway that is
+        /// alone is exact.
+        #[test]
+        fn alone_it_is_exact_with_handshakes_counts(
+            counts_early: bool,
+            steps in prop::collection::vec((0_u8..4, any::<bool>()), 0..200),
+        ) {
+            let mut one = One::new();
+            one.poll(at(1), Ok(3));
+            let mut truth = 3_u64;
+            for (second, (kind, tells)) in (2..).zip(steps) {
+                match kind {
+                    0 if truth > 3 => { truth -= 1; one.happen(CLOSED); }
+                    1 => one.poll(at(second), Ok(truth)),
+                    _ => {
+                        one.happen(CHOSEN);
+                        if tells {
+                            one.hear(truth + u64::from(counts_early));
+                        }
+                        one.happen(SETTLED);
+                        one.happen(OPENED);
+                        truth += 1;
+                    }
+                }
+                prop_assert_eq!(one.estimate(), approximate(truth));
             }
         }
 

@@ -9,6 +9,7 @@ use super::choice::{Candidate, Choice};
 use super::explanation::Explanation;
 use crate::clock::Timestamp;
 use crate::config::OnNoPods;
+use crate::metric::LoadReport;
 use crate::pod::{PROVEN, PodAddress};
 use crate::service::Service;
 use crate::shell::Shell;
@@ -86,6 +87,8 @@ pub struct Upstream {
     pub failed: bool,
     /// Whether the client, which stayed, got 5xx, whosever that is, or no answer.
     pub unserved: bool,
+    /// What its answer says of the pod, where that is asked for.
+    pub load_report: Option<LoadReport>,
 }
 
 /// What there is to ask about a request that has ended. Each question costs a call of the host.
@@ -242,6 +245,12 @@ impl<S: Shell> Upgrade<S> {
                 .count(self.service.statistics.upgrades_mismatched);
         }
         self.state = State::Open { pod, since: now };
+        if let (Some(pod), Some(report)) = (pod, upstream.load_report) {
+            // Before this WebSocket is known to be open.
+            let at = now;
+            self.service
+                .record(&[Event::LoadReported { pod, at, report }]);
+        }
         let mut events = self.arrive(upstream, now);
         events.extend(pod.map(|pod| match self.purpose {
             Purpose::InSession => Event::OpenedInSession { pod },

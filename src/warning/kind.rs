@@ -35,6 +35,12 @@ impl Kind {
     /// Those that hold for the whole gateway.
     pub const OF_GATEWAY: [Self; 1] = [Self::VmId];
 
+    /// Whether it means an outage that is there or near. Those have the alert `WsbalancerOutageNear`.
+    #[must_use]
+    pub const fn is_outage(self) -> bool {
+        matches!(self, Self::NoAnswer | Self::CircuitBreakers | Self::Ports)
+    }
+
     /// As in the JSON.
     #[must_use]
     pub const fn name(self) -> &'static str {

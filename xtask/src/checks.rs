@@ -9,8 +9,13 @@ use crate::steps::{Steps, beside};
 use crate::{compose, docker, envoy, image, pods, setup, wasm};
 
 /// What the end-to-end tests need of the system.
-const END_TO_END: [&[setup::Need]; 4] =
-    [setup::ENVOY, setup::PODS, setup::BROWSER, setup::PROMETHEUS];
+const END_TO_END: [&[setup::Need]; 5] = [
+    setup::ENVOY,
+    setup::PODS,
+    setup::COMPILED_PODS,
+    setup::BROWSER,
+    setup::PROMETHEUS,
+];
 
 /// Parts of the names of the end-to-end tests that need the machine for themselves: they measure
 /// how even a load becomes while it lasts, or how long something takes.

@@ -1,6 +1,7 @@
 //! What the tests need of the system: the one list of it, and its installation on Debian.
 
 use std::env;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use xshell::{Shell, cmd};
@@ -35,6 +36,32 @@ pub(crate) const PODS: &[Need] = &[Need {
     purpose: "gets a web server and an exporter for pods in Python",
     is_there: |shell, _| pods::is_there(shell) || succeeds(cmd!(shell, "python3 -m pip --version")),
 }];
+
+/// For the pods in Go and in Java.
+pub(crate) const COMPILED_PODS: &[Need] = &[
+    program("go", "golang-go", "builds a pod in Go"),
+    Need {
+        name: "client_golang",
+        package: "golang-github-prometheus-client-golang-dev",
+        purpose: "is the exporter of a pod in Go",
+        is_there: |_, _| {
+            Path::new("/usr/share/gocode/src/github.com/prometheus/client_golang").exists()
+        },
+    },
+    program("javac", "openjdk-17-jdk-headless", "builds a pod in Java"),
+    Need {
+        name: "Tomcat",
+        package: "libtomcat10-embed-java",
+        purpose: "serves a pod in Java",
+        is_there: |_, _| Path::new("/usr/share/java/tomcat10-embed-core.jar").exists(),
+    },
+    Need {
+        name: "Jakarta Annotations",
+        package: "libjakarta-annotation-api-java",
+        purpose: "Debian's Tomcat needs",
+        is_there: |_, _| Path::new("/usr/share/java/jakarta-annotation-api.jar").exists(),
+    },
+];
 
 /// For the tests of the status page in a browser, and its pictures in the README.
 pub(crate) const BROWSER: &[Need] = &[
@@ -72,7 +99,7 @@ pub(crate) const DOCKER: &[Need] = &[
 
 /// Installs all that is missing for the tests.
 pub(crate) fn run(shell: &Shell) -> Result<()> {
-    let mut needs = vec![ENVOY, PODS, BROWSER, PROMETHEUS, IMAGE];
+    let mut needs = vec![ENVOY, PODS, COMPILED_PODS, BROWSER, PROMETHEUS, IMAGE];
     if docker::is_there(shell)? {
         needs.push(DOCKER);
     }

@@ -4,25 +4,44 @@
 
 const HISTORY = 600e3; // milliseconds
 const MAX_LINES = 12;
-const HEIGHT = 200; // of a chart
+const HEIGHT = 160; // of a chart
+const RATE_SPAN = 4.5e3; // rates are of so many milliseconds, or of one update if that is longer
 // Worst first, as sorting by state shows them.
-const STATES = ['unhealthy', 'failing', 'refusing', 'ejected', 'stale', 'unknown', 'draining', 'full', 'slowStart', 'healthy'];
-// Field, heading, and the fields that stand below in small, where they are not 0.
+const STATES = ['unhealthy', 'unknown', 'failing', 'refusing', 'ejected', 'stale', 'full', 'draining', 'slowStart', 'healthy'];
+const GRAVITIES = ['critical', 'warning', 'ok'];
+const MARKS = { ok: ['', 'OK'], warning: ['▲ ', 'Warning'], critical: ['✖ ', 'Critical'] };
+const NOTHING_SPECIAL = 'it gets new WebSockets';
+// Field, heading, width, and the fields that stand below in small, where they are not 0. A column that
+// says the same of all pods is hidden, unless it is one of those that are always there.
 const COLUMNS = [
-  ['podName', 'Pod', 'address'], ['nodeName', 'Node', 'podIP'], ['state', 'State', 'reason', 'lastError', 'complaint'],
-  ['load', 'Of even share'], ['agentsConnections', 'Reported', 'refused'], ['estimate', 'Estimate', 'inFlight'],
-  ['evenShare', 'Even share'], ['ownConnections', 'This gateway', 'rebalanced'],
-  ['weight', 'Weight', 'slowStart', 'priority'], ['maxConnections', 'Max'], ['countAge', 'Age', 'pollsFailed'],
+  ['podName', 'Pod', '2.4fr', 'address'], ['state', 'State', '2.4fr', 'reason', 'lastError', 'complaint'],
+  ['load', 'Of even share', '4fr'], ['agentsConnections', 'Connections', '92px', 'estimated', 'inFlight'],
+  ['ownConnections', 'This gateway', '92px', 'rebalanced'], ['evenShare', 'Even share', '78px'],
+  ['weight', 'Weight', '64px', 'priority'], ['maxConnections', 'Max', '60px'],
+  ['failed', 'Failed', '64px', 'refused', 'cut'], ['nodeName', 'Node', '1.2fr', 'podIP'], ['countAge', 'Age', '64px', 'pollsFailed'],
+];
+const ALWAYS = ['podName', 'load', 'agentsConnections'];
+// How it is laid out, unless it is a number.
+const KINDS = { podName: 'words', state: 'words', load: 'bar', nodeName: 'node' };
+// Statistics that count what should not be: a card each, where there are any.
+const TROUBLES = [
+  ['upgrades_fallback', 'Fallback', 'no pod was usable'], ['upgrades_rejected', 'Rejected', '503: no pod was usable'],
+  ['upgrades_full', 'Refused', '503: the pods were full'], ['upgrades_failed', 'Failed', '5xx, or no answer'],
+  ['upgrades_retried', 'Retried', 'more than one attempt'], ['upgrades_mismatched', 'Mismatched', 'on other pods than chosen'],
 ];
 
 const $ = (selector) => document.querySelector(selector);
 const { style, dataset } = document.documentElement;
 const summaries = document.querySelectorAll('[data-summary]');
+const nav = $('nav');
+const ofPods = document.querySelectorAll('.pods');
 const darkness = matchMedia('(prefers-color-scheme: dark)');
 
 let services = new Map(); // by name: the newest state, the pods, and samples of the last minutes
 let selected;
 let sorting = {};
+let gateway;
+let hidden = ''; // the columns that are
 let updates = 0;
 let updated = 0; // when the newest data came
 let broken = false; // whether the next sample does not follow on the last
@@ -40,7 +59,9 @@ const decimal = numbers({ maximumFractionDigits: 2 });
 const ratio = numbers({ minimumFractionDigits: 3 });
 const percent = (part) => whole(part * 100) + ' %';
 const clock = new Intl.DateTimeFormat('en-GB', { timeStyle: 'medium' }).format;
-const words = (name) => name.replace(/[A-Z]/g, (letter) => ' ' + letter.toLowerCase());
+const some = numbers({ maximumSignificantDigits: 2 });
+const perSecond = (value) => (value == null ? '' : (value < 100 ? some : whole)(value) + '/s');
+const words = (name) => (name === 'unknown' ? 'never answered' : name.replace(/[A-Z]/g, (letter) => ' ' + letter.toLowerCase()));
 
 function seconds(value) {
   return value < 120 ? value.toFixed(value < 10) + ' s' : whole(value / 60) + ' min';
@@ -48,7 +69,7 @@ function seconds(value) {
 
 const FORMATS = {
   agentsConnections: whole, maxConnections: whole, evenShare: decimal, weight: decimal, imbalance: ratio,
-  load: percent, share: percent, slowStart: percent, state: words,
+  load: percent, share: percent, state: words,
   age: seconds, countAge: seconds, discoveryAge: seconds, refreshInterval: seconds, cacheTTL: seconds,
 };
 
@@ -64,8 +85,9 @@ function setText(node, text) {
 
 // History
 
-function take({ services: news, podMetrics }) {
+function take({ services: news, podMetrics, gateway: name, warnings }) {
   if (!news?.length) throw new Error('the answer names no service');
+  gateway = { name: name ?? location.host, warnings: warnings ?? [] };
   updated = Date.now();
   const before = services;
   services = new Map();
@@ -89,66 +111,157 @@ function takePods(kept, news) {
   for (const pod of news) {
     // A pod that never answered reported nothing, not 0.
     if (pod.countAge == null) pod.agentsConnections = null;
-    else if (pod.evenShare) pod.load = pod.agentsConnections / pod.evenShare;
+    pod.estimated = pod.estimate === pod.agentsConnections ? null : pod.estimate;
+    pod.isLate = !(pod.countAge < 2 * kept.service.refreshInterval + 1);
+    // What takes no part in the balance has no even share.
+    if (pod.load == null) pod.evenShare = null;
+    // In tenths of its even share; with few WebSockets one is much.
+    const isOff = pod.load != null && Math.abs(pod.estimate - pod.evenShare) > 2;
+    pod.off = isOff ? Math.min(99, Math.round(Math.abs(pod.load - 1) * 10)) : 0;
+    if (pod.reason === NOTHING_SPECIAL) pod.reason = null;
+    if (pod.address.startsWith(pod.podIP + ':')) pod.podIP = null;
     // Turned by the golden angle, no hue comes near the ones before.
     const entry = kept.pods.get(pod.address) ?? { hue: (kept.hue += 137.5) };
     entry.pod = pod;
     kept.pods.set(pod.address, entry);
   }
+  kept.weighted = news.some(({ weight }) => weight !== 1);
 }
 
 function takeSample({ service, pods, samples }) {
   const counts = new Map();
-  for (const [address, { pod }] of pods) if (pod.countAge != null) counts.set(address, pod.agentsConnections);
+  for (const [address, { pod }] of pods) {
+    if (pod.countAge != null) counts.set(address, pod.agentsConnections / (pod.weight || 1));
+  }
   samples.push({
-    time: updated, broken, counts, imbalance: service.imbalance, even: service.evenShare,
+    time: updated, broken, counts, imbalance: service.imbalance, even: service.evenShare, statistics: service.statistics ?? {},
     low: Math.min(...counts.values()), high: Math.max(...counts.values()),
   });
   // None is later than the newest, unless the clock was set back.
   while (samples[0].time < updated - HISTORY || samples[0].time > updated) samples.shift();
 }
 
+// How often a second a statistic has counted lately; nothing where that is not known.
+function rate({ samples }, name) {
+  const newest = samples.at(-1);
+  const before = samples.findLast(({ time }) => time <= newest.time - RATE_SPAN) ?? samples[0];
+  const more = newest.statistics[name] - before.statistics[name];
+  // It begins anew with Envoy.
+  return more >= 0 && newest !== before ? (1e3 * more) / (newest.time - before.time) : null;
+}
+
 // Summary
 
+const gravityOf = ({ verdict }) => verdict?.gravity ?? 'ok';
+
 function show() {
-  if (!services.has(selected)) [selected] = services.keys();
-  showServices();
+  const ordered = [...services.values()].map(({ service }) => service);
+  ordered.sort((one, other) => GRAVITIES.indexOf(gravityOf(one)) - GRAVITIES.indexOf(gravityOf(other)));
+  // The worst first, until the user chooses.
+  if (!services.has(selected)) selected = ordered[0].url;
+  showServices(ordered);
+  const { service } = services.get(selected);
+  const gravity = gravityOf(service);
+  const [mark, word] = MARKS[gravity];
+  $('#verdict').dataset.gravity = gravity;
+  setText($('#verdict b'), word);
+  setText($('#verdict span'), service.verdict?.text ?? '');
+  setText($('#name'), selected);
+  setText($('#gateway'), 'gateway ' + gateway.name);
+  document.title = `${mark}${selected} – wsbalancer`;
+  showList($('#warnings'), [...gateway.warnings, ...(service.warnings ?? [])], makeWarning, fillWarning);
   showSummary();
   showRows();
   showCharts();
 }
 
-function showServices() {
-  const select = $('#service');
-  select.hidden = services.size < 2;
-  select.length = services.size;
-  [...services].forEach(([name, { service }], index) => {
-    const option = select.options[index];
-    option.value = name;
-    setText(option, `${name} (${service.podsUsable} of ${service.podsKnown} pods)`);
+// Has a node for each item.
+function showList(parent, items, makeNode, fill) {
+  while (parent.children.length > items.length) parent.lastChild.remove();
+  while (parent.children.length < items.length) parent.append(makeNode());
+  items.forEach((item, index) => fill(parent.children[index], item));
+}
+
+const makeWarning = () => make('div', { 'data-gravity': 'warning' }, make('p', {}), make('pre', {}));
+
+function fillWarning({ children: [text, lines] }, { message, advice }) {
+  const isSaid = message.replace(/\.$/, '') === $('#verdict span').textContent;
+  setText(text, isSaid ? '' : message);
+  setText(lines, advice ?? '');
+}
+
+function makeService() {
+  const button = make('button', {}, make('b', { dir: 'auto' }), ' ', make('small', {}));
+  button.addEventListener('click', () => {
+    selected = button.value;
+    $('tbody').replaceChildren();
+    show();
   });
-  select.value = selected;
+  return button;
+}
+
+function showServices(ordered) {
+  nav.hidden = ordered.length < 2;
+  showList(nav, ordered, makeService, (button, service) => {
+    button.value = service.url;
+    button.dataset.gravity = gravityOf(service);
+    button.ariaPressed = service.url === selected;
+    setText(button.children[0], MARKS[gravityOf(service)][0] + service.url);
+    setText(button.children[1], service.verdict?.text ?? '');
+  });
 }
 
 function showSummary() {
   if (!updated) return;
-  const { service, pods } = services.get(selected);
-  const { discovery, poller } = service;
-  const all = [...pods.values()].map(({ pod }) => pod);
+  const kept = services.get(selected);
+  const { service, weighted } = kept;
+  const { discovery, poller, statistics } = service;
+  const all = [...kept.pods.values()].map(({ pod }) => pod);
   const ages = all.map(({ countAge }) => countAge).filter((age) => age != null);
-  const states = STATES.map((state) => [all.filter((pod) => pod.state === state).length, words(state)]);
   const since = (Date.now() - updated) / 1e3;
   const values = {
     ...service,
-    age: ages.length ? Math.min(...ages) + since : null,
-    states: states.filter(([count]) => count).map((state) => state.join('\xa0')).join(', '),
+    evenShare: format('evenShare', service.evenShare) + (weighted ? ' for weight 1' : ''),
+    balanced: statistics ? withRate(kept, 'upgrades_balanced') : '–',
     poller: poller || 'nobody yet',
-    discoveryAge: discovery?.age,
-    discovery: discovery ? 'from ' + discovery.adminCluster : 'the pods are configured',
-    discoveryError: discovery?.lastError,
+    discovery: discovery ? 'the pods are from ' + discovery.adminCluster : 'the pods are configured',
   };
-  for (const node of summaries) setText(node, format(node.dataset.summary, values[node.dataset.summary]));
+  for (const node of summaries) {
+    const { summary } = node.dataset;
+    const value = values[summary];
+    setText(node, typeof value === 'string' ? value : format(summary, value));
+  }
+  const cards = findCards(kept, all, discovery, ages.length ? Math.min(...ages) + since : 0);
+  showList($('#cards'), cards, () => make('div', {}, make('dt', {}), make('dd', {}, make('b', {}), ' ', make('span', {}))), fillCard);
   setText($('#updated'), `Updated ${clock(updated)}, ${whole(since)} s ago${paused ? ', paused' : ''}`);
+}
+
+const withRate = (kept, name) => [whole(kept.service.statistics[name]), perSecond(rate(kept, name))].filter(Boolean).join(', ');
+
+// What differs from normal: heading, number, remark, and how grave it is or whose state.
+function findCards(kept, all, discovery, age) {
+  const { statistics = {}, refreshInterval } = kept.service;
+  const cards = [];
+  const card = (count, ...rest) => count && cards.push([whole(count), ...rest]);
+  for (const state of STATES.slice(0, -1)) {
+    card(all.filter((pod) => pod.state === state).length, words(state), 'of ' + whole(all.length) + ' pods', { state });
+  }
+  card(all.filter(({ implausible }) => implausible).length, 'implausible', 'counts lack WebSockets', { gravity: 'warning' });
+  card(all.filter(({ complaint }) => complaint).length, 'with a complaint', 'see below', { gravity: 'warning' });
+  for (const [name, heading, remark] of TROUBLES) {
+    const now = rate(kept, name);
+    card(statistics[name], heading, [perSecond(now), remark].filter(Boolean).join(', '), { gravity: now ? 'warning' : '' });
+  }
+  if (age > 2 * refreshInterval + 1) cards.push([seconds(age), 'Newest count', 'all are old', { gravity: 'warning' }]);
+  if (discovery?.lastError) cards.push([format('discoveryAge', discovery.age), 'Discovery', discovery.lastError, { gravity: 'warning' }]);
+  return cards;
+}
+
+function fillCard({ dataset, children: [term, { children: [number, remark] }] }, [value, heading, text, tone]) {
+  setText(term, heading);
+  setText(number, value);
+  setText(remark, text);
+  Object.assign(dataset, { state: '', gravity: '' }, tone);
 }
 
 // Rows
@@ -160,14 +273,16 @@ function make(tag, attributes, ...children) {
   return node;
 }
 
-function makeHeading([field, heading], index) {
+const kindOf = (field) => KINDS[field] ?? 'number';
+
+function makeHeading([field, heading]) {
   const button = make('button', {}, heading);
-  button.addEventListener('click', () => sortBy(field, index < 3 ? 1 : -1));
-  return make('th', { role: 'columnheader', scope: 'col', 'data-sort': field }, button);
+  button.addEventListener('click', () => sortBy(field, field in KINDS && field !== 'load' ? 1 : -1));
+  return make('th', { role: 'columnheader', scope: 'col', class: kindOf(field), 'data-sort': field }, button);
 }
 
-function makeCell([field, heading, ...below], index) {
-  const cell = make(index ? 'td' : 'th', { role: index ? 'cell' : 'rowheader', 'data-label': heading });
+function makeCell([field, heading, , ...below], index) {
+  const cell = make(index ? 'td' : 'th', { role: index ? 'cell' : 'rowheader', class: kindOf(field), 'data-label': heading });
   if (field === 'load') cell.append(make('i', {}));
   cell.append(make('span', { 'data-field': field, dir: 'auto' }, ''));
   for (const small of below) cell.append(make('small', { 'data-field': small, 'data-unit': words(small), dir: 'auto' }, ''));
@@ -197,12 +312,12 @@ function showRow(entry) {
     if (value === cell.value) continue;
     cell.value = value;
     cell.text.data = !value && cell.node.localName === 'small' ? '' : format(cell.field, value);
-    if (typeof value === 'number') continue;
-    cell.node.title = value ?? '';
-    entry.words = null;
+    if (typeof value !== 'number') entry.words = null;
   }
   if (!entry.words) row.dataset.state = pod.state;
   entry.words ??= [pod.podName, pod.address, pod.nodeName, 'is:' + pod.state, words(pod.state), pod.reason].join('\n').toLowerCase();
+  if (entry.hidden !== hidden) hideCells(row);
+  entry.hidden = hidden;
   showBar(entry);
 }
 
@@ -210,19 +325,41 @@ function showRow(entry) {
 function showBar({ pod, bar, scale, skipped }) {
   if (skipped) return;
   const part = (value) => Math.round((1000 * value) / scale) / 10 + '%';
-  bar.backgroundSize = `2px, ${part(pod.estimate)} 2px, ${part(pod.ownConnections)} 10px, ${part(pod.agentsConnections)} 10px, 100% 10px`;
+  const mark = pod.evenShare == null ? '0' : '2px';
+  bar.backgroundSize = `${mark}, ${part(pod.estimate)} 2px, ${part(pod.ownConnections)} 12px, ${part(pod.agentsConnections)} 12px, 100% 12px`;
   bar.backgroundPositionX = part(pod.evenShare) + ', 0, 0, 0, 0';
 }
 
 function showRows() {
   const entries = [...services.get(selected).pods.values()];
   const scale = Math.max(1, ...entries.flatMap(({ pod }) => [pod.agentsConnections, pod.estimate, pod.evenShare]));
+  for (const node of ofPods) node.hidden = !entries.length;
+  showColumns(entries.map(({ pod }) => pod));
   for (const entry of entries) {
     entry.row ??= makeRow(entry);
     entry.scale = scale;
     showRow(entry);
   }
   arrange();
+}
+
+// Whether a column says anything that is not the same of all pods.
+const isTelling = ([field, , , ...below], pods, level) =>
+  ALWAYS.includes(field) || pods.some((pod) =>
+    below.some((small) => pod[small]) || (field === 'countAge' ? pod.isLate : field === 'evenShare' ? (pod[field] ?? level) !== level : pod[field] !== pods[0][field]));
+
+function showColumns(pods) {
+  const level = pods.find(({ evenShare }) => evenShare != null)?.evenShare;
+  const shown = COLUMNS.filter((column) => isTelling(column, pods, level));
+  const now = COLUMNS.filter((column) => !shown.includes(column)).map(([field]) => field).join();
+  if (now === hidden) return;
+  hidden = now;
+  $('table').style.setProperty('--columns', shown.map(([, , width]) => (width.endsWith('fr') ? `minmax(0, ${width})` : width)).join(' '));
+  hideCells($('thead tr'));
+}
+
+function hideCells({ children }) {
+  COLUMNS.forEach(([field], index) => (children[index].hidden = hidden.split(',').includes(field)));
 }
 
 function arrange() {
@@ -245,14 +382,17 @@ function arrange() {
 }
 
 const { compare: compareTexts } = new Intl.Collator('en', { numeric: true });
-const sortKey = ([, { pod }]) => (sorting.field === 'state' ? STATES.indexOf(pod.state) : pod[sorting.field]);
+const called = ({ pod }) => pod.podName || pod.address;
+// In one state the pods that are furthest from even come first.
+const sortKey = ({ pod }) => (sorting.field === 'state' ? STATES.indexOf(pod.state) * 100 - pod.off : pod[sorting.field]);
 
 // Pods without a value come last, whichever way the others go.
-function compare(one, other) {
+function compare([, one], [, other]) {
   const a = sortKey(one);
   const b = sortKey(other);
-  if (a == null || b == null) return (a == null) - (b == null);
-  return sorting.turn * (typeof a === 'string' ? compareTexts(a, b) : a - b);
+  const isUnknown = a == null || b == null;
+  const order = isUnknown ? (a == null) - (b == null) : sorting.turn * (typeof a === 'string' ? compareTexts(a, b) : a - b);
+  return order || compareTexts(called(one), called(other));
 }
 
 // Texts begin with A, numbers with the largest; a second time turns either.
@@ -273,15 +413,27 @@ const ink = () => (isDark() ? '#c3cbd8' : '#3d4757');
 const imbalanceLines = () => [{ name: '', color: color(215), value: (sample) => sample.imbalance }];
 
 function countLines({ pods }) {
-  const lines = pickEntries([...pods.values()]).map(({ pod, hue }) => ({
-    name: pod.podName ?? pod.address, color: color(hue), value: (sample) => sample.counts.get(pod.address),
+  const entries = pickEntries([...pods.values()]);
+  const names = shorten(entries.map(called));
+  const lines = entries.map(({ pod, hue }, index) => ({
+    name: names[index], color: color(hue), value: (sample) => sample.counts.get(pod.address),
   }));
   return [...lines, { name: 'even share', color: ink(), dash: [4, 4], value: (sample) => sample.even }];
 }
 
+// Without what all begin with, up to a sign between two words.
+function shorten(names) {
+  const first = names[0] ?? '';
+  let end = 0;
+  [...first].forEach((sign, index) => {
+    if (/[-.:]/.test(sign) && names.every((name) => name.startsWith(first.slice(0, index + 1)))) end = index + 1;
+  });
+  return names.length > 1 ? names.map((name) => name.slice(end) || name) : names;
+}
+
 function pickEntries(entries) {
   // Those drawn already have a bonus, lest the lines change with every sample.
-  const distance = ({ pod, drawn }) => (drawn ? 1.25 : 1) * Math.abs(pod.agentsConnections - pod.evenShare);
+  const distance = ({ pod, drawn }) => (drawn ? 1.25 : 1) * Math.abs(pod.agentsConnections - (pod.evenShare ?? 0)) / (pod.weight || 1);
   if (entries.length > MAX_LINES) entries.sort((a, b) => distance(b) - distance(a));
   entries.forEach((entry, index) => (entry.drawn = index < MAX_LINES));
   return entries.slice(0, MAX_LINES);
@@ -289,14 +441,15 @@ function pickEntries(entries) {
 
 const [imbalanceCanvas, countCanvas] = document.querySelectorAll('canvas');
 const charts = [
-  { canvas: imbalanceCanvas, floor: 1, finest: 0.01, margin: 56, label: ratio, makeLines: imbalanceLines },
-  { canvas: countCanvas, floor: 0, finest: 1, margin: 130, label: whole, makeLines: countLines },
+  { canvas: imbalanceCanvas, floor: 1, finest: 0.01, label: ratio, makeLines: imbalanceLines },
+  { canvas: countCanvas, floor: 0, finest: 1, label: whole, makeLines: countLines },
 ];
 
 function showCharts() {
   const kept = services.get(selected);
   if (!kept) return;
   for (const chart of charts) if (chart.width) drawChart(chart, kept);
+  $('#weighted').hidden = !kept.weighted;
   setText($('#drawn'), kept.pods.size > MAX_LINES ? `the ${MAX_LINES} furthest from even, and the band of all` : '');
 }
 
@@ -312,14 +465,15 @@ function drawChart(chart, kept) {
   pen.fillStyle = ink();
   if (samples.length < 2) return pen.fillText('The history begins now.', 44, HEIGHT / 2);
   const lines = chart.makeLines(kept);
-  const view = makeView(chart, samples, lines);
+  const widest = Math.max(...lines.map(({ name }) => pen.measureText(name).width));
+  const view = makeView(chart, samples, lines, Math.min(60 + widest, width / 2));
   drawGrid(pen, view, chart.label);
   if (lines.length > MAX_LINES) drawBand(pen, view, samples);
   for (const line of lines) drawLine(pen, view, samples, line);
   drawLabels(pen, view, samples.at(-1), lines, chart);
 }
 
-function makeView({ floor, finest, margin, width }, samples, lines) {
+function makeView({ floor, finest, width }, samples, lines, margin) {
   const values = samples.flatMap((sample) => lines.map(({ value }) => value(sample) ?? 0));
   if (lines.length > MAX_LINES) values.push(...samples.map(({ high }) => high));
   const range = Math.max(4 * finest, Math.max(...values) - floor);
@@ -397,7 +551,7 @@ function drawLabels(pen, { right, top, bottom, y }, newest, lines, { label, widt
     pen.fillText(label(value), right + 16, place);
     const left = right + 22 + pen.measureText(label(value)).width;
     // The names of pods differ at their end.
-    pen.fillText(name.length > 13 ? '…' + name.slice(-12) : name, left, place, Math.max(0, width - left));
+    pen.fillText(name.length > 40 ? '…' + name.slice(-39) : name, left, place, Math.max(0, width - left));
   }
 }
 
@@ -462,7 +616,7 @@ const widths = new ResizeObserver(() => {
 });
 
 $('thead tr').append(...COLUMNS.map(makeHeading));
-sortBy('podName', 1);
+sortBy('state', 1);
 showTheme();
 for (const { canvas } of charts) widths.observe(canvas);
 $('#search').addEventListener('input', arrange);
@@ -471,11 +625,6 @@ $('#pause').addEventListener('click', togglePause);
 $('#theme').addEventListener('click', () => {
   style.colorScheme = isDark() ? 'light' : 'dark';
   showTheme();
-});
-$('#service').addEventListener('change', ({ target }) => {
-  selected = target.value;
-  $('tbody').replaceChildren();
-  show();
 });
 darkness.addEventListener('change', showTheme);
 document.addEventListener('visibilitychange', () => {

@@ -7,7 +7,9 @@ use std::str::FromStr;
 
 use anyhow::{Context, ensure};
 use clap::Parser;
-use wsbalancer_backend::{FleetConfig, HandshakeBehavior, MetricBehavior, PodConfig, Target, Tls};
+use wsbalancer_backend::{
+    FleetConfig, HandshakeBehavior, LoadReport, MetricBehavior, PodConfig, Target, Tls,
+};
 
 const EXAMPLE: &str = "\
 When all pods are up, one line on stdout says where:
@@ -27,8 +29,9 @@ Example:
 
   A change may have any of these: {\"refuse\": true, \"preload\": 500, \"drop\": true,
   \"metric\": \"hang\", \"handshake\": {\"status\": 503}, \"weight\": 2.5,
-  \"maxConnections\": 100, \"draining\": true}. With \"drop\" the pod's open WebSockets end
-  without a close frame. The last three are told at /metric until null unsets them.
+  \"maxConnections\": 100, \"draining\": true, \"loadReport\": \"text\"}. With \"drop\" the pod's
+  open WebSockets end without a close frame. The last four are told until null unsets them, the load
+  report with each 101 and the others at /metric.
   /pods/all changes every pod.";
 
 /// WebSocket echo pods for testing a balancer.
@@ -142,6 +145,13 @@ pub(crate) struct Options {
     )]
     draining: Vec<Setting<bool>>,
 
+    /// In which form pods tell their count with each 101: all=text [default: they do not]
+    ///
+    /// One of text, json, bin, grpc and header:TEXT (that text in the place of a report). The count is
+    /// the named metric websockets of an ORCA load report. May be given several times.
+    #[arg(long, value_name = "POD=FORM", help_heading = "Switches")]
+    load_report: Vec<Setting<LoadReport>>,
+
     /// What a pod answers to polls: 2=status:500
     ///
     /// One of truth, hang, status:CODE, delay:TIME (2s, 150ms), body:TEXT and huge:BYTES (the
@@ -214,6 +224,10 @@ impl Options {
         for Setting { target, value } in self.draining {
             set(&mut pods, target, |pod| pod.switches.draining = Some(value))
                 .context("--draining")?;
+        }
+        for Setting { target, value } in self.load_report {
+            let report = |pod: &mut PodConfig| pod.switches.load_report = Some(value.clone());
+            set(&mut pods, target, report).context("--load-report")?;
         }
         for Setting { target, value } in self.metric {
             set(&mut pods, target, |pod| pod.switches.metric = value.clone())
@@ -336,6 +350,10 @@ mod tests {
             ("--weight 0=heavy", "invalid float"),
             ("--weight 1=2", "--weight: there is no pod 1"),
             ("--draining 0", "then ="),
+            (
+                "--load-report 0=yaml",
+                "text, json, bin, grpc or header:TEXT",
+            ),
             ("--pods 0", "0 pods"),
             ("--metric-path metric", "starts with /"),
             ("--tls-key k", "--tls-certificate"),

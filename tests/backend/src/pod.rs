@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use crate::door::Door;
 use crate::handshake::HandshakeBehavior;
+use crate::load_report::LoadReport;
 use crate::metric::MetricBehavior;
 use crate::service::{HeaderLists, PodService, Switches};
 use crate::tally::Counters;
@@ -79,6 +80,9 @@ pub struct PodChange {
     /// Whether it says that it wants no new WebSockets.
     #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub draining: Option<Option<bool>>,
+    /// In which form it tells its count with each 101.
+    #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub load_report: Option<Option<LoadReport>>,
     /// End all WebSockets that are open now.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub drop: bool,
@@ -252,6 +256,13 @@ impl Pod {
             .send_modify(|switches| switches.draining = draining);
     }
 
+    /// Tells its count with each 101 in this form from now on, or does not.
+    pub fn report_load(&self, report: Option<LoadReport>) {
+        self.service
+            .switches
+            .send_modify(|switches| switches.load_report = report);
+    }
+
     /// Ends all WebSockets that are open now, and returns once they are.
     ///
     /// No close frame is sent: the sockets are just closed, as the kernel does it for a process
@@ -290,6 +301,9 @@ impl Pod {
             }
             if let Some(draining) = change.draining {
                 switches.draining = draining;
+            }
+            if let Some(report) = change.load_report {
+                switches.load_report = report;
             }
         });
         if change.drop {

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::form::{Form, Truth};
 use crate::handshake::{HandshakeBehavior, is_handshake};
 use crate::host;
+use crate::load_report::LoadReport;
 use crate::metric::{Identity, MetricBehavior};
 use crate::tally::Tally;
 
@@ -57,6 +58,9 @@ pub struct Switches {
     /// Whether it says that it wants no new WebSockets, if it says anything about that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub draining: Option<bool>,
+    /// In which form it tells its count with each 101, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load_report: Option<LoadReport>,
 }
 
 /// The part of a pod that requests see.
@@ -122,7 +126,14 @@ impl PodService {
         self.tally.count_handshake();
         let asked_for = HandshakeBehavior::asked_for(&request);
         let behavior = asked_for.unwrap_or(self.switches.borrow().handshake);
-        behavior.answer(request, || self.tally.open()).await
+        let mut response = behavior.answer(request, || self.tally.open()).await;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let report = self.switches.borrow().load_report.clone();
+            // The new WebSocket is among those that it has.
+            let header = report.and_then(|report| report.header(self.reported()));
+            response.headers_mut().extend(header);
+        }
+        response
     }
 
     async fn answer_poll(&self, form: Form) -> Response {

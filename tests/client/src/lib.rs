@@ -39,5 +39,8 @@ pub use load::{Load, Progress};
 pub use payload::MessageKind;
 pub use pods::{DEFAULT_METRIC_PATH, Metric, PodAddress, PodCount, Pods};
 pub use report::{Connections, Failure, Handshake, Messages, PodShare, Report, imbalance};
-pub use status::{DiscoveryStatus, PodState, PodStatus, ServiceStatus, Status, StatusUrl};
+pub use status::{
+    DiscoveryStatus, Gravity, PodState, PodStatus, ServiceStatus, Status, StatusUrl, Verdict,
+    Warning,
+};
 pub use target::{InvalidTarget, Target};

@@ -23,6 +23,11 @@ const LONGEST_STATUS_BYTES: usize = 32 * 1024 * 1024;
 pub struct Status {
     /// When it was told, in UTC (RFC 3339).
     pub timestamp: String,
+    /// What the gateway is called, where somebody has named it.
+    pub gateway: Option<String>,
+    /// What is wrong with the gateway as a whole.
+    #[serde(default)]
+    pub warnings: Vec<Warning>,
     /// The services, in the order of the configuration.
     pub services: Vec<ServiceStatus>,
     /// The pods of each service, by [`ServiceStatus::url`].
@@ -33,12 +38,50 @@ pub struct Status {
     pub agents_connections: u64,
 }
 
+/// How a service is.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Verdict {
+    /// How bad it is.
+    pub gravity: Gravity,
+    /// One sentence without a full stop.
+    pub text: String,
+}
+
+/// How bad something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Gravity {
+    /// Nothing is to be done.
+    Ok,
+    /// Somebody should look at it.
+    Warning,
+    /// Clients feel it, or soon will.
+    Critical,
+}
+
+/// Something that is wrong with a service or with the gateway, and not with one pod.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Warning {
+    /// What is wrong, in one sentence.
+    pub message: String,
+    /// What to add to the configuration.
+    pub advice: Option<String>,
+}
+
 /// What the filter tells of one service.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceStatus {
     /// Name of the Envoy cluster.
     pub url: String,
+    /// How it is, in a sentence.
+    pub verdict: Option<Verdict>,
+    /// What is wrong with it as a whole.
+    #[serde(default)]
+    pub warnings: Vec<Warning>,
+    /// Its statistics by their names; empty where the filter tells none.
+    #[serde(default)]
+    pub statistics: BTreeMap<String, u64>,
     /// The sum of the pods' own counts.
     pub connections: u64,
     /// WebSockets that the filter takes the pods to have now.
@@ -107,6 +150,8 @@ pub struct PodStatus {
     pub in_flight: u64,
     /// WebSockets that it would have if all had their share.
     pub even_share: f64,
+    /// The estimate in proportion to the even share; absent where it takes no part in the balance.
+    pub load: Option<f64>,
     /// How much it takes, compared to a pod of weight 1.
     pub weight: f64,
     /// The most WebSockets that it takes.
@@ -117,6 +162,8 @@ pub struct PodStatus {
     pub count_age: Option<f64>,
     /// Why the last poll brought no count.
     pub last_error: Option<String>,
+    /// What is wrong with its last answer though it had a count.
+    pub complaint: Option<String>,
     /// Which part of its share it gets while it starts slowly, from 0 to 1.
     pub slow_start: Option<f64>,
     /// WebSockets that this gateway opened on it.

@@ -5,6 +5,7 @@
 pub mod ask;
 pub mod authority;
 pub mod browser;
+pub mod compiled;
 pub mod eds;
 pub mod exporter;
 pub mod istio;

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tokio::task::block_in_place;
 use wsbalancer_backend::{FleetConfig, MetricBehavior, Pod};
 use wsbalancer_e2e::ask::get_json;
+use wsbalancer_e2e::compiled::CompiledPod;
 use wsbalancer_e2e::exporter::Exporter;
 use wsbalancer_e2e::prometheus::Prometheus;
 use wsbalancer_e2e::python::PythonPod;
@@ -522,6 +523,36 @@ async fn polls_get_a_token_that_no_client_and_no_dump_sees() -> Result<()> {
     Ok(())
 }
 
+/// An Envoy before these pods, that polls them once, at `path`.
+fn before(pods: &[SocketAddr], path: &'static str, metric: Value) -> Result<Envoy> {
+    let sample = exported(path, metric)(Sample::standard()?.pods(pods));
+    let envoy = block_in_place(|| Envoy::start(&sample))?;
+    let count = u64::try_from(pods.len())?;
+    let all = |usable| usable == count;
+    block_in_place(|| envoy.wait_for_filter_stat("pods_usable", all, PATIENCE))?;
+    Ok(envoy)
+}
+
+/// Opens 24 WebSockets on three pods, of which the first has 12 already that no gateway has opened:
+/// all end with 12, by the text that each tells at `path`.
+async fn assert_even(
+    pods: [SocketAddr; 3],
+    path: &'static str,
+    metric: Value,
+    text: &str,
+) -> Result<()> {
+    let earlier = load(pods[0], 12, 0)?.open().await;
+    assert_all_well(&earlier.report());
+    let envoy = before(&pods, path, metric)?;
+    let held = load(envoy.address(), 24, 0)?.open().await;
+    assert_all_well(&held.report());
+    for pod in pods {
+        let told = wsbalancer_e2e::ask::get(&format!("http://{pod}{path}"))?;
+        assert!(told.contains(text), "{pod}: {told}");
+    }
+    Ok(())
+}
+
 /// A web server and an exporter as services have them, which take the `host` of polls as it is.
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_on_uvicorn_with_the_exporter_of_prometheus_client() -> Result<()> {
@@ -530,21 +561,90 @@ async fn pods_on_uvicorn_with_the_exporter_of_prometheus_client() -> Result<()> 
         PythonPod::start()?,
         PythonPod::start()?,
     ];
-    let addresses = pods.each_ref().map(PythonPod::address);
-    // WebSockets that no gateway has opened.
-    let earlier = load(addresses[0], 12, 0)?.open().await;
-    assert_all_well(&earlier.report());
     let metric = json!({ "prometheus": "websocket_connections{state=\"open\"}" });
-    let sample = exported("/metrics", metric)(Sample::standard()?.pods(&addresses));
-    let envoy = block_in_place(|| Envoy::start(&sample))?;
-    let usable = |usable| usable == 3;
-    block_in_place(|| envoy.wait_for_filter_stat("pods_usable", usable, PATIENCE))?;
-    let held = load(envoy.address(), 24, 0)?.open().await;
-    assert_all_well(&held.report());
-    for address in addresses {
-        let text = wsbalancer_e2e::ask::get(&format!("http://{address}/metrics"))?;
-        let open = "websocket_connections{state=\"open\"} 12.0";
-        assert!(text.contains(open), "{address}: {text}");
+    let text = "websocket_connections{state=\"open\"} 12.0";
+    assert_even(
+        pods.each_ref().map(PythonPod::address),
+        "/metrics",
+        metric,
+        text,
+    )
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_on_net_http_with_the_exporter_of_client_golang() -> Result<()> {
+    let pods = [
+        CompiledPod::in_go()?,
+        CompiledPod::in_go()?,
+        CompiledPod::in_go()?,
+    ];
+    // Of a vector without a series this exporter writes neither HELP nor TYPE.
+    let series = "websocket_connections{state=\"open\"}";
+    let metric = json!({ "prometheus": series, "absent": 0 });
+    let text = "websocket_connections{state=\"open\"} 12";
+    assert_even(
+        pods.each_ref().map(CompiledPod::address),
+        "/metrics",
+        metric,
+        text,
+    )
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_on_tomcat_with_a_servlet() -> Result<()> {
+    let pods = [
+        CompiledPod::on_tomcat()?,
+        CompiledPod::on_tomcat()?,
+        CompiledPod::on_tomcat()?,
+    ];
+    let metric = json!({ "json": "/websockets/open" });
+    let text = "{\"websockets\": {\"open\": 12}}";
+    assert_even(
+        pods.each_ref().map(CompiledPod::address),
+        "/stats",
+        metric,
+        text,
+    )
+    .await
+}
+
+/// Go's counts a WebSocket before it answers its handshake, Tomcat's afterwards. With both the filter
+/// learns of what others opened since its last poll.
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_on_net_http_and_tomcat_tell_their_counts_with_their_handshakes() -> Result<()> {
+    for (start, path, metric) in [
+        (
+            CompiledPod::in_go as fn() -> Result<CompiledPod>,
+            "/metrics",
+            json!({
+                "prometheus": "websocket_connections", "absent": 0,
+                "orca": "named_metrics.websockets",
+            }),
+        ),
+        (
+            CompiledPod::on_tomcat,
+            "/stats",
+            json!({ "json": "/websockets/open", "orca": "named_metrics.websockets" }),
+        ),
+    ] {
+        let pods = [start()?, start()?];
+        let addresses = pods.each_ref().map(CompiledPod::address);
+        let envoy = before(&addresses, path, metric)?;
+        let others = load(addresses[0], 60, 0)?.open().await;
+        assert_all_well(&others.report());
+        // So slowly that hardly two are on their way at once.
+        let held = load(envoy.address(), 50, 100)?.open().await;
+        assert_all_well(&held.report());
+        let status = get_json(&format!(
+            "http://{}/balancer-metrics?format=json",
+            envoy.listener("status").context("the status")?
+        ))?;
+        let first = &status["podMetrics"]["chat"][0];
+        assert_eq!(first["complaint"], Value::Null);
+        let opened = first["opened"].as_u64().context("a number")?;
+        assert!((1..=5).contains(&opened), "{path}: {opened}");
     }
     Ok(())
 }

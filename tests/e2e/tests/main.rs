@@ -17,6 +17,7 @@ mod istio;
 mod istio_ambient;
 mod istio_patching;
 mod istio_wasmplugin;
+mod load_reports;
 mod logs;
 mod manifests;
 mod metric;

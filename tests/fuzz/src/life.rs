@@ -19,6 +19,7 @@ const CONFIGURATIONS: [&str; 5] = [
     r#"{"services": [{"cluster": "chat"}], "slowStart": {"window": "10s"},
         "discovery": {"adminCluster": "admin", "interval": "1s"}}"#,
     r#"{"services": [{"cluster": "chat", "endpoints": ["10.0.0.1:8080", "10.0.0.2:8080"]}],
+        "metric": {"orca": "named_metrics.open"},
         "rebalance": {"threshold": 1.1, "maxPerSecond": 100, "minAge": "1s"}, "attempts": 2}"#,
     r#"{"services": [{"cluster": "chat", "metric": {"prometheus": "open"}}], "cacheTTL": "2s",
         "rebalance": {"threshold": 1.1, "maxPerSecond": 100, "minAge": "1s"},
@@ -194,6 +195,9 @@ impl Process {
             } => {
                 if let Some(upgrade) = unanswered(&mut self.upgrades, upgrade) {
                     let pod = address(pod % PODS + 1).to_string();
+                    let report = format!("TEXT named_metrics.open={attempts}");
+                    let name = "endpoint-load-metrics";
+                    upgrade.request.put(Head::Response, name, report.as_bytes());
                     let attempts = u64::from(attempts).to_le_bytes();
                     upgrade
                         .request

@@ -21,6 +21,7 @@ pub(crate) fn run(data: &[u8]) {
         method,
         query,
         accept,
+        node: b"",
     };
     let response = respond(&host, &asked);
     assert!([200, 400, 405, 421].contains(&response.status));
@@ -44,6 +45,7 @@ fn get(query: &[u8]) -> StatusRequest<'_> {
         method: b"GET",
         query,
         accept: b"",
+        node: b"",
     }
 }
 

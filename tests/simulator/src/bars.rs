@@ -7,6 +7,7 @@ use wsbalancer::clock::Timestamp;
 use wsbalancer::config::{Rebalance, SlowStart};
 
 use crate::bursts::Played;
+use crate::load_reports::Compared;
 use crate::policy::Kind;
 use crate::record::{Bin, EVEN, LARGEST, Outcome, Shares};
 use crate::scenario::{Scenario, Start};
@@ -111,6 +112,31 @@ pub fn share(tried: &[Tried]) -> Verdict {
         values,
         LARGEST,
         2,
+    )
+}
+
+/// The largest count to the mean over time, on average over several outcomes.
+pub(crate) fn mean_imbalance(outcomes: &[Outcome]) -> f64 {
+    let sum: f64 = outcomes.iter().map(|outcome| outcome.imbalance).sum();
+    sum / f64::from(u32::try_from(outcomes.len()).unwrap_or(u32::MAX))
+}
+
+/// What load reports may cost where they are of no use, in parts of the mean.
+const COST_OF_LOAD_REPORTS: f64 = 0.001;
+
+/// Pods that tell their count with each handshake are at least as even as others.
+#[must_use]
+pub fn load_reports(compared: &[Compared]) -> Verdict {
+    let values = compared.iter().map(|compared| {
+        let [with, without] =
+            [&compared.load_reports, &compared.polls].map(|of| mean_imbalance(of));
+        (compared.situation.to_string(), Some(with - without))
+    });
+    at_most(
+        format!("with load reports at most {COST_OF_LOAD_REPORTS} less even than without"),
+        values,
+        COST_OF_LOAD_REPORTS,
+        4,
     )
 }
 

@@ -16,6 +16,7 @@
 pub mod bars;
 pub mod bursts;
 pub mod lifetime;
+pub mod load_reports;
 pub mod plot;
 pub mod pods;
 pub mod policy;

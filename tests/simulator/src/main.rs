@@ -8,6 +8,7 @@ use anyhow::Result;
 use clap::Parser;
 use wsbalancer_simulator::bars::{self, Verdict};
 use wsbalancer_simulator::bursts;
+use wsbalancer_simulator::load_reports;
 use wsbalancer_simulator::policy::Kind;
 use wsbalancer_simulator::scenario::Start;
 use wsbalancer_simulator::simulation::play;
@@ -103,6 +104,10 @@ fn tabulate(size: Size, seed: u64) -> Vec<Verdict> {
         bars::pace(&rebalancing, &trials::REBALANCE),
         bars::rebalanced(&rebalancing, &trials::REBALANCE),
     ]);
+
+    let compared = load_reports::run(seed);
+    println!("{}\n", report::load_reports(&compared));
+    verdicts.push(bars::load_reports(&compared));
 
     let losing_workers = trials::play_losing_workers(seed);
     println!("{}\n", report::lost_workers(&losing_workers));

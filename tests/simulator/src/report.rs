@@ -10,6 +10,7 @@ use wsbalancer::config::SlowStart;
 use crate::bars;
 use crate::bursts::Played;
 use crate::lifetime::Spread;
+use crate::load_reports::{self, Compared};
 use crate::policy::Kind;
 use crate::record::{Outcome, Return};
 use crate::scenario::{BEGINNING, Incident, Scenario, Shares, Start};
@@ -229,6 +230,43 @@ pub fn bursts(played: &[Played]) -> String {
         table.add_row([case.name.clone()].into_iter().chain(noted).chain(more));
     }
     format!("Bursts: largest count to mean, in brackets that of the omniscient.\n{table}")
+}
+
+/// Load reports with handshakes: one row a situation, the mean and the longest of its variants.
+#[must_use]
+pub fn load_reports(compared: &[Compared]) -> String {
+    let columns = [
+        "polls alone",
+        "with load reports",
+        "omniscient",
+        "seconds to 1.05",
+        "… with load reports",
+        "… of omniscient",
+    ];
+    let mut table = table(&["what happens"], columns);
+    for compared in compared {
+        let outcomes = [
+            &compared.polls,
+            &compared.load_reports,
+            &compared.omniscient,
+        ];
+        let means = outcomes.map(|outcomes| number(Some(bars::mean_imbalance(outcomes)), 4));
+        let longest = outcomes.map(|outcomes| {
+            let took: Option<Vec<Duration>> = outcomes.iter().map(bars::took).collect();
+            let longest = took.and_then(|took| took.into_iter().max());
+            longest.map_or("never".to_owned(), |took| {
+                format!("{:.1}", took.as_secs_f64())
+            })
+        });
+        let name = compared.situation.to_string();
+        table.add_row([name].into_iter().chain(means).chain(longest));
+    }
+    format!(
+        "Pods that tell their count with each 101, {}: largest count to mean, averaged over time \
+         and over the variants, and how long until it is under 1.05 of the mean for good, at \
+         most.\n{table}",
+        load_reports::FLEET
+    )
 }
 
 /// Rebalancing: one row a fleet.

@@ -167,6 +167,8 @@ pub struct Scenario {
     pub limit_of_all: Option<u32>,
     /// How pods count.
     pub counting: Counting,
+    /// Whether pods tell their count with each answer to a handshake, the new WebSocket in it.
+    pub load_reports: bool,
     /// Whether gateways ask before their time too.
     pub asks_early: bool,
     /// Moments after the beginning at which it is noted how even the pods are.

@@ -123,6 +123,8 @@ struct Connection {
     /// Whether the policy named the pods, and counts the first.
     is_chosen: bool,
     stage: Stage,
+    /// What the pod that accepted it says that it counted then.
+    told: u32,
     lifetime: Duration,
 }
 

@@ -413,6 +413,7 @@ impl Fleet {
             limit: None,
             limit_of_all: None,
             counting: Counting::default(),
+            load_reports: false,
             asks_early: true,
             looks: Vec::new(),
             incidents: Vec::new(),
@@ -423,7 +424,7 @@ impl Fleet {
     }
 }
 
-fn variants(scenario: &Scenario, size: Size) -> Vec<Scenario> {
+pub(crate) fn variants(scenario: &Scenario, size: Size) -> Vec<Scenario> {
     let mut variants = Vec::new();
     for spread in Spread::ALL {
         for shares in Shares::ALL {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use wsbalancer_simulator::bars::{self, Verdict};
 use wsbalancer_simulator::bursts;
+use wsbalancer_simulator::load_reports;
 use wsbalancer_simulator::policy::Kind;
 use wsbalancer_simulator::scenario::Start;
 use wsbalancer_simulator::simulation::play;
@@ -66,6 +67,11 @@ fn rebalancing_ends_no_more_than_it_must() {
     assert_met(&bars::stops(&outcomes));
     assert_met(&bars::pace(&outcomes, &trials::REBALANCE));
     assert_met(&bars::rebalanced(&outcomes, &trials::REBALANCE));
+}
+
+#[test]
+fn load_reports_with_handshakes_make_no_fleet_less_even() {
+    assert_met(&bars::load_reports(&load_reports::run(SEED)));
 }
 
 #[test]

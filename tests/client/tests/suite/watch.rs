@@ -28,13 +28,14 @@ fn state() -> Value {
     json!({
         "timestamp": "2026-11-25T00:50:00Z",
         "services": [{
-            "url": "chat", "connections": 30, "estimate": 30, "ownConnections": 0, "share": 0.5,
+            "url": "chat", "verdict": {"gravity": "warning", "text": "Uneven: 2 pods"},
+            "connections": 30, "estimate": 30, "ownConnections": 0, "share": 0.5,
             "imbalance": 1.333_333, "evenShare": 15.0, "podsKnown": 2, "podsUsable": 1,
             "metricPath": "/metric", "refreshInterval": 5.0, "cacheTTL": 30.0, "poller": "",
             "discovery": null,
         }],
         "podMetrics": {"chat": [
-            pod("agents-10", 20, "healthy", "gets new WebSockets"),
+            pod("agents-10", 20, "healthy", "it gets new WebSockets"),
             pod(&format!("agents-9{HOSTILE}"), 10, "draining", "says so itself"),
         ]},
         "totalConnections": 30, "agentsConnections": 30,
@@ -61,21 +62,35 @@ async fn once_prints_a_plain_frame() {
     assert!(output.stderr.is_empty(), "{output:?}");
     let text = String::from_utf8(output.stdout).expect("text");
     let lines: Vec<&str> = text.lines().collect();
-    let [title, header, first, second] = lines[..] else {
+    let [
+        title,
+        verdict,
+        figures,
+        usable,
+        header,
+        first,
+        remark,
+        second,
+    ] = lines[..]
+    else {
         panic!("{text}")
     };
-    assert!(
-        title.starts_with(
-            "chat   30 connections   imbalance 1.333   gateway share 50 %   1 of 2 pods usable  "
-        ),
-        "{title}"
-    );
-    assert!(title.ends_with("2026-11-25T00:50:00Z"), "{title}");
-    assert!(header.starts_with("Pod ▲"), "{header}");
+    assert_eq!(title, "chat   2026-11-25T00:50:00Z");
+    assert_eq!(verdict, "Warning: Uneven: 2 pods");
+    let expected = "30 connections   even share 15   imbalance 1.333   gateway share 50 %";
+    assert_eq!(figures, expected);
+    assert_eq!(usable, "1 of 2 pods usable");
+    assert!(header.starts_with("Pod "), "{header}");
+    assert!(header.ends_with("State ▲"), "{header}");
     assert!(first.starts_with("agents-9evil�[2J�� "), "{first}");
-    assert!(first.ends_with("draining  says so itself"), "{first}");
+    assert!(first.ends_with("draining"), "{first}");
+    assert!(remark.ends_with("says so itself"), "{remark}");
     assert!(second.starts_with("agents-10 "), "{second}");
-    assert!(second.ends_with("│█████████  healthy"), "{second}");
+    assert!(second.ends_with("healthy"), "{second}");
+    assert!(
+        lines.iter().all(|line| line.chars().count() <= 80),
+        "{text}"
+    );
     assert!(
         !text.replace('\n', "").contains(char::is_control),
         "no escape sequences: {text:?}"

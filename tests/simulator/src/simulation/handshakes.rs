@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use wsbalancer::metric::LoadReport;
 use wsbalancer::table::Event;
 
 use super::{Connection, ConnectionId, Happening, Simulation, Stage, added_up, gateway_of};
@@ -109,6 +110,7 @@ impl Simulation<'_> {
             attempt: 0,
             is_chosen,
             stage: Stage::Calling,
+            told: 0,
             lifetime,
         };
         self.pods.expect_one(connection.pod());
@@ -127,6 +129,11 @@ impl Simulation<'_> {
         if self.pods.get(pod).is_up() {
             connection.stage = Stage::Accepted;
             self.pods.open_one(pod);
+            if self.scenario.load_reports {
+                let counting = self.scenario.counting;
+                let count = self.pods.get_mut(pod).count(self.now, counting);
+                self.connections[id.0].told = self.say(pod, count);
+            }
             self.record.open(self.now, pod, &self.pods);
             self.look();
         }
@@ -141,6 +148,7 @@ impl Simulation<'_> {
         }
         let is_there = self.pods.get(connection.pod()).is_up();
         if is_there && connection.stage == Stage::Accepted {
+            self.tell_load(id);
             self.settle(id);
             self.open(id);
             return;
@@ -157,6 +165,21 @@ impl Simulation<'_> {
             self.record.fail();
             self.redial_soon();
         }
+    }
+
+    /// The gateway's policy learns the count that came with the answer to a handshake.
+    fn tell_load(&mut self, id: ConnectionId) {
+        if !self.scenario.load_reports {
+            return;
+        }
+        let Connection { gateway, told, .. } = self.connections[id.0];
+        let pod = self.connections[id.0].pod().address();
+        let report = LoadReport {
+            connections: Some(told.into()),
+            complaint: None,
+        };
+        let at = self.now;
+        self.tell(gateway, &Event::LoadReported { pod, at, report });
     }
 
     /// The gateway's policy learns that a handshake is over, and which pods it had to leave.

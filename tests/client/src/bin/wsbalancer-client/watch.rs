@@ -1,8 +1,9 @@
 //! The state of the balancer: watched live in the terminal, or printed once.
 //!
 //! In here is all that reads, waits and writes. [`view`] is what the user looks at and what keys
-//! do, [`screen`] and [`pods`] draw it into a buffer, [`plain`] makes text of it.
+//! do, [`screen`], [`heading`] and [`pods`] draw it into a buffer, [`plain`] makes text of it.
 
+mod heading;
 mod order;
 mod plain;
 mod pods;
@@ -29,8 +30,8 @@ use crate::watch::view::{Outcome, View};
 
 /// How long an answer may take.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
-/// Where the output goes to no terminal: wide enough for what there is to say.
-const PLAIN_WIDTH: u16 = 120;
+/// Where the output goes to no terminal: as wide as most terminals, in which it may be looked at.
+const PLAIN_WIDTH: u16 = 80;
 
 /// Shows the state as the user asks for it.
 pub(crate) async fn run(

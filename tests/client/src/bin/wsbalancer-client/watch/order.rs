@@ -1,6 +1,6 @@
 //! The order of the pods.
 
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
 
 use wsbalancer_client::{PodState, PodStatus};
 
@@ -23,8 +23,9 @@ pub(crate) enum Key {
 }
 
 impl Order {
-    pub(crate) const BY_NAME: Self = Self {
-        key: Key::Name,
+    /// What needs attention first.
+    pub(crate) const WORST_FIRST: Self = Self {
+        key: Key::State,
         reversed: false,
     };
 
@@ -44,7 +45,7 @@ impl Order {
             let by_key = match self.key {
                 Key::Name => by_name(one, other),
                 Key::Count => other.agents_connections.cmp(&one.agents_connections),
-                Key::State => rank(&one.state).cmp(&rank(&other.state)),
+                Key::State => badness(one).cmp(&badness(other)),
             };
             let by_key = if self.reversed {
                 by_key.reverse()
@@ -66,19 +67,34 @@ fn by_name(one: &PodStatus, other: &PodStatus) -> Ordering {
     natural(name(one), name(other)).then_with(|| natural(&one.address, &other.address))
 }
 
-/// The worst first; a state that this client does not know may be the worst of all.
+/// The worst first, as the page has them: by state, and then those that are furthest from even.
+fn badness(pod: &PodStatus) -> (u8, Reverse<u64>) {
+    // With few WebSockets one is much.
+    let is_off = (pod.estimate - pod.even_share).abs() > 2.0;
+    let load = pod.load.filter(|_| is_off).unwrap_or(1.0);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it is not negative, and the cast saturates"
+    )]
+    let tenths = ((load - 1.0).abs() * 10.0).round() as u64;
+    (rank(&pod.state), Reverse(tenths))
+}
+
+/// A state that this client does not know may be the worst of all.
 fn rank(state: &PodState) -> u8 {
     match state {
         PodState::Other(_) => 0,
         PodState::Unhealthy => 1,
-        PodState::Refusing | PodState::Failing => 2,
-        PodState::Ejected => 3,
-        PodState::Stale => 4,
-        PodState::Unknown => 5,
-        PodState::Full => 6,
-        PodState::Draining => 7,
-        PodState::SlowStart => 8,
-        PodState::Healthy => 9,
+        PodState::Unknown => 2,
+        PodState::Failing => 3,
+        PodState::Refusing => 4,
+        PodState::Ejected => 5,
+        PodState::Stale => 6,
+        PodState::Full => 7,
+        PodState::Draining => 8,
+        PodState::SlowStart => 9,
+        PodState::Healthy => 10,
     }
 }
 
@@ -158,7 +174,9 @@ mod tests {
             sample::pod("a", 7, "stale"),
             sample::pod("c", 9, "unhealthy"),
         ];
-        let mut order = Order::BY_NAME;
+        let mut order = Order::WORST_FIRST;
+        assert_eq!(sorted(order, &pods), ["c", "a", "b"]);
+        order.ask(Key::Name);
         assert_eq!(sorted(order, &pods), ["a", "b", "c"]);
         order.ask(Key::Name);
         assert_eq!(sorted(order, &pods), ["c", "b", "a"]);
@@ -170,8 +188,20 @@ mod tests {
         assert!(order.is_ascending());
         order.ask(Key::State);
         assert_eq!(sorted(order, &pods), ["c", "a", "b"]);
-        order.ask(Key::Name);
-        assert_eq!(order, Order::BY_NAME);
+        assert_eq!(order, Order::WORST_FIRST);
+    }
+
+    #[test]
+    fn in_one_state_those_furthest_from_even_come_first() {
+        let pods = [
+            sample::pod("even", 103, "healthy"),
+            sample::pod("below", 20, "healthy"),
+            sample::pod("above", 140, "healthy"),
+            sample::pod("silent", 0, "unknown"),
+            sample::pod("full", 100, "full"),
+        ];
+        let worst_first = ["silent", "full", "below", "above", "even"];
+        assert_eq!(sorted(Order::WORST_FIRST, &pods), worst_first);
     }
 
     #[test]

@@ -2,12 +2,13 @@
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
+use ratatui::text::Line;
 use ratatui::widgets::Widget;
 use wsbalancer_client::{PodStatus, ServiceStatus, Status};
 
 use super::order::Order;
 use super::pods::Table;
-use super::{screen, text};
+use super::{heading, screen, text};
 
 /// The state in lines of at most `width` columns, each with its end.
 pub(crate) fn render(status: &Status, width: u16) -> String {
@@ -23,8 +24,8 @@ pub(crate) fn render(status: &Status, width: u16) -> String {
 
 fn render_service(status: &Status, service: &ServiceStatus, width: u16) -> String {
     let mut pods: Vec<&PodStatus> = status.pods(service).iter().collect();
-    Order::BY_NAME.sort(&mut pods);
-    let table = Table::arrange(pods, Order::BY_NAME, width);
+    Order::WORST_FIRST.sort(&mut pods);
+    let table = Table::arrange(pods, Order::WORST_FIRST, width);
     // One buffer for each line: as many lines as there are pods, more than a buffer can have.
     let line = Rect::new(0, 0, width, 1);
     let mut lines = String::new();
@@ -34,13 +35,25 @@ fn render_service(status: &Status, service: &ServiceStatus, width: u16) -> Strin
         lines.push_str(text_of(&buffer).trim_end());
         lines.push('\n');
     };
-    add(&|buffer| screen::service_title(status, service, width).render(line, buffer));
+    for text in heading::title(status, service, width) {
+        add(&|buffer| Line::raw(&text).render(line, buffer));
+    }
+    for text in heading::lines(status, service, None, width) {
+        add(&|buffer| (&text).render(line, buffer));
+    }
+    let error = screen::discovery_error(service);
+    for text in error
+        .iter()
+        .flat_map(|error| text::wrap(error, width.into()))
+    {
+        add(&|buffer| Line::raw(&text).render(line, buffer));
+    }
     if table.len() == 0 {
         add(&|buffer| screen::NO_PODS.render(line, buffer));
         return lines;
     }
     add(&|buffer| table.draw_header(line, buffer));
-    for row in 0..table.len() {
+    for row in 0..table.height() {
         add(&|buffer| table.draw_rows(row..row + 1, line, buffer));
     }
     lines
@@ -74,18 +87,29 @@ mod tests {
         let services = ["chat", "feed"].map(sample::service_json);
         let mut pods = sample::mixed_pods();
         pods.push(sample::pod_json("馬-2", 20, "slowStart"));
-        let text = render(&sample::status_of(&services, &pods), 76);
+        let text = render(&sample::status_of(&services, &pods), 80);
         let expected = "\
-chat   1,234 open   imbalance 1.02   share 33 %   7/8 pods
-Pod ▲            Count  Estimate  │ even share  State      Reason
-10.0.0.9:8080        –         1                unknown    has not told a c…
-chat-7d4            80        81  ▉│            healthy    last poll: statu…
-chat-9           1,000     1,001  ███│████████  full       holds 1,000 of 1…
-chat-10            100       101  █│            healthy
-chat-x2z           150       151  █│            unhealthy  3 polls failed i…
-馬-2                20        21  ▏│            slowStart  has its reasons
+chat   2026-11-25T00:50:00Z
+Warning: 1 of 8 pods gets nothing new: it has its reasons
+1,234 connections   even share 100   imbalance 1.02   gateway share 33 %
+7 of 8 pods usable
+Pod              Count  Estimate    Max  Of share  │ even share   State ▲
+chat-x2z           150       151      –         –  █▉             unhealthy
+  10.0.0.1:8080: 3 polls failed in a row; last poll: no answer within 2 s
+10.0.0.9:8080        –         1      –         –                 never answered
+  has not told a count yet
+chat-9           1,000     1,001  1,000   1,000 %  ███│█████████  full
+  10.0.0.1:8080: holds 1,000 of 1,000 WebSockets
+馬-2                20        21      –      20 %  ▎│             slow start
+  10.0.0.1:8080: has its reasons
+chat-7d4            80        81      –      80 %  █│             healthy
+  10.0.0.1:8080: last poll: status 503
+chat-10            100       101      –     100 %  █│             healthy
 
-feed   1,234 open   imbalance 1.02   share 33 %   7/8 pods
+feed   2026-11-25T00:50:00Z
+Warning: 1 of 8 pods gets nothing new: it has its reasons
+1,234 connections   even share 100   imbalance 1.02   gateway share 33 %
+7 of 8 pods usable
 no pods are known
 ";
         assert_eq!(text, expected);
@@ -100,11 +124,7 @@ no pods are known
             .collect();
         let status = sample::status_of(&[sample::service_json("chat")], &pods);
         let text = render(&status, 120);
-        assert_eq!(text.lines().count(), 1002);
-        assert!(
-            text.lines()
-                .last()
-                .is_some_and(|line| line.starts_with("chat-999 "))
-        );
+        assert_eq!(text.lines().count(), 1004);
+        assert!(text.lines().any(|line| line.starts_with("chat-999 ")));
     }
 }

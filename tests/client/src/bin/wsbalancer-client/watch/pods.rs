@@ -1,4 +1,5 @@
-//! The table of the pods: as many columns as there is room for, the most telling first.
+//! The table of the pods: as many columns as there is room for, the most telling first. What has no
+//! room in a column, as long names and reasons, stands in lines of its own: nothing is cut.
 
 use std::borrow::Cow;
 
@@ -14,22 +15,22 @@ use crate::bar;
 
 /// Columns between two columns of the table.
 const GAP: u16 = 2;
-/// A name of more columns is cut.
-const LONGEST_NAME: u16 = 32;
+/// A name of more columns has a line of its own.
+const LONGEST_NAME: u16 = 40;
 /// As long as an IPv4 address with its port; longer ones get what is left.
 const LONGEST_ADDRESS: u16 = 21;
 /// A space, and the direction of the order.
 const MARK_WIDTH: usize = 2;
-const LONGEST_STATE: u16 = 10;
+/// Columns before what there is to say of a pod.
+const INDENT: &str = "  ";
+/// The reason of a pod of which there is nothing to say.
+const NOTHING_SPECIAL: &str = "it gets new WebSockets";
 /// A bar of fewer columns shows little, and has no room for its header.
 const SHORTEST_BAR: u16 = 12;
 /// A bar of so many columns shows what there is to see.
 const LONG_BAR: u16 = 24;
 /// A bar of more columns is a long way to look.
 const LONGEST_BAR: u16 = 40;
-const SHORTEST_REASON: u16 = 16;
-/// A reason of so many columns says most of what there is to say.
-const LONG_REASON: u16 = 40;
 
 /// The pods of a service, arranged for a width.
 #[derive(Debug)]
@@ -39,6 +40,16 @@ pub(crate) struct Table<'status> {
     columns: Vec<Column>,
     /// What a full bar stands for.
     largest: f64,
+    rows: Vec<Row>,
+}
+
+/// A line of the table.
+#[derive(Clone, Debug, PartialEq)]
+struct Row {
+    /// Of which pod it is, by its place.
+    pod: usize,
+    /// What stands there instead of the columns.
+    text: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,9 +67,9 @@ enum Kind {
     Estimate,
     Weight,
     Max,
+    Load,
     Bar,
     State,
-    Reason,
 }
 
 impl Kind {
@@ -67,9 +78,9 @@ impl Kind {
         Self::Name,
         Self::Count,
         Self::State,
+        Self::Load,
         Self::Bar,
         Self::Estimate,
-        Self::Reason,
         Self::Max,
         Self::Weight,
         Self::Address,
@@ -83,9 +94,9 @@ impl Kind {
             Self::Estimate => "Estimate",
             Self::Weight => "Weight",
             Self::Max => "Max",
+            Self::Load => "Of share",
             Self::Bar => "│ even share",
             Self::State => "State",
-            Self::Reason => "Reason",
         }
     }
 
@@ -108,7 +119,7 @@ impl Kind {
     fn is_number(self) -> bool {
         matches!(
             self,
-            Self::Count | Self::Estimate | Self::Weight | Self::Max
+            Self::Count | Self::Estimate | Self::Weight | Self::Max | Self::Load
         )
     }
 
@@ -117,9 +128,7 @@ impl Kind {
         match self {
             Self::Name => (natural.min(12), natural.min(LONGEST_NAME)),
             Self::Address => (natural.min(LONGEST_ADDRESS), natural),
-            Self::State => (natural.min(LONGEST_STATE), natural.min(LONGEST_STATE)),
             Self::Bar => (SHORTEST_BAR, LONGEST_BAR),
-            Self::Reason => (natural.min(SHORTEST_REASON), natural),
             _ => (natural, natural),
         }
     }
@@ -136,9 +145,9 @@ impl Kind {
             Self::Estimate => text::rounded(pod.estimate).into(),
             Self::Weight => text::exact(pod.weight).into(),
             Self::Max => text::told(pod.max_connections, text::count),
+            Self::Load => text::told(pod.load, text::percent),
             Self::Bar => "".into(),
-            Self::State => pod.state.name().into(),
-            Self::Reason => reason(pod),
+            Self::State => words(&pod.state).into(),
         }
     }
 
@@ -150,21 +159,33 @@ impl Kind {
             #[expect(clippy::float_cmp, reason = "1 is what a pod has that tells no weight")]
             Self::Weight => pod.weight != 1.0,
             Self::Max => pod.max_connections.is_some(),
-            Self::Reason => !reason(pod).is_empty(),
+            Self::Load => pod.load.is_some(),
+            Self::State => pod.state != PodState::Healthy,
+            Self::Estimate => text::rounded(pod.estimate) != text::count(pod.agents_connections),
             _ => true,
         })
     }
 }
 
+/// A state in the words of the page.
+fn words(state: &PodState) -> &str {
+    match state {
+        PodState::SlowStart => "slow start",
+        PodState::Unknown => "never answered",
+        state => state.name(),
+    }
+}
+
 /// What there is to say of a pod that does not just get its share.
-fn reason(pod: &PodStatus) -> Cow<'_, str> {
+fn remark(pod: &PodStatus) -> Option<String> {
+    let reason = Some(pod.reason.clone()).filter(|reason| reason != NOTHING_SPECIAL);
     let failed = pod.last_error.as_deref();
     let failed = failed.map(|error| format!("last poll: {error}"));
-    match (&pod.state, failed) {
-        (PodState::Healthy, failed) => failed.unwrap_or_default().into(),
-        (_, Some(failed)) => format!("{}; {failed}", pod.reason).into(),
-        (_, None) => pod.reason.as_str().into(),
-    }
+    let parts: Vec<String> = [reason, failed, pod.complaint.clone()]
+        .into_iter()
+        .flatten()
+        .collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
 }
 
 fn color(state: &PodState) -> Color {
@@ -174,10 +195,11 @@ fn color(state: &PodState) -> Color {
         PodState::Full => Color::Yellow,
         PodState::Draining => Color::Blue,
         PodState::Stale => Color::Magenta,
-        PodState::Ejected | PodState::Unhealthy | PodState::Failing | PodState::Refusing => {
-            Color::Red
-        }
-        PodState::Unknown => Color::DarkGray,
+        PodState::Ejected
+        | PodState::Unhealthy
+        | PodState::Unknown
+        | PodState::Failing
+        | PodState::Refusing => Color::Red,
         PodState::Other(_) => Color::Reset,
     }
 }
@@ -186,12 +208,14 @@ impl<'status> Table<'status> {
     /// The pods in this order, in a table of at most `width` columns.
     pub(crate) fn arrange(pods: Vec<&'status PodStatus>, order: Order, width: u16) -> Self {
         let larger = |largest: f64, pod: &&PodStatus| {
-            let (count, even) = (as_length(pod.agents_connections), pod.even_share);
+            let (count, even) = (as_length(pod.agents_connections), share(pod));
             largest.max(count).max(even)
         };
+        let columns = columns(&pods, width);
         Self {
             largest: pods.iter().fold(0.0, larger),
-            columns: columns(&pods, width),
+            rows: rows(&pods, &columns, width),
+            columns,
             pods,
             order,
         }
@@ -202,6 +226,18 @@ impl<'status> Table<'status> {
         self.pods.len()
     }
 
+    /// How many lines they take.
+    pub(crate) fn height(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// The places of the first and of the last pod in these lines, beginning with 1.
+    pub(crate) fn pods_in(&self, lines: std::ops::Range<usize>) -> (usize, usize) {
+        let rows = self.rows.get(lines).unwrap_or_default();
+        let place = |row: Option<&Row>| row.map_or(0, |row| row.pod + 1);
+        (place(rows.first()), place(rows.last()))
+    }
+
     /// Draws the names of the columns into the first line of `area`.
     pub(crate) fn draw_header(&self, area: Rect, buffer: &mut Buffer) {
         let style = Style::new().add_modifier(Modifier::BOLD);
@@ -209,11 +245,18 @@ impl<'status> Table<'status> {
         self.draw_line(area, buffer, cell);
     }
 
-    /// Draws these pods, one in each line of `area`.
-    pub(crate) fn draw_rows(&self, rows: std::ops::Range<usize>, area: Rect, buffer: &mut Buffer) {
-        let pods = self.pods.get(rows).unwrap_or_default();
-        for (pod, line) in pods.iter().zip(area.rows()) {
-            self.draw_line(line, buffer, |column| self.cell(pod, column));
+    /// Draws these lines.
+    pub(crate) fn draw_rows(&self, lines: std::ops::Range<usize>, area: Rect, buffer: &mut Buffer) {
+        let rows = self.rows.get(lines).unwrap_or_default();
+        for (row, line) in rows.iter().zip(area.rows()) {
+            let pod = self.pods[row.pod];
+            match &row.text {
+                Some(text) => {
+                    let room = line.width;
+                    buffer.set_line(line.left(), line.top(), &Line::raw(text), room);
+                }
+                None => self.draw_line(line, buffer, |column| self.cell(pod, column)),
+            }
         }
     }
 
@@ -243,6 +286,7 @@ impl<'status> Table<'status> {
         match kind {
             Kind::Bar => self.bar(pod, width, color),
             Kind::State => Line::styled(pad(kind, &kind.cell(pod), width), color),
+            Kind::Name if is_long(pod, width) => Line::default(),
             _ => Line::raw(pad(kind, &kind.cell(pod), width)),
         }
     }
@@ -256,7 +300,8 @@ impl<'status> Table<'status> {
         let eighths = whole(as_length(pod.agents_connections) * scale * 8.0);
         // The largest share ends beyond the last column.
         let last = u64::from(width).saturating_sub(1);
-        let even = (pod.even_share > 0.0).then(|| whole(pod.even_share * scale).min(last));
+        let even = share(pod);
+        let even = (even > 0.0).then(|| whole(even * scale).min(last));
         let drawn = bar::draw(eighths, even, u64::from(width));
         let spans = drawn.chars().zip(0_u64..).map(|(character, place)| {
             let style = match character {
@@ -272,6 +317,45 @@ impl<'status> Table<'status> {
     }
 }
 
+/// The even share of a pod; 0 where it takes no part in the balance.
+fn share(pod: &PodStatus) -> f64 {
+    pod.load.map_or(0.0, |_| pod.even_share)
+}
+
+/// Whether its name has no room in a column of this width.
+fn is_long(pod: &PodStatus, width: u16) -> bool {
+    text::width(&text::clean(name(pod))) > usize::from(width)
+}
+
+/// The lines of the pods: each has one with its columns, below its name where that is too long for
+/// them, and above what there is to say of it.
+fn rows(pods: &[&PodStatus], columns: &[Column], width: u16) -> Vec<Row> {
+    let names = columns.iter().find(|column| column.kind == Kind::Name);
+    let names = names.map_or(0, |column| column.width);
+    let has_addresses = columns.iter().any(|column| column.kind == Kind::Address);
+    let mut rows = Vec::new();
+    for (place, &pod) in pods.iter().enumerate() {
+        let mut add = |text| rows.push(Row { pod: place, text });
+        if is_long(pod, names) {
+            for line in text::wrap(name(pod), width.into()) {
+                add(Some(line));
+            }
+        }
+        add(None);
+        let Some(mut remark) = remark(pod) else {
+            continue;
+        };
+        if !has_addresses && name(pod) != pod.address {
+            remark = format!("{}: {remark}", pod.address);
+        }
+        let room = usize::from(width).saturating_sub(INDENT.len());
+        for line in text::wrap(&remark, room) {
+            add(Some(format!("{INDENT}{line}")));
+        }
+    }
+    rows
+}
+
 /// The columns that there is room for, with their widths.
 fn columns(pods: &[&PodStatus], width: u16) -> Vec<Column> {
     let mut arrangement = Arrangement {
@@ -279,13 +363,13 @@ fn columns(pods: &[&PodStatus], width: u16) -> Vec<Column> {
         columns: Vec::new(),
     };
     // What is cut so far gets its room before anything less telling gets any.
-    let (main, details) = Kind::BY_WORTH.split_at(6);
-    arrangement.add(main, pods);
+    let (main, details) = Kind::BY_WORTH.split_at(5);
+    let has_all = arrangement.add(main, pods);
     arrangement.grow(Kind::Name, u16::MAX);
-    arrangement.grow(Kind::Reason, LONG_REASON);
+    if has_all {
+        arrangement.add(details, pods);
+    }
     arrangement.grow(Kind::Bar, LONG_BAR);
-    arrangement.add(details, pods);
-    arrangement.grow(Kind::Reason, u16::MAX);
     arrangement.grow(Kind::Address, u16::MAX);
     arrangement.grow(Kind::Bar, u16::MAX);
     let columns = arrangement.columns.into_iter();
@@ -303,8 +387,9 @@ struct Arrangement {
 }
 
 impl Arrangement {
-    /// Adds columns in their fewest columns, up to the first that there is no room for.
-    fn add(&mut self, kinds: &[Kind], pods: &[&PodStatus]) {
+    /// Adds columns in their fewest columns, up to the first that there is no room for; whether there
+    /// is for all.
+    fn add(&mut self, kinds: &[Kind], pods: &[&PodStatus]) -> bool {
         for &kind in kinds.iter().filter(|kind| kind.is_telling(pods)) {
             let cells = pods
                 .iter()
@@ -319,11 +404,12 @@ impl Arrangement {
                 (GAP, least)
             };
             let Some(rest) = self.room.checked_sub(gap + least) else {
-                return;
+                return false;
             };
             self.room = rest;
             self.columns.push((Column { kind, width: least }, most));
         }
+        true
     }
 
     /// Lets a column grow to what it has a use for, and no wider than `limit`.
@@ -394,19 +480,19 @@ mod tests {
 
     #[test]
     fn the_wider_the_more_columns() {
-        use Kind::{Address, Bar, Count, Estimate, Max, Name, Reason, State, Weight};
+        use Kind::{Address, Bar, Count, Estimate, Load, Max, Name, State, Weight};
         let pods = mixed();
         for (width, expected) in [
             (4, &[Name][..]),
             (17, &[Name, Count]),
             (37, &[Name, Count, State]),
-            (46, &[Name, Count, Bar, State]),
-            (56, &[Name, Count, Estimate, Bar, State]),
-            (75, &[Name, Count, Estimate, Bar, State, Reason]),
+            (47, &[Name, Count, Load, State]),
+            (61, &[Name, Count, Load, Bar, State]),
+            (75, &[Name, Count, Estimate, Load, Bar, State]),
             (
                 160,
                 &[
-                    Name, Address, Count, Estimate, Weight, Max, Bar, State, Reason,
+                    Name, Address, Count, Estimate, Weight, Max, Load, Bar, State,
                 ],
             ),
         ] {
@@ -415,13 +501,14 @@ mod tests {
     }
 
     #[test]
-    fn columns_that_would_say_nothing_are_left_out() {
-        use Kind::{Address, Bar, Count, Estimate, Name, State};
+    fn columns_that_would_say_the_same_of_all_are_left_out() {
+        use Kind::{Address, Bar, Count, Estimate, Load, Name};
         let mut pod = sample::pod("a", 1, "healthy");
-        let named = [Name, Address, Count, Estimate, Bar, State];
+        let named = [Name, Address, Count, Estimate, Load, Bar];
         assert_eq!(kinds(std::slice::from_ref(&pod), 200), named);
         pod.pod_name = None;
-        let nameless = [Name, Count, Estimate, Bar, State];
+        pod.estimate = 1.0;
+        let nameless = [Name, Count, Load, Bar];
         assert_eq!(kinds(&[pod], 200), nameless);
     }
 
@@ -430,7 +517,8 @@ mod tests {
         let bar = |count: u64, even: f64| {
             let mut pod = sample::pod("a", count, "healthy");
             pod.even_share = even;
-            let mut table = Table::arrange(vec![&pod], Order::BY_NAME, 80);
+            pod.load = Some(1.0);
+            let mut table = Table::arrange(vec![&pod], Order::WORST_FIRST, 80);
             table.largest = 80.0;
             table.bar(&pod, 8, Color::Green).to_string()
         };
@@ -446,29 +534,51 @@ mod tests {
     #[expect(clippy::float_cmp, reason = "these numbers are exact")]
     fn the_largest_of_counts_and_shares_is_a_full_bar() {
         let pods = mixed();
-        let table = Table::arrange(pods.iter().collect(), Order::BY_NAME, 80);
+        let table = Table::arrange(pods.iter().collect(), Order::WORST_FIRST, 80);
         assert_eq!(table.largest, 1000.0);
         let mut idle = sample::pod("a", 0, "healthy");
-        let table = Table::arrange(vec![&idle], Order::BY_NAME, 80);
+        let table = Table::arrange(vec![&idle], Order::WORST_FIRST, 80);
         assert_eq!(table.largest, 100.0);
         idle.even_share = 0.0;
-        let table = Table::arrange(vec![&idle], Order::BY_NAME, 80);
+        let table = Table::arrange(vec![&idle], Order::WORST_FIRST, 80);
         assert_eq!(table.bar(&idle, 8, Color::Green), Line::default());
     }
 
     #[test]
-    fn the_reason_is_told_where_a_pod_is_not_just_healthy() {
-        let reasons = mixed();
-        let reasons: Vec<_> = reasons.iter().map(reason).collect();
+    fn what_is_to_be_said_of_a_pod_is_said_in_full() {
+        let pods = mixed();
+        let remarks: Vec<_> = pods.iter().map(remark).collect();
+        let remarks: Vec<_> = remarks.iter().map(Option::as_deref).collect();
         assert_eq!(
-            reasons,
+            remarks,
             [
-                "last poll: status 503",
-                "3 polls failed in a row; last poll: no answer within 2 s",
-                "has not told a count yet",
-                "holds 1,000 of 1,000 WebSockets",
-                "",
+                Some("last poll: status 503"),
+                Some("3 polls failed in a row; last poll: no answer within 2 s"),
+                Some("has not told a count yet"),
+                Some("holds 1,000 of 1,000 WebSockets"),
+                None,
             ]
         );
+    }
+
+    #[test]
+    fn a_long_name_has_lines_of_its_own() {
+        let long = "chat-".repeat(20);
+        let pods = [
+            sample::pod(&long, 7, "healthy"),
+            sample::pod("b", 7, "full"),
+        ];
+        let table = Table::arrange(pods.iter().collect(), Order::WORST_FIRST, 80);
+        let texts: Vec<_> = table.rows.iter().map(|row| row.text.as_deref()).collect();
+        let expected = [
+            Some(&long[..80]),
+            Some(&long[80..]),
+            None,
+            None,
+            Some("  10.0.0.1:8080: has its reasons"),
+        ];
+        assert_eq!(texts, expected);
+        assert_eq!(table.pods_in(0..2), (1, 1));
+        assert_eq!(table.pods_in(1..5), (1, 2));
     }
 }

@@ -6,16 +6,19 @@ use wsbalancer_client::{PodStatus, Status};
 /// A pod as the filter tells it; its even share is 100.
 pub(crate) fn pod_json(name: &str, count: u64, state: &str) -> Value {
     let reason = match state {
-        "healthy" => "gets new WebSockets",
+        "healthy" => "it gets new WebSockets",
         _ => "has its reasons",
     };
+    let takes_part = ["healthy", "slowStart", "full"].contains(&state);
+    #[expect(clippy::cast_precision_loss, reason = "these are small")]
+    let load = takes_part.then(|| count as f64 / 100.0);
     json!({
         "agentsConnections": count, "podName": name, "podIP": "10.0.0.1", "nodeName": "node-3",
         "address": "10.0.0.1:8080", "state": state, "reason": reason, "estimate": count + 1,
         "ownConnections": 12, "inFlight": 0, "evenShare": 100.0, "weight": 1.0,
         "maxConnections": null, "priority": 0, "countAge": 1.25, "lastError": null,
         "slowStart": null, "opened": 1000, "closed": 988, "refused": 0, "pollsFailed": 0,
-        "rebalanced": 0,
+        "rebalanced": 0, "load": load,
     })
 }
 
@@ -30,6 +33,7 @@ pub(crate) fn service_json(name: &str) -> Value {
         "imbalance": 1.02, "evenShare": 100.0, "podsKnown": 8, "podsUsable": 7,
         "metricPath": "/metric", "refreshInterval": 5.0, "cacheTTL": 30.0,
         "poller": "3f09a1b2c4d5e6f7",
+        "verdict": {"gravity": "warning", "text": "1 of 8 pods gets nothing new: it has its reasons"},
         "discovery": {"adminCluster": "envoy_admin", "age": 1.2, "lastError": null},
     })
 }

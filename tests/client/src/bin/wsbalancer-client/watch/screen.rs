@@ -1,4 +1,4 @@
-//! The whole window: a title, the services, what is wrong, the pods, and the keys.
+//! The whole window: a title, the services, what is wrong, how the service is, the pods, and the keys.
 
 use std::time::{Duration, Instant};
 
@@ -9,14 +9,16 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{
     Paragraph, Scrollbar, ScrollbarOrientation, ScrollbarState, StatefulWidget, Widget,
 };
-use wsbalancer_client::{ServiceStatus, Status};
+use wsbalancer_client::ServiceStatus;
 
 use super::pods::Table;
-use super::text;
 use super::view::View;
+use super::{heading, text};
 
-/// Columns between two parts of the title.
+/// Columns between two parts of a line.
 const GAP: &str = "   ";
+/// Columns between two keys.
+const KEY_GAP: &str = "  ";
 /// Columns of the scrollbar and before it.
 const SCROLLBAR: u16 = 2;
 /// The name of a service is cut among those of the others.
@@ -32,27 +34,42 @@ pub(crate) const NO_PODS: &str = "no pods are known";
 pub(crate) fn draw(view: &mut View, area: Rect, buffer: &mut Buffer, now: Instant) {
     let inner = area.inner(Margin::new(1, 0));
     let tabs = tabs(view, inner.width);
+    let title = title(view, inner.width);
     let notice = notice(view, inner.width, now);
-    let line_if = |is_there: bool| Constraint::Length(u16::from(is_there));
-    let [title_area, tabs_area, notice_area, pods_area, keys_area] = Layout::vertical([
-        Constraint::Length(1),
-        line_if(tabs.is_some()),
-        line_if(notice.is_some()),
+    let mut heading = heading(view, inner.width);
+    // In a window that is too low for all, the pods have a half of it.
+    let others = title.len() + tabs.iter().len() + notice.len();
+    heading.truncate(usize::from(inner.height / 2).saturating_sub(others));
+    let [
+        title_area,
+        tabs_area,
+        notice_area,
+        heading_area,
+        pods_area,
+        keys_area,
+    ] = Layout::vertical([
+        lines(title.len()),
+        lines(tabs.iter().len()),
+        lines(notice.len()),
+        lines(heading.len()),
         Constraint::Fill(1),
         Constraint::Length(1),
     ])
     .areas(inner);
-    title(view, title_area.width).render(title_area, buffer);
+    Paragraph::new(title).render(title_area, buffer);
     let bar = title_area.outer(Margin::new(1, 0)).intersection(area);
     buffer.set_style(bar, Modifier::REVERSED);
     if let Some(tabs) = tabs {
         tabs.render(tabs_area, buffer);
     }
-    if let Some(notice) = notice {
-        notice.render(notice_area, buffer);
-    }
+    Paragraph::new(notice).render(notice_area, buffer);
+    Paragraph::new(heading).render(heading_area, buffer);
     let range = draw_pods(view, pods_area, buffer);
     keys(view, range, keys_area.width).render(keys_area, buffer);
+}
+
+fn lines(count: usize) -> Constraint {
+    Constraint::Length(u16::try_from(count).unwrap_or(u16::MAX))
 }
 
 /// Draws the pods and, where not all are seen, tells which.
@@ -62,16 +79,18 @@ fn draw_pods(view: &mut View, area: Rect, buffer: &mut Buffer) -> Option<String>
     // Room for a scrollbar, whether there is one or not: the columns stay where they are.
     let table = Table::arrange(pods, view.order, area.width.saturating_sub(SCROLLBAR));
     let [header, rows] = Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(area);
-    let (pods, page) = (table.len(), usize::from(rows.height));
-    let seen = scroll.fit(pods, page);
-    if pods == 0 {
+    let (height, page) = (table.height(), usize::from(rows.height));
+    let seen = scroll.fit(height, page);
+    if height == 0 {
         Line::raw(NO_PODS).render(header, buffer);
     } else {
         table.draw_header(header, buffer);
         table.draw_rows(seen.clone(), rows, buffer);
     }
+    let (first, last) = table.pods_in(seen.clone());
+    let all = table.len();
     view.scroll = scroll;
-    if pods <= page {
+    if height <= page {
         return None;
     }
     let mut state = ScrollbarState::new(scroll.last_start() + 1)
@@ -83,61 +102,41 @@ fn draw_pods(view: &mut View, area: Rect, buffer: &mut Buffer) -> Option<String>
         .track_symbol(Some("│"))
         .thumb_symbol("█")
         .render(rows, buffer, &mut state);
-    let [first, last, all] =
-        [seen.start + 1, seen.end, pods].map(|place| text::count(place as u64));
+    let [first, last, all] = [first, last, all].map(|place| text::count(place as u64));
     Some(format!("{first}–{last} of {all}"))
 }
 
-/// The line above all others.
-fn title(view: &View, width: u16) -> Line<'static> {
-    match (&view.status, view.service()) {
-        (Some(status), Some((service, _))) => service_title(status, service, width),
-        _ => Line::raw(text::fit(
-            &format!("wsbalancer{GAP}{}", view.url),
+/// The lines above all others.
+fn title(view: &View, width: u16) -> Vec<Line<'static>> {
+    let lines = match (&view.status, view.service()) {
+        (Some(status), Some((service, _))) => heading::title(status, service, width),
+        _ => text::flow(
+            &["wsbalancer".to_owned(), view.url.clone()],
+            GAP,
             width.into(),
-        )),
-    }
+        ),
+    };
+    let name = |place| {
+        if place == 0 {
+            Modifier::BOLD
+        } else {
+            Modifier::empty()
+        }
+    };
+    let lines = lines.into_iter().enumerate();
+    lines
+        .map(|(place, line)| Line::styled(line, name(place)))
+        .collect()
 }
 
-/// A service in a line: in many words, in few, or what there is room for.
-pub(crate) fn service_title(status: &Status, service: &ServiceStatus, width: u16) -> Line<'static> {
-    let width = usize::from(width);
-    let name = text::fit(&service.url, (width / 3).max(8));
-    let connections = text::count(service.connections);
-    let imbalance = text::told(service.imbalance, text::exact);
-    let share = text::rounded(service.share * 100.0);
-    let (usable, known) = (
-        text::count(service.pods_usable),
-        text::count(service.pods_known),
-    );
-    let room = width.saturating_sub(text::width(&name) + GAP.len());
-    let wordings = [
-        format!(
-            "{connections} connections{GAP}imbalance {imbalance}{GAP}gateway share {share} %{GAP}\
-             {usable} of {known} pods usable"
-        ),
-        format!(
-            "{connections} open{GAP}imbalance {imbalance}{GAP}share {share} %{GAP}\
-             {usable}/{known} pods"
-        ),
-        format!("{connections}  ×{imbalance}  {share} %  {usable}/{known}"),
-    ];
-    let [.., shortest] = &wordings;
-    let fitting = wordings.iter().find(|words| text::width(words) <= room);
-    let mut words = fitting.unwrap_or(shortest).clone();
-    let time = text::clean(&status.timestamp);
-    let free = room.saturating_sub(text::width(&words));
-    if let Some(padding) = free.checked_sub(text::width(&time))
-        && padding >= GAP.len()
-    {
-        words += &" ".repeat(padding);
-        words += &time;
+/// How the service is.
+fn heading(view: &View, width: u16) -> Vec<Line<'static>> {
+    match (&view.status, view.service()) {
+        (Some(status), Some((service, _))) => {
+            heading::lines(status, service, view.before(service), width)
+        }
+        _ => Vec::new(),
     }
-    Line::from(vec![
-        Span::styled(name, Modifier::BOLD),
-        Span::raw(GAP),
-        Span::raw(text::fit(&words, room)),
-    ])
 }
 
 /// The services, where there are several, moved so far that the chosen one is seen.
@@ -167,7 +166,7 @@ fn tabs(view: &View, width: u16) -> Option<Paragraph<'static>> {
 }
 
 /// What the user should know beside the state itself.
-fn notice(view: &View, width: u16, now: Instant) -> Option<Line<'static>> {
+fn notice(view: &View, width: u16, now: Instant) -> Vec<Line<'static>> {
     let (notice, color) = if view.is_paused {
         ("paused: p goes on".to_owned(), Color::Yellow)
     } else if let Some(failure) = &view.failure {
@@ -179,14 +178,22 @@ fn notice(view: &View, width: u16, now: Instant) -> Option<Line<'static>> {
     } else if view.status.is_none() {
         ("waiting for the first answer".to_owned(), Color::Reset)
     } else if let Some((service, _)) = view.service() {
-        let discovery = service.discovery.as_ref()?;
-        let error = discovery.last_error.as_ref()?;
-        let notice = format!("{} told no pods: {error}", discovery.admin_cluster);
-        (notice, Color::Yellow)
+        match discovery_error(service) {
+            Some(notice) => (notice, Color::Yellow),
+            None => return Vec::new(),
+        }
     } else {
         (NO_SERVICES.to_owned(), Color::Yellow)
     };
-    Some(Line::styled(text::fit(&notice, width.into()), color))
+    let lines = text::wrap(&notice, width.into()).into_iter();
+    lines.map(|line| Line::styled(line, color)).collect()
+}
+
+/// Why the pods may be others than those that are shown.
+pub(crate) fn discovery_error(service: &ServiceStatus) -> Option<String> {
+    let discovery = service.discovery.as_ref()?;
+    let error = discovery.last_error.as_ref()?;
+    Some(format!("{} told no pods: {error}", discovery.admin_cluster))
 }
 
 /// The keys that do something now, as far as there is room, and what is seen of the pods.
@@ -208,7 +215,7 @@ fn keys(view: &View, range: Option<String>, width: u16) -> Line<'static> {
     let mut room = usize::from(width).saturating_sub(text::width(&range));
     let mut spans = Vec::new();
     for (key, action) in keys {
-        let action = format!(" {action}{GAP}");
+        let action = format!(" {action}{KEY_GAP}");
         let Some(rest) = room.checked_sub(text::width(key) + text::width(&action)) else {
             break;
         };
@@ -227,6 +234,7 @@ mod tests {
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
     use serde_json::{Value, json};
+    use wsbalancer_client::Status;
 
     use super::*;
     use crate::watch::sample;
@@ -262,30 +270,39 @@ mod tests {
     #[test]
     fn every_pod_stands_against_its_even_share() {
         let mut view = view(&[sample::service_json("chat")], &sample::mixed_pods());
-        let frame = backend(&mut view, 100, 8, 0);
+        let frame = backend(&mut view, 80, 15, 0);
         assert_frame(
             &frame,
-            " chat   1,234 connections   imbalance 1.02   gateway share 33 %   7 of 8 pods usable
- Pod ▲            Count  Estimate  │ even share  State      Reason
- 10.0.0.9:8080        –         1                unknown    has not told a count yet
- chat-7d4            80        81  ▉│            healthy    last poll: status 503
- chat-9           1,000     1,001  ███│████████  full       holds 1,000 of 1,000 WebSockets
- chat-10            100       101  █│            healthy
- chat-x2z           150       151  █│            unhealthy  3 polls failed in a row; last poll: …
- q quit   n name   c count   s state   p pause",
+            " chat   2026-11-25T00:50:00Z
+ Warning: 1 of 8 pods gets nothing new: it has its reasons
+ 1,234 connections   even share 100   imbalance 1.02   gateway share 33 %
+ 7 of 8 pods usable
+ Pod              Count  Estimate  Of share  │ even share      State ▲
+ chat-x2z           150       151         –  ██▍               unhealthy
+   10.0.0.1:8080: 3 polls failed in a row; last poll: no answer within 2 s
+ 10.0.0.9:8080        –         1         –                    never answered
+   has not told a count yet
+ chat-9           1,000     1,001   1,000 %  ████│███████████  full
+   10.0.0.1:8080: holds 1,000 of 1,000 WebSockets
+ chat-7d4            80        81      80 %  █│                healthy
+   10.0.0.1:8080: last poll: status 503
+ chat-10            100       101     100 %  █│                healthy
+ q quit  n name  c count  s state  p pause",
         );
-        let color_of_last = |y| {
-            let state = frame.buffer().cell((49, y)).expect("a cell");
+        let color = |y| {
+            let state = frame.buffer().cell((66, y)).expect("a cell");
             assert_ne!(state.symbol(), " ");
             state.fg
         };
-        let colors = [2, 3, 4, 6].map(color_of_last);
-        let expected = [Color::DarkGray, Color::Green, Color::Yellow, Color::Red];
+        let colors = [5, 7, 9, 11].map(color);
+        let expected = [Color::Red, Color::Red, Color::Yellow, Color::Green];
         assert_eq!(colors, expected);
+        let verdict = frame.buffer().cell((1, 1)).expect("a cell");
+        assert_eq!(verdict.fg, Color::Yellow);
         // The mark stays visible where the bar goes on.
-        let mark = frame.buffer().cell((38, 4)).expect("a cell");
+        let mark = frame.buffer().cell((49, 9)).expect("a cell");
         assert_eq!((mark.symbol(), mark.bg), ("│", Color::Yellow));
-        let title = frame.buffer().cell((99, 0)).expect("a cell");
+        let title = frame.buffer().cell((79, 0)).expect("a cell");
         assert!(title.modifier.contains(Modifier::REVERSED));
     }
 
@@ -295,35 +312,28 @@ mod tests {
         let mut view = view(&services, &sample::mixed_pods());
         view.press(KeyCode::Char('c').into());
         assert_frame(
-            &backend(&mut view, 60, 9, 0),
-            " chat   1,234 open   imbalance 1.02   share 33 %   7/8 pods
+            &backend(&mut view, 60, 16, 0),
+            " chat   2026-11-25T00:50:00Z
  chat   feed   mail
- Pod           Count ▼  Estimate  │ even share  State
- chat-9          1,000     1,001  ███│████████  full
- chat-x2z          150       151  █│            unhealthy
- chat-10           100       101  █│            healthy
- chat-7d4           80        81  ▉│            healthy
- 10.0.0.9:80…        –         1                unknown
- q quit   n name   c count   s state   p pause",
+ Warning: 1 of 8 pods gets nothing new: it has its reasons
+ 1,234 connections   even share 100   imbalance 1.02
+ gateway share 33 %   7 of 8 pods usable
+ Pod            Count ▼  Of share  State
+ chat-9           1,000   1,000 %  full                   █
+   10.0.0.1:8080: holds 1,000 of 1,000 WebSockets         █
+ chat-x2z           150         –  unhealthy              █
+   10.0.0.1:8080: 3 polls failed in a row; last poll: no  █
+   answer within 2 s                                      █
+ chat-10            100     100 %  healthy                █
+ chat-7d4            80      80 %  healthy                █
+   10.0.0.1:8080: last poll: status 503                   █
+ 10.0.0.9:8080        –         –  never answered         │
+ q quit  n name  c count  s state  p pause         1–5 of 5",
         );
-        assert_frame(
-            &backend(&mut view, 40, 7, 0),
-            " chat   1,234  ×1.02  33 %  7/8
- chat   feed   mail
- Pod            Count ▼  State
- chat-9           1,000  full         █
- chat-x2z           150  unhealthy    █
- chat-10            100  healthy      │
- q quit   n name   c count     1–3 of 5",
-        );
-        assert_frame(
-            &backend(&mut view, 20, 5, 0),
-            " chat   1,234  ×1.…
- chat   feed   mail
- Pod      Count ▼
- chat-9     1,000 █
- q quit    1–1 of 5",
-        );
+        let small = frame(&mut view, 40, 10);
+        assert!(small.contains("Pod            Count ▼"), "{small}");
+        let smallest = frame(&mut view, 20, 8);
+        assert!(smallest.contains("Count ▼"), "{smallest}");
         for width in 0..20 {
             for height in 0..6 {
                 let area = Rect::new(0, 0, width, height);
@@ -340,26 +350,21 @@ mod tests {
             .collect();
         let mut view = view(&[sample::service_json("chat")], &pods);
         assert_frame(
-            &backend(&mut view, 72, 7, 0),
-            " chat   1,234 open   imbalance 1.02   share 33 %   7/8 pods
- Pod ▲       Count  Estimate  │ even share                    State
- chat-0          0         1     │                            healthy █
- chat-1          1         2     │                            healthy │
- chat-2          2         3     │                            healthy │
- chat-3          3         4     │                            healthy │
- q quit   n name   c count   s state   p pause             1–4 of 1,000",
+            &backend(&mut view, 80, 10, 0),
+            " chat   2026-11-25T00:50:00Z
+ Warning: 1 of 8 pods gets nothing new: it has its reasons
+ 1,234 connections   even share 100   imbalance 1.02   gateway share 33 %
+ 7 of 8 pods usable
+ Pod       Address          Count  Estimate  Of share  │ even share
+ chat-995  10.0.0.1:8080      995       996     995 %  ██│██████████████████▉ █
+ chat-996  10.0.0.1:8080      996       997     996 %  ██│██████████████████▉ │
+ chat-997  10.0.0.1:8080      997       998     997 %  ██│██████████████████▉ │
+ chat-998  10.0.0.1:8080      998       999     998 %  ██│██████████████████▉ │
+ q quit  n name  c count  s state  p pause  ↑↓ scroll              1–4 of 1,000",
         );
         view.press(KeyCode::End.into());
-        assert_frame(
-            &backend(&mut view, 72, 7, 0),
-            " chat   1,234 open   imbalance 1.02   share 33 %   7/8 pods
- Pod ▲       Count  Estimate  │ even share                    State
- chat-996      996       997  ███│█████████████████████████▉  healthy │
- chat-997      997       998  ███│█████████████████████████▉  healthy │
- chat-998      998       999  ███│█████████████████████████▉  healthy │
- chat-999      999     1,000  ███│██████████████████████████  healthy █
- q quit   n name   c count   s state   p pause       997–1,000 of 1,000",
-        );
+        let last = frame(&mut view, 80, 10);
+        assert!(last.contains("997–1,000 of 1,000"), "{last}");
         // With fewer pods than before the last page is full.
         view.answer(
             Ok(sample::status_of(
@@ -368,7 +373,7 @@ mod tests {
             )),
             view.since,
         );
-        let shown = frame(&mut view, 72, 7);
+        let shown = frame(&mut view, 80, 10);
         assert!(
             shown.contains("chat-997") && shown.contains("chat-999"),
             "{shown}"
@@ -381,6 +386,8 @@ mod tests {
         const HOSTILE: &str = "\u{1b}[2J\u{9b}31m\r\n\u{7}\u{202e}evil\u{2066}\u{200f}<script>";
         fn poison(value: &mut Value) {
             match value {
+                // One of three words.
+                Value::String(text) if text == "warning" => {}
                 Value::String(text) => *text = format!("{HOSTILE}{text}"),
                 Value::Array(elements) => elements.iter_mut().for_each(poison),
                 Value::Object(fields) => fields.values_mut().for_each(poison),
@@ -389,11 +396,13 @@ mod tests {
         }
         let mut services = ["chat", "feed"].map(sample::service_json);
         services[0]["discovery"]["lastError"] = json!("status 503");
+        services[0]["warnings"] = json!([{ "message": "It is late.", "advice": "a: b\n  c: d" }]);
         let mut pods = sample::mixed_pods();
         pods.push(sample::pod_json(&HOSTILE.repeat(500), 7, "healthy"));
         services.iter_mut().chain(&mut pods).for_each(poison);
         let mut document = sample::document(&services, &pods);
         poison(&mut document["timestamp"]);
+        document["gateway"] = json!(HOSTILE);
         let status: Status = serde_json::from_value(document).expect("a status");
 
         let plain = crate::watch::plain::render(&status, 250);
@@ -432,7 +441,7 @@ mod tests {
             " wsbalancer   http://envoy:9902/balancer-metrics
  waiting for the first answer
 
- q quit   n name   c count   s state   p pause",
+ q quit  n name  c count  s state  p pause",
         );
         waiting.answer(Err("Connection refused".to_owned()), begun);
         let shown = backend(&mut waiting, 60, 4, 3).to_string();
@@ -442,13 +451,13 @@ mod tests {
         let mut service = sample::service_json("chat");
         service["discovery"]["lastError"] = json!("status 503");
         let mut view = view(&[service.clone()], &[sample::pod_json("a", 1, "stale")]);
-        let shown = frame(&mut view, 60, 6);
+        let shown = frame(&mut view, 60, 12);
         assert!(
             shown.contains("envoy_admin told no pods: status 503"),
             "{shown}"
         );
         view.answer(Err("no answer within 5s".to_owned()), Instant::now());
-        let failing = backend(&mut view, 60, 6, 75);
+        let failing = backend(&mut view, 60, 12, 75);
         let expected = "no state for 1m 15s, trying again: no answer within 5s";
         assert!(failing.to_string().contains(expected), "{failing}");
         assert!(
@@ -460,14 +469,14 @@ mod tests {
             Some(Color::Red)
         );
         view.press(KeyCode::Char('p').into());
-        let shown = frame(&mut view, 60, 6);
+        let shown = frame(&mut view, 60, 12);
         assert!(shown.contains("paused: p goes on"), "{shown}");
         assert!(shown.contains("p go on"), "{shown}");
 
         service["discovery"] = Value::Null;
         service["imbalance"] = Value::Null;
         view = self::view(&[service], &[]);
-        let shown = frame(&mut view, 70, 5);
+        let shown = frame(&mut view, 70, 12);
         assert!(
             shown.contains("imbalance –") && shown.contains(NO_PODS),
             "{shown}"

@@ -52,6 +52,48 @@ pub(crate) fn fit(text: &str, columns: usize) -> String {
     cleaned
 }
 
+/// The clean text in lines of at most so many columns, at least 1, broken between words where that is
+/// possible.
+pub(crate) fn wrap(text: &str, columns: usize) -> Vec<String> {
+    let columns = columns.max(1);
+    let mut lines = vec![String::new()];
+    let mut taken = 0;
+    for word in clean(text).split(' ') {
+        if taken > 0 && taken + 1 + width(word) > columns {
+            lines.push(String::new());
+            taken = 0;
+        }
+        for character in (taken > 0).then_some(' ').into_iter().chain(word.chars()) {
+            let wanted = character.width().unwrap_or(0);
+            if taken > 0 && taken + wanted > columns {
+                lines.push(String::new());
+                taken = 0;
+            }
+            taken += wanted;
+            lines.last_mut().expect("there is one").push(character);
+        }
+    }
+    lines
+}
+
+/// Texts beside each other, with this between them, in lines of at most so many columns.
+pub(crate) fn flow(texts: &[String], gap: &str, columns: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for text in texts {
+        let mut wrapped = wrap(text, columns);
+        let first = wrapped.first().map_or(0, |first| width(first));
+        match lines.last_mut() {
+            Some(last) if width(last) + gap.len() + first <= columns => {
+                *last += gap;
+                *last += &wrapped.remove(0);
+            }
+            _ => {}
+        }
+        lines.append(&mut wrapped);
+    }
+    lines
+}
+
 /// How many columns a clean text takes.
 pub(crate) fn width(text: &str) -> usize {
     text.chars()
@@ -78,6 +120,20 @@ pub(crate) fn rounded(number: f64) -> String {
 /// A number with as many digits as it needs, three after the point at most.
 pub(crate) fn exact(number: f64) -> String {
     format!("{:.3}", HumanFloatCount(number))
+}
+
+/// A part of a whole, as people write it.
+pub(crate) fn percent(part: f64) -> String {
+    format!("{} %", rounded(part * 100.0))
+}
+
+/// How often something happens.
+pub(crate) fn per_second(rate: f64) -> String {
+    if rate < 9.95 {
+        format!("{:.1}/s", HumanFloatCount(rate))
+    } else {
+        format!("{}/s", rounded(rate))
+    }
 }
 
 /// What was told, or the sign that it was not.
@@ -119,6 +175,25 @@ mod tests {
             assert_eq!(fit("馬a馬", columns), shown);
         }
         assert_eq!(fit("chat", 4), "chat");
+    }
+
+    #[test]
+    fn texts_are_broken_between_words_and_nothing_is_left_out() {
+        for (columns, shown) in [
+            (20, &["2 pods are unhealthy"][..]),
+            (19, &["2 pods are", "unhealthy"]),
+            (9, &["2 pods", "are", "unhealthy"]),
+            (5, &["2", "pods", "are", "unhea", "lthy"]),
+        ] {
+            assert_eq!(wrap("2 pods are unhealthy", columns), shown);
+        }
+        assert_eq!(wrap("馬馬a", 3), ["馬", "馬a"]);
+        assert_eq!(wrap("\u{1b}[2J", 80), ["�[2J"]);
+        assert_eq!(wrap("", 0), [""]);
+        let texts = ["1,234 connections", "share 33 %", "7 of 8 pods"].map(str::to_owned);
+        let flowed = ["1,234 connections   share 33 %", "7 of 8 pods"];
+        assert_eq!(flow(&texts, "   ", 40), flowed);
+        assert_eq!(flow(&texts, "   ", 100).len(), 1);
     }
 
     #[test]

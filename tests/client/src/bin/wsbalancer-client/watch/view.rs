@@ -8,6 +8,7 @@ use std::time::Instant;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use wsbalancer_client::{PodStatus, ServiceStatus, Status};
 
+use super::heading::Before;
 use super::order::{Key, Order};
 
 /// What the user looks at.
@@ -17,6 +18,8 @@ pub(crate) struct View {
     pub(crate) url: String,
     /// The last state that came.
     pub(crate) status: Option<Status>,
+    /// The one before it, and how many seconds earlier that came.
+    before: Option<(Status, f64)>,
     /// Why the last answer was none.
     pub(crate) failure: Option<String>,
     /// When the last state came, or the first was asked for.
@@ -51,9 +54,10 @@ impl View {
         Self {
             url,
             status: None,
+            before: None,
             failure: None,
             since: now,
-            order: Order::BY_NAME,
+            order: Order::WORST_FIRST,
             is_paused: false,
             scroll: Scroll::default(),
             chosen: None,
@@ -64,7 +68,8 @@ impl View {
     pub(crate) fn answer(&mut self, answer: Result<Status, String>, now: Instant) {
         match answer {
             Ok(status) => {
-                self.status = Some(status);
+                let seconds = now.duration_since(self.since).as_secs_f64();
+                self.before = self.status.replace(status).map(|status| (status, seconds));
                 self.failure = None;
                 self.since = now;
             }
@@ -90,6 +95,14 @@ impl View {
         let mut pods: Vec<&PodStatus> = pods.iter().collect();
         self.order.sort(&mut pods);
         Some((service, pods))
+    }
+
+    /// What the service was before.
+    pub(crate) fn before(&self, service: &ServiceStatus) -> Before<'_> {
+        let (status, seconds) = self.before.as_ref()?;
+        let mut services = status.services.iter();
+        let same = services.find(|before| before.url == service.url)?;
+        Some((same, *seconds))
     }
 
     /// Does what a key asks for.
@@ -226,10 +239,10 @@ mod tests {
         assert_eq!((view.order.key, view.order.reversed), (Key::Count, false));
         press(&mut view, KeyCode::Char('c'));
         assert_eq!((view.order.key, view.order.reversed), (Key::Count, true));
-        press(&mut view, KeyCode::Char('s'));
-        assert_eq!((view.order.key, view.order.reversed), (Key::State, false));
         press(&mut view, KeyCode::Char('n'));
-        assert_eq!(view.order, Order::BY_NAME);
+        assert_eq!((view.order.key, view.order.reversed), (Key::Name, false));
+        press(&mut view, KeyCode::Char('s'));
+        assert_eq!(view.order, Order::WORST_FIRST);
         press(&mut view, KeyCode::Char('p'));
         assert!(view.is_paused);
         press(&mut view, KeyCode::Char('p'));
@@ -249,7 +262,7 @@ mod tests {
         ] {
             assert_eq!(view.press(key), Outcome::Stay);
         }
-        assert_eq!(view.order, Order::BY_NAME);
+        assert_eq!(view.order, Order::WORST_FIRST);
     }
 
     #[test]
