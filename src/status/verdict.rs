@@ -171,9 +171,11 @@ impl Case<'_> {
     }
 
     fn warning(&self) -> Option<Verdict> {
-        gravest(self.warnings.iter().map(|&(gravity, text)| {
-            Verdict::new(gravity, text.trim_end_matches('.'))
-        }))
+        gravest(
+            self.warnings
+                .iter()
+                .map(|&(gravity, text)| Verdict::new(gravity, text.trim_end_matches('.'))),
+        )
     }
 
     /// Pods that get nothing new, though they are to stay.
