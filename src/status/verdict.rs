@@ -568,6 +568,7 @@ mod tests {
         assert_verdict(&case, Warning, text);
         case.warnings.push((Critical, "The ports are used up."));
         assert_verdict(&case, Critical, "The ports are used up");
+        case.warnings.pop();
         case.pods.push(case.pods[2]);
         let text = Verdict::of(&case).text;
         assert!(text.starts_with("2 of 4 pods get nothing new"), "{text}");
