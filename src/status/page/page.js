@@ -112,7 +112,8 @@ function takePods(kept, news) {
     // A pod that never answered reported nothing, not 0.
     if (pod.countAge == null) pod.agentsConnections = null;
     pod.estimated = pod.estimate === pod.agentsConnections ? null : pod.estimate;
-    pod.isLate = !(pod.countAge < 2 * kept.service.refreshInterval + 1);
+    // That there was no count at all is told by its state.
+    pod.isLate = pod.countAge > 2 * kept.service.refreshInterval + 1;
     // What takes no part in the balance has no even share.
     if (pod.load == null) pod.evenShare = null;
     // In tenths of its even share; with few WebSockets one is much.

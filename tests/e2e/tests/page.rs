@@ -245,7 +245,11 @@ fn made_up(name: &str, state: &str, connections: u64) -> Value {
         "reason": if state == "healthy" { "it gets new WebSockets" } else { HOSTILE },
         "agentsConnections": connections, "estimate": connections, "ownConnections": 7,
         "evenShare": 100, "load": takes_part.then(|| connections as f64 / 100.0), "weight": 1,
-        "countAge": if state == "unknown" { Value::Null } else { json!(0.5) },
+        "countAge": match state {
+            "unknown" => Value::Null,
+            "stale" => json!(42),
+            _ => json!(0.5),
+        },
     })
 }
 
@@ -333,7 +337,7 @@ async fn the_worst_comes_first_and_what_is_normal_is_not_told() -> Result<()> {
     assert_eq!(browser.evaluate(&shares).await?, json!(expected));
     let headings = "[...document.querySelectorAll('thead th:not([hidden])')]
         .map((heading) => heading.textContent)";
-    // All have one weight, no limit and one even share.
+    // All have one weight, no limit and one even share, and one count is old.
     let telling = ["Pod", "State", "Of even share", "Connections", "Age"];
     assert_eq!(browser.evaluate(headings).await?, json!(telling));
     let tints = "new Set([...document.querySelectorAll('tbody tr')]
