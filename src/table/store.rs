@@ -137,13 +137,12 @@ impl<D: SharedData> Store<D> {
             recount: Cell::default(),
             data,
         };
-        match read(&store.data, &store.key) {
-            Some(table) => store.recount.set(table.recount()),
-            None => {
-                let table = Table::new(&store.pods);
-                // Without a version the host accepts every write.
-                let _accepted = store.data.write(&store.key, table.as_bytes(), None);
-            }
+        if let Some(table) = read(&store.data, &store.key) {
+            store.recount.set(table.recount());
+        } else {
+            let table = Table::new(&store.pods);
+            // Without a version the host accepts every write.
+            let _accepted = store.data.write(&store.key, table.as_bytes(), None);
         }
         if store.data.read(&store.traffic_key).is_none() {
             let empty = Table::new(&[]).traffic_bytes();

@@ -73,6 +73,10 @@ enum State {
 }
 
 /// What Envoy knows of a request's way to its pod.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, as Envoy's response flags are"
+)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Upstream {
     /// The pod that was tried last.

@@ -238,13 +238,13 @@ async fn names_are_text_and_nothing_is_cut() -> Result<()> {
 }
 
 /// A pod as the JSON has it, with an even share of 100; what is wrong with it is hostile.
-fn made_up(name: &str, state: &str, connections: u64) -> Value {
+fn made_up(name: &str, state: &str, connections: u32) -> Value {
     let takes_part = ["healthy", "slowStart", "full"].contains(&state);
     json!({
         "podName": name, "address": format!("10.0.0.1:{name}"), "state": state,
         "reason": if state == "healthy" { "it gets new WebSockets" } else { HOSTILE },
         "agentsConnections": connections, "estimate": connections, "ownConnections": 7,
-        "evenShare": 100, "load": takes_part.then(|| connections as f64 / 100.0), "weight": 1,
+        "evenShare": 100, "load": takes_part.then(|| f64::from(connections) / 100.0), "weight": 1,
         "countAge": match state {
             "unknown" => Value::Null,
             "stale" => json!(42),

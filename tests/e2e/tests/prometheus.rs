@@ -108,7 +108,7 @@ enum Form {
 
 /// An Envoy before pods.
 enum Gateway {
-    Plain(Stage),
+    Plain(Box<Stage>),
     Mesh(Box<Mesh>),
 }
 
@@ -117,7 +117,7 @@ impl Gateway {
     async fn start(form: Form, fleet: FleetConfig) -> Result<Self> {
         let pods = fleet.pods.len();
         let gateway = match form {
-            Form::Plain => Self::Plain(Stage::start(fleet, on_one_host).await?),
+            Form::Plain => Self::Plain(Box::new(Stage::start(fleet, on_one_host).await?)),
             Form::Istio => {
                 let mut manifests = documents("envoy/istio/gateway.yaml")?;
                 manifests.extend(documents("envoy/istio/status.yaml")?);
