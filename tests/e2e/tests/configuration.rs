@@ -186,7 +186,10 @@ fn every_file_of_the_project_is_accepted() -> Result<()> {
     let files: Vec<PathBuf> = fs::read_dir(root.join("envoy"))?
         .map(|entry| Ok(entry?.path()))
         .collect::<Result<_>>()?;
-    let is_yaml = |file: &&PathBuf| file.extension().is_some_and(|kind| kind == "yaml");
+    // What the tool renders others from is no configuration of Envoy's.
+    let is_yaml = |file: &&PathBuf| {
+        file.extension().is_some_and(|kind| kind == "yaml") && !file.ends_with("service.yaml")
+    };
     assert!(files.iter().any(|file| is_yaml(&file)));
     for file in files.iter().filter(is_yaml) {
         let sample = Sample::load(file)?.wasm(root.join("target/wsbalancer.wasm"));

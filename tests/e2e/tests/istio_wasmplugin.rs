@@ -284,7 +284,7 @@ async fn workers_of_a_configuration_that_has_ended_are_not_lost() -> Result<()> 
     let until_workers = |count: RangeInclusive<u64>| {
         let mut last = Value::Null;
         let shown = || {
-            last = get_json(&status).ok()?["services"][0].take();
+            last = get_json(&status).ok()?.pointer("/services/0")?.clone();
             let is_so = last["workers"]
                 .as_u64()
                 .is_some_and(|workers| count.contains(&workers));

@@ -183,10 +183,12 @@ async fn the_json_has_its_fields() -> Result<()> {
         keys(&status),
         [
             "agentsConnections",
+            "gateway",
             "podMetrics",
             "services",
             "timestamp",
-            "totalConnections"
+            "totalConnections",
+            "warnings"
         ]
     );
     assert_eq!(
@@ -206,7 +208,11 @@ async fn the_json_has_its_fields() -> Result<()> {
             "refreshInterval",
             "share",
             "silentFor",
-            "url"
+            "statistics",
+            "url",
+            "verdict",
+            "warnings",
+            "workers"
         ]
     );
     assert_eq!(
@@ -228,6 +234,7 @@ async fn the_json_has_its_fields() -> Result<()> {
             "implausible",
             "inFlight",
             "lastError",
+            "load",
             "maxConnections",
             "nodeName",
             "opened",
