@@ -169,7 +169,7 @@ pub async fn assert_skewed_pods_even_out(stage: &Stage) -> anyhow::Result<()> {
     assert_all_well(&held.report());
     let counts = stage.counts();
     assert!(imbalance(&counts) <= 1.02, "{counts:?}");
-    assert_eq!(stage.stat("upgrades_balanced")?, 2_000);
+    stage.until_stat("upgrades_balanced", |balanced| balanced == 2_000)?;
     Ok(())
 }
 
