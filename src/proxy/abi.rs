@@ -100,7 +100,7 @@ pub(super) fn header_map_pairs(map: MapType) -> Vec<u8> {
         if pairs.is_null() {
             return Vec::new();
         }
-        Vec::from_raw_parts(pairs, size, size)
+        Box::from_raw(std::ptr::slice_from_raw_parts_mut(pairs, size)).into_vec()
     }
 }
 
