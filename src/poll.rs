@@ -8,7 +8,7 @@
 //! [current](crate::table::Current) configuration ask.
 //!
 //! All pods of a service are due together: that is a round. Where they are many they are asked in
-//! [portions](portion), and their answers go into the table together.
+//! portions, and their answers go into the table together.
 //!
 //! Within a burst the pods are asked before their time, by whichever worker sees that it is needed. So
 //! is a pod that has refused a connection or was passed by, at once.

@@ -60,7 +60,7 @@ pub trait SharedTable {
 
 /// A table in the data that VMs share, changed by compare-and-swap.
 ///
-/// It is two values: the [traffic](super::traffic), which every WebSocket changes, and the records,
+/// It is two values: the traffic, which every WebSocket changes, and the records,
 /// of which each worker keeps what it last read. The traffic tells which revision of the records there
 /// is, so that a worker reads them anew where another has changed them. Records are written first: a
 /// worker that has them sooner than the traffic tells goes by what is newer, and nothing else.

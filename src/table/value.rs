@@ -190,7 +190,7 @@ fn parts_of(bytes: &mut [u8]) -> Option<(&mut Header, &mut [PodRecord])> {
     Some((header, <[PodRecord]>::mut_from_bytes(records).ok()?))
 }
 
-/// The two values in which it is shared; see [`traffic`](super::traffic).
+/// The two values in which it is shared; see `table/traffic.rs`.
 impl Table {
     /// How often more than the traffic was changed; may wrap.
     pub(super) fn revision(&self) -> u32 {

@@ -86,7 +86,7 @@ impl Steering {
         }
     }
 
-    /// An upgrade went elsewhere. Whether it counts is [settled](Self::settle) later.
+    /// An upgrade went elsewhere. Whether it counts is settled later.
     pub fn disobeyed(&mut self, mismatch: Mismatch) {
         if self.open.len() < MOST_OPEN {
             self.open.push(mismatch);
