@@ -11,7 +11,7 @@ const BACKEND: &str = "target/release/wsbalancer-backend";
 pub(crate) fn run(shell: &Shell, arguments: &[String]) -> Result<()> {
     wasm::build(shell)?;
     envoy::provide(shell)?;
-    cmd!(shell, "cargo bench --package wsbalancer").run()?;
+    cmd!(shell, "cargo bench --package wsbalancer --features testing").run()?;
     cmd!(
         shell,
         "cargo build --quiet --release --package wsbalancer-backend --package wsbalancer-bench"
