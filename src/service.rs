@@ -174,7 +174,7 @@ impl<S: Shell> Service<S> {
         };
         let waits = pod.is_some_and(|pod| {
             let waiting = self.table.deferred_closes(pod);
-            let room = self.table.glance(|table| {
+            let room = self.glance(|table| {
                 let view = self.view(table, now);
                 table.pod(pod).and_then(|pod| view.room(pod))
             });

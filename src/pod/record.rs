@@ -672,9 +672,8 @@ impl PodRecord {
     pub(crate) fn posting_in_session(&self, counts_sessions: bool) -> Posting {
         let continues = counts_sessions || self.traffic.sessions != self.sessions_at_report;
         Posting {
-            opened: 1,
             continued: continues.into(),
-            ..Posting::default()
+            ..Posting::OPENED
         }
     }
 

@@ -25,6 +25,40 @@ pub struct Posting {
 }
 
 impl Posting {
+    const NONE: Self = Self {
+        sent: 0,
+        arrived: 0,
+        opened: 0,
+        closed: 0,
+        begun: 0,
+        continued: 0,
+    };
+    /// An upgrade is on its way …
+    pub const SENT: Self = Self {
+        sent: 1,
+        ..Self::NONE
+    };
+    /// … or is so no more.
+    pub const ARRIVED: Self = Self {
+        arrived: 1,
+        ..Self::NONE
+    };
+    /// A WebSocket is open …
+    pub const OPENED: Self = Self {
+        opened: 1,
+        ..Self::NONE
+    };
+    /// … or has ended.
+    pub const CLOSED: Self = Self {
+        closed: 1,
+        ..Self::NONE
+    };
+    /// A session has begun.
+    pub const BEGUN: Self = Self {
+        begun: 1,
+        ..Self::NONE
+    };
+
     /// This and `other`.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {

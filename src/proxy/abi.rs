@@ -93,8 +93,8 @@ pub(super) fn reset(context_id: u32, own: u32) {
 pub(super) fn header_map_pairs(map: MapType) -> Vec<u8> {
     let (mut pairs, mut size) = (std::ptr::null_mut(), 0);
     // SAFETY: the host writes an address and a size to places that outlive the call. The address is
-    // of memory that the module's own allocator has given out for so many bytes, as a vector's, and
-    // is the caller's from then on.
+    // of memory that the module's own allocator has given out for so many bytes, as a box's, and is
+    // the caller's from then on.
     unsafe {
         proxy_get_header_map_pairs(map, &raw mut pairs, &raw mut size);
         if pairs.is_null() {

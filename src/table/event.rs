@@ -120,13 +120,12 @@ impl Event {
     /// where it changes other things, or where it depends on the pod's record what it changes.
     #[must_use]
     pub fn posting(&self) -> Option<(PodAddress, Posting, Timestamp)> {
-        let none = Posting::default();
         let (pod, posting, at) = match *self {
-            Self::Chosen { pod } => (pod, Posting { sent: 1, ..none }, Timestamp::NEVER),
-            Self::Settled { pod } => (pod, Posting { arrived: 1, ..none }, Timestamp::NEVER),
-            Self::Opened { pod, at } => (pod, Posting { opened: 1, ..none }, at),
-            Self::SessionBegun { pod } => (pod, Posting { begun: 1, ..none }, Timestamp::NEVER),
-            Self::Closed { pod } => (pod, Posting { closed: 1, ..none }, Timestamp::NEVER),
+            Self::Chosen { pod } => (pod, Posting::SENT, Timestamp::NEVER),
+            Self::Settled { pod } => (pod, Posting::ARRIVED, Timestamp::NEVER),
+            Self::Opened { pod, at } => (pod, Posting::OPENED, at),
+            Self::SessionBegun { pod } => (pod, Posting::BEGUN, Timestamp::NEVER),
+            Self::Closed { pod } => (pod, Posting::CLOSED, Timestamp::NEVER),
             _ => return None,
         };
         Some((pod, posting, at))

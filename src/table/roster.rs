@@ -132,11 +132,7 @@ mod tests {
     #[test]
     fn who_is_away_for_long_is_forgotten() {
         let mut roster = after(&[(0, &[1, 2])]);
-        let opened = Posting {
-            opened: 1,
-            ..Posting::default()
-        };
-        roster.present[1].traffic_mut().post(&opened);
+        roster.present[1].traffic_mut().post(&Posting::OPENED);
         let mut opened = Vec::new();
         for seconds in [10, 40, 70, 71] {
             let records = [roster.present, roster.away].concat();

@@ -50,12 +50,6 @@ pub trait SharedTable {
     /// The number of the last [recount](super::Roll) that this worker took part in. It does so with
     /// whatever it changes first.
     fn recount(&self) -> u32;
-
-    /// Takes in events: now, or with this worker's next change. What came of those that went in.
-    fn record(&self, events: &[Event]) -> Vec<Effect> {
-        self.defer(events);
-        self.flush()
-    }
 }
 
 /// A table in the data that VMs share, changed by compare-and-swap.
@@ -369,6 +363,11 @@ mod tests {
         Store::open(host.clone(), &service())
     }
 
+    fn record(store: &Store<FakeHost>, events: &[Event]) -> Vec<Effect> {
+        store.defer(events);
+        store.flush()
+    }
+
     fn chosen() -> Event {
         Event::Chosen { pod: address(1) }
     }
@@ -381,9 +380,9 @@ mod tests {
     fn workers_share_one_table() {
         let host = FakeHost::default();
         let one = open(&host);
-        one.record(&[chosen()]);
+        record(&one, &[chosen()]);
         let other = open(&host);
-        other.record(&[chosen()]);
+        record(&other, &[chosen()]);
         assert_eq!(in_flight(&one), 2);
     }
 
@@ -407,15 +406,15 @@ mod tests {
         let host = FakeHost::default();
         let (store, other) = (open(&host), open(&host));
         host.outdate(u32::MAX);
-        store.record(&[chosen()]);
-        store.record(&[chosen()]);
+        record(&store, &[chosen()]);
+        record(&store, &[chosen()]);
         assert_eq!(store.update(|_| ()), Err(Contended));
         assert_eq!(in_flight(&store), 2, "this worker knows");
         assert_eq!(in_flight(&other), 0);
         host.outdate(0);
-        store.record(&[]);
+        record(&store, &[]);
         assert_eq!(in_flight(&other), 2);
-        store.record(&[]);
+        record(&store, &[]);
         assert_eq!(in_flight(&other), 2, "once");
     }
 
@@ -435,14 +434,14 @@ mod tests {
         let host = FakeHost::default();
         let store = open(&host);
         let first = asked(&store, NOW);
-        assert_eq!(store.record(&[first]).len(), 1);
+        assert_eq!(record(&store, &[first]).len(), 1);
         // The count before is stale by then.
         let later = NOW.plus(RULES.cache_ttl * 2);
         let second = asked(&store, later);
         host.outdate(u32::MAX);
-        assert_eq!(store.record(&[second]), []);
+        assert_eq!(record(&store, &[second]), []);
         host.outdate(0);
-        let effects = store.record(&[]);
+        let effects = record(&store, &[]);
         assert!(
             matches!(effects[..], [Effect::Counted { .. }]),
             "{effects:?}"
@@ -458,7 +457,7 @@ mod tests {
             let host = FakeHost::default();
             let (store, other) = (open(&host), open(&host));
             let answer = asked(&store, NOW);
-            other.record(&[chosen()]);
+            record(&other, &[chosen()]);
             store.defer(&[chosen(), answer]);
             host.outdate(outdated);
             assert_eq!(store.flush().len(), 1, "{outdated}");
@@ -475,7 +474,7 @@ mod tests {
     fn what_could_not_be_told_is_told_with_the_next_change() {
         let host = FakeHost::default();
         let (store, other) = (open(&host), open(&host));
-        other.record(&[chosen()]);
+        record(&other, &[chosen()]);
         let answer = asked(&store, NOW);
         store.defer(&[chosen(), answer]);
         // The first write is that of the records.
@@ -495,7 +494,7 @@ mod tests {
         let host = FakeHost::default();
         let (store, other) = (open(&host), open(&host));
         let pod = address(1);
-        store.record(&[Event::Opened { pod, at: NOW }]);
+        record(&store, &[Event::Opened { pod, at: NOW }]);
         store.defer(&[Event::Closed { pod }]);
         let open = |store: &Store<_>| store.read().pod(pod).unwrap().own_connections();
         assert_eq!((open(&store), open(&other)), (0, 1));
@@ -510,15 +509,15 @@ mod tests {
     fn the_records_are_read_anew_only_where_they_have_changed() {
         let host = FakeHost::default();
         let (store, other) = (open(&host), open(&host));
-        store.record(&[chosen()]);
+        record(&store, &[chosen()]);
         let reads = |store: &Store<_>| {
             let before = host.reads(&store.key);
-            store.record(&[chosen()]);
+            record(store, &[chosen()]);
             host.reads(&store.key) - before
         };
         assert_eq!(reads(&store), 0);
         let answer = asked(&other, NOW);
-        other.record(&[answer]);
+        record(&other, &[answer]);
         assert_eq!((reads(&store), reads(&store)), (1, 0));
     }
 
@@ -527,7 +526,7 @@ mod tests {
         let host = FakeHost::default();
         let store = open(&host);
         host.write(&store.key, b"garbage", None).unwrap();
-        store.record(&[chosen()]);
+        record(&store, &[chosen()]);
         assert_eq!(in_flight(&store), 1);
     }
 }

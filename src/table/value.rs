@@ -455,11 +455,7 @@ impl Table {
     /// A pod has ended a WebSocket at once: when its handshake was sent on, when it was opened, and
     /// when it ended.
     fn cut(&mut self, rules: &Rules, pod: PodAddress, [began_at, opened_at, at]: [Timestamp; 3]) {
-        let closed = Posting {
-            closed: 1,
-            ..Posting::default()
-        };
-        let is_known = self.post(pod, closed, at) > 0;
+        let is_known = self.post(pod, Posting::CLOSED, at) > 0;
         let view = self.view(rules, at);
         let Some((header, pods)) = self.parts_mut().filter(|_| is_known) else {
             return;
@@ -828,14 +824,8 @@ impl Table {
             let progress = &mut header.progress;
             progress.close_one(now, spacing, most_missing, opened)
         });
-        if may_close {
-            let closed = Posting {
-                closed: 1,
-                ..Posting::default()
-            };
-            if self.post(pod, closed, now) > 0 {
-                self.change(pod, PodRecord::rebalance);
-            }
+        if may_close && self.post(pod, Posting::CLOSED, now) > 0 {
+            self.change(pod, PodRecord::rebalance);
         }
         may_close
     }

@@ -1,23 +1,14 @@
 //! Pods in Go and in Java: the web servers and exporters of services, as Debian has them.
 
 use std::fs;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, ensure};
 use tokio::task::block_in_place;
-use wsbalancer_harness::Child;
 
 use crate::ROOT;
-
-/// A pod that echoes WebSockets at `/chat`, and tells its count with each 101 as the named metric
-/// `websockets`; gone when dropped.
-#[derive(Debug)]
-pub struct CompiledPod {
-    address: SocketAddr,
-    _process: Child,
-}
+use crate::program::PodProgram;
 
 /// Where Debian's packages of Go libraries are.
 const GO_LIBRARIES: &str = "/usr/share/gocode";
@@ -31,7 +22,8 @@ const TOMCAT: [&str; 4] = [
     "jakarta-annotation-api",
 ];
 
-impl CompiledPod {
+/// These tell their count with each 101 as the named metric `websockets`.
+impl PodProgram {
     /// Starts one on Go's `net/http`, with the exporter of `client_golang` at `/metrics`: the series
     /// `websocket_connections{state="open"}`.
     ///
@@ -52,21 +44,6 @@ impl CompiledPod {
         command.arg("-cp").arg(jars.join(":"));
         command.arg(pods()?.join("Chat.java"));
         Self::start(command)
-    }
-
-    fn start(command: Command) -> anyhow::Result<Self> {
-        let (process, line) = block_in_place(|| Child::start_until_line(command))?;
-        let port: u16 = line.trim().parse().context("the pod prints its port")?;
-        Ok(Self {
-            address: SocketAddr::from(([127, 0, 0, 1], port)),
-            _process: process,
-        })
-    }
-
-    /// Where it listens.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
     }
 }
 

@@ -13,6 +13,7 @@ pub mod lds;
 pub mod markdown;
 pub mod mesh;
 pub mod modules;
+pub mod program;
 pub mod prometheus;
 pub mod python;
 pub mod resources;
@@ -218,6 +219,20 @@ pub fn every(millis: u32) -> impl FnOnce(Sample) -> Sample {
 pub fn seldom(sample: Sample) -> Sample {
     let discovery = json!({ "adminCluster": "envoy_admin", "interval": "100ms" });
     every(600_000)(sample).option("discovery", discovery)
+}
+
+/// The sample with a second filter of this kind behind the first.
+///
+/// # Panics
+/// Where it has no filters.
+#[must_use]
+pub fn with_second_filter(mut sample: Sample) -> Sample {
+    let filters = sample.connection_manager()["http_filters"].as_array_mut();
+    let filters = filters.expect("HTTP filters");
+    let mut second = filters[0].clone();
+    second["name"] = "second".into();
+    filters.insert(1, second);
+    sample
 }
 
 /// The sample with TCP connections that end when their WebSockets are closed.

@@ -11,45 +11,34 @@ use wsbalancer_harness::Child;
 
 use crate::ROOT;
 use crate::ask::get_json;
+use crate::program::PodProgram;
 
-/// A pod on uvicorn that echoes WebSockets, with their number in the series
-/// `websocket_connections{state="open"}` at `/metrics`; gone when dropped.
-#[derive(Debug)]
-pub struct PythonPod {
-    address: SocketAddr,
-    _process: Child,
-}
-
-impl PythonPod {
-    /// Starts it on a free port of 127.0.0.1.
+impl PodProgram {
+    /// Starts one on uvicorn, with the number of its WebSockets in the series
+    /// `websocket_connections{state="open"}` at `/metrics`.
     ///
     /// # Errors
     /// When there is no Python, or what `cargo xtask test` gets for it is missing.
-    pub fn start() -> anyhow::Result<Self> {
-        let (process, line) = run("chat.py", &[])?;
-        let port: u16 = line.trim().parse().context("the pod prints its port")?;
-        Ok(Self {
-            address: SocketAddr::from(([127, 0, 0, 1], port)),
-            _process: process,
-        })
-    }
-
-    /// Where it listens.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    pub fn on_uvicorn() -> anyhow::Result<Self> {
+        Self::start(script("chat.py", &[])?)
     }
 }
 
 /// Runs a script of `tests/e2e/pods` until it prints a line.
 fn run(script: &str, arguments: &[String]) -> anyhow::Result<(Child, String)> {
+    let command = self::script(script, arguments)?;
+    block_in_place(|| Child::start_until_line(command))
+}
+
+/// How a script of `tests/e2e/pods` is run.
+fn script(name: &str, arguments: &[String]) -> anyhow::Result<Command> {
     let root = Path::new(ROOT).canonicalize()?;
     let mut command = Command::new("python3");
     command
-        .arg(root.join("tests/e2e/pods").join(script))
+        .arg(root.join("tests/e2e/pods").join(name))
         .args(arguments)
         .env("PYTHONPATH", root.join("target/pods"));
-    block_in_place(|| Child::start_until_line(command))
+    Ok(command)
 }
 
 /// Whose sessions there are.

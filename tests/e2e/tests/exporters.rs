@@ -7,10 +7,9 @@ use serde_json::{Value, json};
 use tokio::task::block_in_place;
 use wsbalancer_backend::{FleetConfig, MetricBehavior, Pod};
 use wsbalancer_e2e::ask::get_json;
-use wsbalancer_e2e::compiled::CompiledPod;
 use wsbalancer_e2e::exporter::Exporter;
+use wsbalancer_e2e::program::PodProgram;
 use wsbalancer_e2e::prometheus::Prometheus;
-use wsbalancer_e2e::python::PythonPod;
 use wsbalancer_e2e::{PATIENCE, Stage, assert_all_well, every, load, markdown, preloaded, seldom};
 use wsbalancer_harness::{Envoy, Sample, wait_until};
 
@@ -557,14 +556,14 @@ async fn assert_even(
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_on_uvicorn_with_the_exporter_of_prometheus_client() -> Result<()> {
     let pods = [
-        PythonPod::start()?,
-        PythonPod::start()?,
-        PythonPod::start()?,
+        PodProgram::on_uvicorn()?,
+        PodProgram::on_uvicorn()?,
+        PodProgram::on_uvicorn()?,
     ];
     let metric = json!({ "prometheus": "websocket_connections{state=\"open\"}" });
     let text = "websocket_connections{state=\"open\"} 12.0";
     assert_even(
-        pods.each_ref().map(PythonPod::address),
+        pods.each_ref().map(PodProgram::address),
         "/metrics",
         metric,
         text,
@@ -575,16 +574,16 @@ async fn pods_on_uvicorn_with_the_exporter_of_prometheus_client() -> Result<()> 
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_on_net_http_with_the_exporter_of_client_golang() -> Result<()> {
     let pods = [
-        CompiledPod::in_go()?,
-        CompiledPod::in_go()?,
-        CompiledPod::in_go()?,
+        PodProgram::in_go()?,
+        PodProgram::in_go()?,
+        PodProgram::in_go()?,
     ];
     // Of a vector without a series this exporter writes neither HELP nor TYPE.
     let series = "websocket_connections{state=\"open\"}";
     let metric = json!({ "prometheus": series, "absent": 0 });
     let text = "websocket_connections{state=\"open\"} 12";
     assert_even(
-        pods.each_ref().map(CompiledPod::address),
+        pods.each_ref().map(PodProgram::address),
         "/metrics",
         metric,
         text,
@@ -595,14 +594,14 @@ async fn pods_on_net_http_with_the_exporter_of_client_golang() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_on_tomcat_with_a_servlet() -> Result<()> {
     let pods = [
-        CompiledPod::on_tomcat()?,
-        CompiledPod::on_tomcat()?,
-        CompiledPod::on_tomcat()?,
+        PodProgram::on_tomcat()?,
+        PodProgram::on_tomcat()?,
+        PodProgram::on_tomcat()?,
     ];
     let metric = json!({ "json": "/websockets/open" });
     let text = "{\"websockets\": {\"open\": 12}}";
     assert_even(
-        pods.each_ref().map(CompiledPod::address),
+        pods.each_ref().map(PodProgram::address),
         "/stats",
         metric,
         text,
@@ -616,7 +615,7 @@ async fn pods_on_tomcat_with_a_servlet() -> Result<()> {
 async fn pods_on_net_http_and_tomcat_tell_their_counts_with_their_handshakes() -> Result<()> {
     for (start, path, metric) in [
         (
-            CompiledPod::in_go as fn() -> Result<CompiledPod>,
+            PodProgram::in_go as fn() -> Result<PodProgram>,
             "/metrics",
             json!({
                 "prometheus": "websocket_connections", "absent": 0,
@@ -624,13 +623,13 @@ async fn pods_on_net_http_and_tomcat_tell_their_counts_with_their_handshakes() -
             }),
         ),
         (
-            CompiledPod::on_tomcat,
+            PodProgram::on_tomcat,
             "/stats",
             json!({ "json": "/websockets/open", "orca": "named_metrics.websockets" }),
         ),
     ] {
         let pods = [start()?, start()?];
-        let addresses = pods.each_ref().map(CompiledPod::address);
+        let addresses = pods.each_ref().map(PodProgram::address);
         let envoy = before(&addresses, path, metric)?;
         let others = load(addresses[0], 60, 0)?.open().await;
         assert_all_well(&others.report());

@@ -30,9 +30,19 @@ fn plugin() -> Result<Value> {
 
 /// An ingress gateway with the filter by a `WasmPlugin`.
 fn gateway(plugin: &Value) -> Result<Resources> {
+    gateway_beside(plugin, Vec::new())
+}
+
+/// The same, and the status from an image.
+fn gateway_with_status(plugin: &Value) -> Result<Resources> {
+    gateway_beside(plugin, documents("envoy/istio/status-image.yaml")?)
+}
+
+fn gateway_beside(plugin: &Value, others: Vec<Value>) -> Result<Resources> {
     let mut manifests = documents("envoy/istio/gateway.yaml")?;
     manifests.retain(|manifest| manifest["metadata"]["name"] != "wsbalancer");
     manifests.push(plugin.clone());
+    manifests.extend(others);
     Shape::GATEWAY.with(&manifests)
 }
 
@@ -232,11 +242,7 @@ async fn a_module_of_another_version_takes_over_with_all_that_is_known() -> Resu
 #[tokio::test(flavor = "multi_thread")]
 async fn a_filter_that_is_gone_is_shown_as_silent() -> Result<()> {
     let plugin = plugin()?;
-    let mut manifests = documents("envoy/istio/gateway.yaml")?;
-    manifests.retain(|manifest| manifest["metadata"]["name"] != "wsbalancer");
-    manifests.push(plugin.clone());
-    manifests.extend(documents("envoy/istio/status-image.yaml")?);
-    let resources = Shape::GATEWAY.with(&manifests)?;
+    let resources = gateway_with_status(&plugin)?;
     let mesh = Mesh::start(Shape::GATEWAY, resources, Inbound::Nothing, often).await?;
     mesh.stage.until_usable(PODS)?;
     let status = mesh.stage.status_url_on("wsbalancer_status")?;
@@ -269,11 +275,7 @@ async fn a_filter_that_is_gone_is_shown_as_silent() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_of_a_configuration_that_has_ended_are_not_lost() -> Result<()> {
     let plugin = plugin()?;
-    let mut manifests = documents("envoy/istio/gateway.yaml")?;
-    manifests.retain(|manifest| manifest["metadata"]["name"] != "wsbalancer");
-    manifests.push(plugin.clone());
-    manifests.extend(documents("envoy/istio/status-image.yaml")?);
-    let resources = Shape::GATEWAY.with(&manifests)?;
+    let resources = gateway_with_status(&plugin)?;
     let slowly = |runnable: Runnable| {
         let runnable = often(runnable).option("cacheTTL", "120s");
         runnable.option("refreshInterval", "60s")

@@ -18,7 +18,9 @@ use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use wsbalancer_backend::{FleetConfig, Pod, RequestSeen};
 use wsbalancer_e2e::ask::get_json;
-use wsbalancer_e2e::{PATIENCE, Stage, assert_all_well, every, preloaded, seldom};
+use wsbalancer_e2e::{
+    PATIENCE, Stage, assert_all_well, every, preloaded, seldom, with_second_filter,
+};
 use wsbalancer_harness::{Envoy, Http, Sample, wait_until};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -158,16 +160,8 @@ async fn handshakes_and_frames_pass_unchanged() -> Result<()> {
 /// As where a mesh and a team both configure it.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_filters_in_one_chain_count_a_websocket_once() -> Result<()> {
-    let stage = Stage::start(FleetConfig::local(2), |sample| {
-        let mut sample = seldom(sample);
-        let filters = sample.connection_manager()["http_filters"].as_array_mut();
-        let filters = filters.expect("HTTP filters");
-        let mut second = filters[0].clone();
-        second["name"] = "second".into();
-        filters.insert(1, second);
-        sample
-    })
-    .await?;
+    let change = |sample| with_second_filter(seldom(sample));
+    let stage = Stage::start(FleetConfig::local(2), change).await?;
     stage.until_usable(2)?;
     let mut held = stage.load(20, 0)?.open().await;
     assert_all_well(&held.report());

@@ -7,7 +7,7 @@ use tokio::task::block_in_place;
 use wsbalancer_backend::{FleetConfig, MetricBehavior};
 use wsbalancer_client::Held;
 use wsbalancer_e2e::ask::{get, get_json};
-use wsbalancer_e2e::{PATIENCE, Stage, assert_all_well, every, preloaded};
+use wsbalancer_e2e::{PATIENCE, Stage, assert_all_well, every, preloaded, with_second_filter};
 use wsbalancer_harness::{Envoy, Sample, wait_until};
 
 const HEADER: &str = "x-gateway-destination-endpoint";
@@ -185,13 +185,12 @@ async fn a_route_that_takes_the_header_away() -> Result<()> {
     })
     .await?;
     let _held = open(&stage, 20).await?;
-    until_warned(
-        &stage.envoy,
-        "steering",
-        "(request_headers_to_remove, a second balancer)",
-    )?;
+    until_warned(&stage.envoy, "steering", HEADER_TAKEN)?;
     Ok(())
 }
+
+/// What the sentence names where the cluster does not get the filter's header.
+const HEADER_TAKEN: &str = "(request_headers_to_remove, a second balancer)";
 
 /// A filter that writes the header of every request, behind the first one.
 fn writes_header(value: &str) -> Value {
@@ -221,11 +220,7 @@ async fn a_second_balancer_in_the_chain() -> Result<()> {
     })
     .await?;
     let _held = open(&stage, 20).await?;
-    until_warned(
-        &stage.envoy,
-        "steering",
-        "(request_headers_to_remove, a second balancer)",
-    )?;
+    until_warned(&stage.envoy, "steering", HEADER_TAKEN)?;
     Ok(())
 }
 
@@ -269,11 +264,7 @@ async fn a_mistake_that_is_corrected() -> Result<()> {
     })
     .await?;
     let _held = open(&stage, 20).await?;
-    until_warned(
-        &stage.envoy,
-        "steering",
-        "(request_headers_to_remove, a second balancer)",
-    )?;
+    until_warned(&stage.envoy, "steering", HEADER_TAKEN)?;
     let mut load = stage.load(60, 20)?;
     load.headers.push(("x-sound".parse()?, "yes".parse()?));
     let sound = load.open().await;
@@ -321,15 +312,7 @@ async fn pods_that_never_answer() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_filters_in_one_chain() -> Result<()> {
-    let stage = stage(|mut sample| {
-        let filters = sample.connection_manager()["http_filters"].as_array_mut();
-        let filters = filters.expect("HTTP filters");
-        let mut second = filters[0].clone();
-        second["name"] = "second".into();
-        filters.insert(1, second);
-        sample
-    })
-    .await?;
+    let stage = stage(with_second_filter).await?;
     let _held = open(&stage, 3).await?;
     until_warned(
         &stage.envoy,

@@ -44,7 +44,6 @@ impl Simulation<'_> {
     /// What a worker has by its own books: what it was told of.
     fn ledger(&self, id: GatewayId, worker: u8) -> Ledger {
         let mut ledger = Ledger::default();
-        let none = Posting::default();
         let of_worker = self.connections.iter().filter(|connection| {
             usize::from(connection.gateway) == id.index && connection.worker == worker
         });
@@ -53,13 +52,13 @@ impl Simulation<'_> {
                 Stage::Calling | Stage::Accepted => {
                     let first = connection.pods[0].filter(|_| connection.is_chosen);
                     if let Some(first) = first {
-                        ledger.post(first.address(), &Posting { sent: 1, ..none });
+                        ledger.post(first.address(), &Posting::SENT);
                     }
                 }
                 // It does not know yet that the pod has ended it.
                 Stage::Open | Stage::Severed => {
                     let pod = connection.pod().address();
-                    ledger.post(pod, &Posting { opened: 1, ..none });
+                    ledger.post(pod, &Posting::OPENED);
                 }
                 Stage::Over => {}
             }
