@@ -82,10 +82,13 @@ pub enum Reach {
 }
 
 impl Reach {
-    /// Whether another worker should poll.
+    /// Since when another worker should poll; none where this one may as well.
     #[must_use]
-    pub const fn steps_back(self) -> bool {
-        matches!(self, Self::Fails(_))
+    pub const fn stepped_back_at(self) -> Option<Timestamp> {
+        match self {
+            Self::Fails(first) => Some(first),
+            Self::Unknown | Self::Reaches => None,
+        }
     }
 
     /// Whether a failure at `asked_at` says more of the worker than of the pod: it is among those

@@ -217,7 +217,7 @@ impl<S: Shell> Worker<S> {
     fn asker(&self, service: &Service<S>, most: usize) -> Asker {
         Asker {
             worker: self.id,
-            steps_back: service.reach.get().steps_back(),
+            stepped_back_at: service.reach.get().stepped_back_at(),
             round: service.asking.round(),
             most,
         }
@@ -1243,7 +1243,15 @@ mod tests {
     /// Envoy's main thread can't reach them: a worker has to.
     #[test]
     fn who_can_not_reach_pods_inside_envoy_leaves_them_to_others() {
-        let mut process = Process::discovering(3);
+        // On a host that has just started, and on one that has been up for an hour.
+        for uptime in [0, 3_600_000] {
+            let mut process = Process::discovering(3);
+            process.advance(uptime);
+            leaves_pods_inside_envoy_to_others(process);
+        }
+    }
+
+    fn leaves_pods_inside_envoy_to_others(mut process: Process) {
         let hosts: Vec<String> = (1..=2)
             .map(|n| {
                 format!(

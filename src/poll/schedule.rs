@@ -63,8 +63,8 @@ pub fn first_interval(interval: Duration) -> Duration {
 pub struct Asker {
     /// The worker.
     pub worker: u64,
-    /// Whether it leaves that to others as long as one of them does it.
-    pub steps_back: bool,
+    /// Since when it leaves that to others, as long as one of them does it; none where it does not.
+    pub stepped_back_at: Option<Timestamp>,
     /// The round that it is in the middle of.
     pub round: Option<Round>,
     /// How many pods it may ask at once.
@@ -72,6 +72,13 @@ pub struct Asker {
 }
 
 impl Asker {
+    /// Whether others have had the time to ask, if it leaves that to them: nobody knows since when a
+    /// question is due that was never asked.
+    fn may_step_in(&self, pace: Pace, now: Timestamp) -> bool {
+        let since = self.stepped_back_at;
+        since.is_none_or(|since| since.plus(pace.grace()) <= now)
+    }
+
     /// The round, unless so much time has passed that others may have taken it over.
     fn round(&self, service: &ServiceConfig, now: Timestamp) -> Option<Round> {
         let grace = Pace::of_counts(service).grace();
@@ -118,14 +125,15 @@ pub fn is_due(table: &Table, service: &ServiceConfig, asker: Asker, now: Timesta
 
 /// Whether the time of a question has come.
 fn is_time(table: &Table, service: &ServiceConfig, asker: Asker, now: Timestamp) -> bool {
-    let is_other = ![0, asker.worker].contains(&table.poller()) || asker.steps_back;
+    let steps_back = asker.stepped_back_at.is_some();
+    let is_other = ![0, asker.worker].contains(&table.poller()) || steps_back;
     let is_due = |state: &PollState, pace: Pace| {
         let overdue = if is_other {
             pace.grace()
         } else {
             Duration::ZERO
         };
-        state.is_due(now, overdue, pace.patience())
+        state.is_due(now, overdue, pace.patience()) && asker.may_step_in(pace, now)
     };
     // A pod that nobody has asked yet is the poller's, which may be about to ask it in a portion.
     let has_time = |pod: &&PodRecord| pod.poll().due_at().happened();
@@ -142,7 +150,7 @@ fn is_time(table: &Table, service: &ServiceConfig, asker: Asker, now: Timestamp)
 /// that: the poller may be one that no request comes to.
 fn is_early(table: &Table, service: &ServiceConfig, asker: Asker, now: Timestamp) -> bool {
     let has_begun = matches!(asker.round(service, now), Some(Round::Early(_)));
-    !asker.steps_back && (has_begun || is_early_due(table, service, now))
+    asker.stepped_back_at.is_none() && (has_begun || is_early_due(table, service, now))
 }
 
 /// Whether pods are to be asked before their time: within a burst, or because a handshake has found
@@ -221,13 +229,13 @@ pub fn claim(table: &mut Table, service: &ServiceConfig, asker: Asker, now: Time
             Some(Round::Early(_)) | None => now,
         };
         let pace = Pace::of_counts(service);
-        let (pods, left) = claim_counts(table, pace, began_at, asker.most, now);
+        let (pods, left) = claim_counts(table, pace, asker, began_at, now);
         let mut claim = Claim::of_round(pods, Round::Due(began_at), left);
         if asks_for_hosts {
             claim.questions.insert(0, (Question::Hosts, now));
         }
         claim
-    } else if asker.steps_back {
+    } else if asker.stepped_back_at.is_some() {
         Claim::default()
     } else {
         let began_at = match round {
@@ -260,10 +268,14 @@ fn claim_hosts(table: &mut Table, service: &ServiceConfig, now: Timestamp) -> bo
 fn claim_counts(
     table: &mut Table,
     pace: Pace,
+    asker: Asker,
     began_at: Timestamp,
-    most: usize,
     now: Timestamp,
 ) -> (Vec<PodAddress>, usize) {
+    // It may be here for the hosts.
+    if !asker.may_step_in(pace, now) {
+        return (Vec::new(), 0);
+    }
     let together = table
         .pods()
         .iter()
@@ -271,7 +283,7 @@ fn claim_counts(
         .filter(|&due_at| due_at > began_at)
         .min();
     let first = together.unwrap_or(began_at.plus(first_interval(pace.interval)));
-    portion::ask(table, began_at, most, |pod| {
+    portion::ask(table, began_at, asker.most, |pod| {
         let state = pod.poll();
         let next = if state.due_at().happened() {
             pace.next(state.due_at(), began_at)
