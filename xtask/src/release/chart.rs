@@ -1,6 +1,6 @@
 //! The Helm chart as the archive that Helm loads.
 
-use std::fs;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -20,26 +20,40 @@ struct Chart {
     version: String,
 }
 
-/// The name and the content of the archive, if there is a chart. It has what is in the repository:
-/// no file that only happens to be there.
+/// The name and the content of the archive, if there is a chart.
 pub(crate) fn package(
     shell: &Shell,
     version: &str,
     time: u64,
 ) -> Result<Option<(String, Vec<u8>)>> {
-    let listed = cmd!(shell, "git ls-files -z -- {FOLDER}").quiet().read()?;
-    let folder = Path::new(FOLDER);
-    let mut files = Vec::new();
-    for file in listed.split_terminator('\0') {
-        let name = Path::new(file).strip_prefix(folder)?;
-        let name = name.to_str().context("a name that is not UTF-8")?;
-        let content = fs::read(file).with_context(|| format!("can't read {file}"))?;
-        files.push((name.to_owned(), content));
-    }
+    let files = files(shell)?;
     if files.is_empty() {
         return Ok(None);
     }
     archive(files, version, time).map(Some)
+}
+
+/// What is in the repository, and no file that only happens to be there; without what Helm is told
+/// to leave out, which Git reads as Helm does.
+fn files(shell: &Shell) -> Result<Vec<(String, Vec<u8>)>> {
+    let list = cmd!(shell, "git ls-files -z --cached");
+    let all = list.arg(FOLDER).quiet().read()?;
+    let list = cmd!(
+        shell,
+        "git ls-files -z --cached --ignored --exclude-per-directory=.helmignore"
+    );
+    let left_out = list.arg(FOLDER).quiet().read()?;
+    let left_out: BTreeSet<&str> = left_out.split_terminator('\0').collect();
+    let mut files = Vec::new();
+    for file in all.split_terminator('\0') {
+        if left_out.contains(file) {
+            continue;
+        }
+        let name = Path::new(file).strip_prefix(FOLDER)?;
+        let name = name.to_str().context("a name that is not UTF-8")?;
+        files.push((name.to_owned(), shell.read_binary_file(file)?));
+    }
+    Ok(files)
 }
 
 fn archive(files: Vec<(String, Vec<u8>)>, version: &str, time: u64) -> Result<(String, Vec<u8>)> {
@@ -65,7 +79,35 @@ mod tests {
 
     use super::*;
 
-    fn files() -> Vec<(String, Vec<u8>)> {
+    #[test]
+    fn the_files_are_those_of_the_repository_that_helm_takes() {
+        let parent = tempfile::tempdir().unwrap();
+        let shell = Shell::new().unwrap();
+        shell.change_dir(parent.path());
+        cmd!(shell, "git init --quiet").run().unwrap();
+        assert_eq!(package(&shell, "0.1.0", 0).unwrap(), None);
+
+        let folder = Path::new(FOLDER);
+        for (name, content) in [
+            (".helmignore", "ci/\n"),
+            ("Chart.yaml", "name: wsbalancer\nversion: 0.1.0\n"),
+            ("ci/values.yaml", ""),
+            ("values.yaml", "target: envoy\n"),
+        ] {
+            shell.write_file(folder.join(name), content).unwrap();
+        }
+        cmd!(shell, "git add .").run().unwrap();
+        shell.write_file(folder.join("stray.yaml"), "").unwrap();
+        let names: Vec<String> = files(&shell)
+            .unwrap()
+            .into_iter()
+            .map(|(name, _content)| name)
+            .collect();
+        assert_eq!(names, [".helmignore", "Chart.yaml", "values.yaml"]);
+        assert!(package(&shell, "0.1.0", 0).unwrap().is_some());
+    }
+
+    fn some_files() -> Vec<(String, Vec<u8>)> {
         [
             ("templates/filter.yaml", "kind: EnvoyFilter"),
             (
@@ -79,7 +121,7 @@ mod tests {
 
     #[test]
     fn the_archive_has_the_chart_in_a_folder_of_its_name() {
-        let (name, content) = archive(files(), "0.1.0", 7).unwrap();
+        let (name, content) = archive(some_files(), "0.1.0", 7).unwrap();
         assert_eq!(name, "wsbalancer-0.1.0.tgz");
         let mut archive = tar::Archive::new(GzDecoder::new(content.as_slice()));
         let names: Vec<_> = archive
@@ -93,15 +135,15 @@ mod tests {
 
     #[test]
     fn the_order_of_the_files_leaves_no_trace() {
-        let mut reversed = files();
+        let mut reversed = some_files();
         reversed.reverse();
-        let one = archive(files(), "0.1.0", 7).unwrap();
+        let one = archive(some_files(), "0.1.0", 7).unwrap();
         assert_eq!(one, archive(reversed, "0.1.0", 7).unwrap());
     }
 
     #[test]
     fn a_chart_of_another_version_is_refused() {
-        let error = archive(files(), "0.2.0", 7).unwrap_err().to_string();
+        let error = archive(some_files(), "0.2.0", 7).unwrap_err().to_string();
         assert!(error.contains("0.1.0"), "{error}");
         archive(Vec::new(), "0.1.0", 7).unwrap_err();
     }
