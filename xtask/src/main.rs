@@ -75,7 +75,7 @@ enum Command {
         #[arg(default_value = image::FOLDER)]
         folder: PathBuf,
     },
-    /// Make all that a release carries, in target/dist.
+    /// Make all that a release carries, in target/release-files.
     Release {
         /// Make it also of changes that are in no commit.
         #[arg(long)]

@@ -34,7 +34,7 @@ use program::{MODULE, Parts, TOOL};
 use sbom::Making;
 
 /// Where a release is made.
-pub(crate) const FOLDER: &str = "target/dist";
+pub(crate) const FOLDER: &str = "target/release-files";
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 

@@ -46,7 +46,7 @@ pub(crate) fn try_out(shell: &Shell) -> Result<()> {
     cmd!(shell, "skopeo copy --dest-tls-verify=false {from} {to}").run()?;
 
     let manifest = manifest(&registry, "tried")?;
-    for name in [digest.as_ref(), "archive"] {
+    for name in ["archive", digest.as_ref()] {
         ensure!(
             manifest == self::manifest(&registry, name)?,
             "the registry does not have the image under the name {name}"
