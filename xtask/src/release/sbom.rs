@@ -258,7 +258,7 @@ mod tests {
         for name in ["rust-std".to_owned(), "wasi-libc".to_owned()]
             .into_iter()
             .chain(
-                ["proxy-wasm", "serde_derive"]
+                ["proxy-wasm", "serde"]
                     .map(|name| component(name)["bom-ref"].as_str().unwrap().to_owned()),
             )
         {
