@@ -61,17 +61,28 @@ fn with_sessions() -> Result<Resources> {
     Ok(resources)
 }
 
-/// The pod that an opener with the cookie of a session on another pod reaches, that other pod, and
-/// the one with the fewest.
-async fn reached_with_old_cookie(resources: Resources) -> Result<[String; 3]> {
+/// Where an opener goes that has the cookie of a session on another pod.
+struct Reached {
+    pod: String,
+    other: String,
+    fewest: String,
+    mismatched: u64,
+}
+
+async fn reached_with_old_cookie(resources: Resources) -> Result<Reached> {
     let options = markdown::snippet("In the filter's configuration, for Socket.IO")?;
     let options: Value = serde_saphyr::from_str(&options)?;
     let change = |runnable| seldom(runnable).option("sessions", options["sessions"].clone());
     let pods = pods_for_sessions();
     let mesh = Mesh::start_with(SHAPE, resources, Inbound::Nothing, pods, change).await?;
-    let (reached, other) = opener_with_old_cookie(&mesh)?;
-    let best = mesh.stage.pods().first().context("a pod")?.name();
-    Ok([reached, other, best.to_owned()])
+    let (pod, other) = opener_with_old_cookie(&mesh)?;
+    let fewest = mesh.stage.pods().first().context("a pod")?.name();
+    Ok(Reached {
+        pod,
+        other,
+        fewest: fewest.to_owned(),
+        mismatched: mesh.stage.stat("upgrades_mismatched")?,
+    })
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -79,16 +90,19 @@ async fn the_filter_order_has_the_cookie_read_behind_the_filter() -> Result<()> 
     let mut resources = with_sessions()?;
     let proxies = documents("envoy/envoy-gateway/envoyproxy.yaml")?;
     order_filters(proxies.first().context("an EnvoyProxy")?, &mut resources)?;
-    let [reached, other, best] = reached_with_old_cookie(resources).await?;
-    assert_eq!(reached, best, "not {other}");
+    let reached = reached_with_old_cookie(resources).await?;
+    assert_eq!(reached.pod, reached.fewest);
+    assert_eq!(reached.mismatched, 0);
     Ok(())
 }
 
 /// Why the documentation wants the `filterOrder`.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_filter_order_the_old_cookie_wins() -> Result<()> {
-    let [reached, other, best] = reached_with_old_cookie(with_sessions()?).await?;
-    assert_eq!(reached, other, "not {best}");
+    let reached = reached_with_old_cookie(with_sessions()?).await?;
+    assert_ne!(reached.fewest, reached.other);
+    assert_eq!(reached.pod, reached.other);
+    assert_eq!(reached.mismatched, 1);
     Ok(())
 }
 
