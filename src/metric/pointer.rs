@@ -86,7 +86,7 @@ impl<'document> Visitor<'document> for Step<'_> {
 
     fn visit_seq<S: SeqAccess<'document>>(self, mut seq: S) -> Result<Self::Value, S::Error> {
         // Without a zero before it (RFC 6901, section 4); the parser would take a plus sign, too.
-        let is_number = self.0 == "0" || self.0.starts_with(|c| matches!(c, '1'..='9'));
+        let is_number = self.0 == "0" || self.0.starts_with(|c: char| matches!(c, '1'..='9'));
         let wanted: Option<usize> = self.0.parse().ok().filter(|_| is_number);
         let (mut found, mut place) = (None, 0_usize);
         while let Some(value) = seq.next_element::<&RawValue>()? {

@@ -197,7 +197,11 @@ fn chain(resources: &mut Resources, listener: &str) -> Result<Vec<String>> {
 fn the_cookies_filter_stands_between_wsbalancer_and_the_router() -> Result<()> {
     let sessions = documents("envoy/istio/sessions.yaml")?;
     let with = |file: &str| for_gateway_with_image(&format!("envoy/istio/{file}.yaml"));
-    for manifests in [for_gateway()?, with("wasmplugin")?, with("trafficextension")?] {
+    for manifests in [
+        for_gateway()?,
+        with("wasmplugin")?,
+        with("trafficextension")?,
+    ] {
         for applied in [
             [manifests.clone(), sessions.clone()].concat(),
             [sessions.clone(), manifests].concat(),
@@ -218,7 +222,9 @@ fn the_cookies_filter_stands_between_wsbalancer_and_the_router() -> Result<()> {
 fn for_gateway_api(file: &str) -> Result<Vec<Value>> {
     let text = fs::read_to_string(Path::new(ROOT).join(file))?;
     let selector = "  workloadSelector:\n    labels: { istio: ingressgateway }\n";
-    let text = text.replace(selector, "").replace("# targetRefs: ", "targetRefs: ");
+    let text = text
+        .replace(selector, "")
+        .replace("# targetRefs: ", "targetRefs: ");
     let mut manifests: Vec<Value> = serde_saphyr::from_multiple(&text)?;
     for manifest in &mut manifests {
         manifest["metadata"]["namespace"] = "istio-ingress".into();
@@ -244,7 +250,11 @@ async fn what_carries_a_session_follows_its_cookie_and_what_opens_one_does_not()
         let pods = pods_for_sessions();
         let mesh = Mesh::start_with(shape, resources, Inbound::Nothing, pods, change).await?;
         let (reached, other) = opener_with_old_cookie(&mesh)?;
-        assert_eq!(reached, mesh.stage.pods()[0].name(), "not {other}: {shape:?}");
+        assert_eq!(
+            reached,
+            mesh.stage.pods()[0].name(),
+            "not {other}: {shape:?}"
+        );
     }
     Ok(())
 }

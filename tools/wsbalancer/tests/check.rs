@@ -275,7 +275,14 @@ fn the_lines_for_frameworks_are_accepted() {
     }
     frameworks.sort_unstable();
     frameworks.dedup();
-    let all = ["Django", "Phoenix", "SignalR", "Socket.IO", "Spring", "graphql-ws"];
+    let all = [
+        "Django",
+        "Phoenix",
+        "SignalR",
+        "Socket.IO",
+        "Spring",
+        "graphql-ws",
+    ];
     assert_eq!(frameworks, all);
 }
 
@@ -286,6 +293,9 @@ fn the_headers_of_polls_are_not_repeated() {
     for headers in ["{ x-key: \"s3cr3t\\n\" }", "{ accept: s3cr3t }", "s3cr3t"] {
         let (code, told) = said(&format!("{around}metricHeaders: {headers}"));
         assert_eq!(code, 1, "{told}");
-        assert!(told.contains("metricHeaders") && !told.contains("s3cr3t"), "{told}");
+        assert!(
+            told.contains("metricHeaders") && !told.contains("s3cr3t"),
+            "{told}"
+        );
     }
 }

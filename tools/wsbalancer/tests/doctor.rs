@@ -158,16 +158,14 @@ fn what_keeps_sessions_stands_behind_the_filter() {
         change(filters.unwrap().as_array_mut().unwrap());
         examine(&snapshot(&wrong))
     };
-    for (change, told) in [
-        (
-            (|filters| filters.swap(0, 1)) as fn(&mut Vec<Value>),
-            "stands before this one",
-        ),
+    let mistakes: [(fn(&mut Vec<Value>), &str); 2] = [
+        (|filters| filters.swap(0, 1), "stands before this one"),
         (
             |filters| drop(filters.remove(1)),
             "nothing in the chain keeps sessions by the cookie wsbalancer-pod",
         ),
-    ] {
+    ];
+    for (change, told) in mistakes {
         let findings = changed(change);
         assert_eq!(rules(&findings), BTreeSet::from(["sessions"]));
         assert!(findings[0].what.contains(told), "{findings:#?}");
