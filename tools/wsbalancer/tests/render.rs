@@ -123,7 +123,10 @@ fn sessions_bring_the_filter_that_keeps_them() {
 
     let short = format!("services: [\"http://a.b\"]\n{SESSIONS}");
     let remarks = rendered(&short, Target::EnvoyGateway).remarks;
-    assert!(remarks[0].contains("sessionName wsbalancer-pod"), "{remarks:?}");
+    assert!(
+        remarks[0].contains("sessionName wsbalancer-pod"),
+        "{remarks:?}"
+    );
 }
 
 #[test]
