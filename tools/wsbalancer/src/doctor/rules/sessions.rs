@@ -27,14 +27,14 @@ pub(super) fn look(envoy: &Snapshot) -> Vec<Finding> {
         match (own, last) {
             (_, None) => found.push(Finding::error(
                 "sessions",
-                &balanced.place(),
+                balanced.place(),
                 format!("nothing in the chain keeps sessions by the cookie {cookie}"),
                 "add Envoy's filter stateful_session, or leave keptBy out if sessions are kept in \
                  another way",
             )),
             (Some(own), Some(last)) if last < own => found.push(Finding::error(
                 "sessions",
-                &balanced.place(),
+                balanced.place(),
                 "the filter stateful_session stands before this one: clients that come back go to \
                  the pod of their last session",
                 "put it behind this one; in Envoy Gateway with filterOrder of the EnvoyProxy",
