@@ -7,6 +7,7 @@ pub mod authority;
 pub mod browser;
 pub mod compiled;
 pub mod eds;
+pub mod envoy_gateway;
 pub mod exporter;
 pub mod istio;
 pub mod lds;

@@ -22,10 +22,11 @@ use wsbalancer_e2e::{ROOT, Stage, assert_all_well, every, preloaded};
 use wsbalancer_harness::{Envoy, Sample};
 
 /// For `kubectl apply`.
-const MANIFESTS: [&str; 15] = [
+const MANIFESTS: [&str; 17] = [
     "envoy/istio/gateway.yaml",
     "envoy/istio/gateway-api.yaml",
     "envoy/istio/podmonitor.yaml",
+    "envoy/istio/sessions.yaml",
     "envoy/istio/sidecar.yaml",
     "envoy/istio/status.yaml",
     "envoy/istio/status-image.yaml",
@@ -36,6 +37,7 @@ const MANIFESTS: [&str; 15] = [
     "envoy/kubernetes/podmonitor.yaml",
     "envoy/envoy-gateway/envoyproxy.yaml",
     "envoy/envoy-gateway/podmonitor.yaml",
+    "envoy/envoy-gateway/sessions.yaml",
     "envoy/envoy-gateway/status.yaml",
     "envoy/envoy-gateway/wsbalancer.yaml",
 ];
@@ -98,8 +100,11 @@ fn check_manifest(manifest: &Value) -> Result<()> {
         ("extensions.istio.io/v1alpha1", "TrafficExtension") => {
             check::<WasmPlugin>(&as_wasm_plugin(manifest)?)
         }
-        // No package registry has the schemas of Envoy Gateway.
-        ("gateway.envoyproxy.io/v1alpha1", _) => Ok(()),
+        // No package registry has the schemas of Envoy Gateway, nor the part of the Gateway API's that
+        // is experimental.
+        ("gateway.envoyproxy.io/v1alpha1", _) | ("gateway.networking.k8s.io/v1", "HTTPRoute") => {
+            Ok(())
+        }
         (version, kind) => bail!("what is {version} {kind}?"),
     }
 }
