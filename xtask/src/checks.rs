@@ -6,12 +6,14 @@ use anyhow::{Result, ensure};
 use xshell::{Cmd, Shell, cmd};
 
 use crate::steps::{Steps, beside};
-use crate::{compose, docker, envoy, image, pods, setup, wasm};
+use crate::wheels::{DEPLOY, PODS};
+use crate::{compose, docker, envoy, image, setup, wasm};
 
 /// What the end-to-end tests need of the system.
-const END_TO_END: [&[setup::Need]; 5] = [
+const END_TO_END: [&[setup::Need]; 6] = [
     setup::ENVOY,
     setup::PODS,
+    setup::DEPLOY,
     setup::COMPILED_PODS,
     setup::BROWSER,
     setup::PROMETHEUS,
@@ -50,11 +52,12 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
     thread::scope(|scope| {
         let fetched = beside(
             scope,
-            "setup, Envoy, pods in Python, base images",
+            "setup, Envoy, wheels, base images",
             |shell| {
                 setup::complete(shell, &needs)?;
                 envoy::provide(shell)?;
-                pods::provide(shell)?;
+                PODS.provide(shell)?;
+                DEPLOY.provide(shell)?;
                 if docker {
                     compose::provide_base_images(shell)?;
                 }
@@ -101,7 +104,8 @@ pub(crate) fn run_docker(shell: &Shell) -> Result<()> {
 /// Runs only the end-to-end tests that have `filter` in their names.
 pub(crate) fn run_end_to_end(shell: &Shell, filter: &str) -> Result<()> {
     prepare(shell, &END_TO_END)?;
-    pods::provide(shell)?;
+    PODS.provide(shell)?;
+    DEPLOY.provide(shell)?;
     let mut steps = Steps::new();
     steps.step("build", || wasm::build(shell))?;
     steps.command("end-to-end tests", &end_to_end(shell, 1).arg(filter))?;
