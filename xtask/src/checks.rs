@@ -50,20 +50,16 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
     let mut steps = Steps::new();
     // Cargo is busy with the processor, and this with the network.
     thread::scope(|scope| {
-        let fetched = beside(
-            scope,
-            "setup, Envoy, wheels, base images",
-            |shell| {
-                setup::complete(shell, &needs)?;
-                envoy::provide(shell)?;
-                PODS.provide(shell)?;
-                DEPLOY.provide(shell)?;
-                if docker {
-                    compose::provide_base_images(shell)?;
-                }
-                Ok(())
-            },
-        );
+        let fetched = beside(scope, "setup, Envoy, wheels, base images", |shell| {
+            setup::complete(shell, &needs)?;
+            envoy::provide(shell)?;
+            PODS.provide(shell)?;
+            DEPLOY.provide(shell)?;
+            if docker {
+                compose::provide_base_images(shell)?;
+            }
+            Ok(())
+        });
         steps.command("format", &cmd!(shell, "cargo fmt --all --check"))?;
         steps.step("build", || wasm::build(shell))?;
         lint(shell, &mut steps)?;

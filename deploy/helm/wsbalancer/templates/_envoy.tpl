@@ -9,6 +9,12 @@
 {{- with .Values.config.writeTimeout -}}
 {{- $socketOptions = printf "socket_options: [{ level: 6, name: 18, int_value: %s }]" (include "wsbalancer.millis" .) -}}
 {{- end -}}
+{{- $sessions := default dict .Values.config.sessions -}}
+{{- $cookie := get (default dict $sessions.keptBy) "cookie" -}}
+{{- $cookiePath := "/" -}}
+{{- if eq (len (default list $sessions.openedBy)) 1 -}}
+{{- $cookiePath = default "/" (get (first $sessions.openedBy) "pathPrefix") -}}
+{{- end -}}
 admin:
   address:
     # The admin interface can shut Envoy down: never let it be reached from outside.
@@ -42,6 +48,18 @@ static_resources:
                   - name: wsbalancer
                     typed_config:
                       {{- include "wsbalancer.filter" (dict "name" "wsbalancer" "vmId" "wsbalancer" "file" $file "value" $value) | nindent 22 }}
+                  {{- with $cookie }}
+                  # Keeps a session on its pod. It stands behind wsbalancer, which takes the cookie away
+                  # from what opens a session.
+                  - name: envoy.filters.http.stateful_session
+                    typed_config:
+                      "@type": type.googleapis.com/envoy.extensions.filters.http.stateful_session.v3.StatefulSession
+                      session_state:
+                        name: envoy.http.stateful_session.cookie
+                        typed_config:
+                          "@type": type.googleapis.com/envoy.extensions.http.stateful_session.cookie.v3.CookieBasedSessionState
+                          cookie: { name: {{ . | quote }}, path: {{ $cookiePath | quote }} }
+                  {{- end }}
                   - name: envoy.filters.http.router
                     typed_config:
                       "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router

@@ -43,7 +43,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- $factor := get (dict "ms" 1 "s" 1000 "m" 60000 "h" 3600000) (regexFind "[a-z]+$" .) -}}
 {{- mul (regexFind "^[0-9]+" . | int64) $factor -}}
 {{- else -}}
-{{- mulf . 1000 | round 0 | int64 -}}
+{{- round (mulf . 1000) 0 | int64 -}}
 {{- end -}}
 {{- end -}}
 
