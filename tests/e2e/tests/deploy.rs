@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::{Value, json};
 use wsbalancer_cli::check::check;
 use wsbalancer_cli::render::{Rendered, Short, Target, render};
@@ -123,19 +123,24 @@ fn set(values: &Value, pointer: &str, value: Value) -> Value {
     values
 }
 
-/// What Helm makes, where linter, schemas and filter have nothing to say against it.
+/// Manifests with so many configurations of the filter, against which schemas and filter have nothing
+/// to say.
+fn flawless(text: &str, configurations: usize) -> Result<Objects> {
+    for document in serde_saphyr::from_multiple::<Value>(text)? {
+        check_manifest(&document).with_context(|| document.to_string())?;
+    }
+    let checked = check(text).map_err(|error| anyhow!("{error:?}"))?;
+    assert_eq!(checked.refused, []);
+    assert_eq!(checked.accepted, configurations, "{text}");
+    parsed(text)
+}
+
+/// What Helm makes, if its linter has nothing to say against it either.
 fn sound(made: &Made, configurations: usize) -> Result<Objects> {
     ensure!(made.error.is_empty(), "{}", made.error);
     ensure!(made.lint.is_empty(), "{:?}", made.lint);
     ensure!(!made.notes().is_empty(), "no notes");
-    let text = made.manifests();
-    for document in serde_saphyr::from_multiple::<Value>(&text)? {
-        check_manifest(&document).with_context(|| document.to_string())?;
-    }
-    let checked = check(&text)?;
-    assert_eq!(checked.refused, []);
-    assert_eq!(checked.accepted, configurations, "{text}");
-    parsed(&text)
+    flawless(&made.manifests(), configurations)
 }
 
 fn rendered(short: &str, target: Target) -> Result<Rendered> {
@@ -470,147 +475,57 @@ fn the_chart_says_what_is_to_be_done_and_seen_first() -> Result<()> {
     Ok(())
 }
 
+/// What is wrong in which values, and what Helm says of it.
+const WRONG: &str = r#"
+istio | target | "nginx" | at '/target': value must be one of 'istio', 'envoyGateway', 'envoy'
+istio | config | {} | at '/config': missing property 'services'
+istio | config.services | ["http://a", "http://b"] | at '/config/services': maxItems: got 2, want 1
+istio | config.services | ["http://10.0.0.1:80"] | at '/config/services/0': 'http://10.0.0.1:80' does not match
+istio | config.metricPaht | "/" | at '/config': additional properties 'metricPaht' not allowed
+istio | config.attempts | 3 | at '/config': additional properties 'attempts' not allowed
+istio | config.cacheTTL | "soon" | at '/config/cacheTTL': 'soon' does not match pattern
+istio | config.dialTimeout | "1 s" | at '/config/dialTimeout': '1 s' does not match pattern
+istio | config.rebalance | { "threshold": 0.5 } | at '/config/rebalance/threshold': exclusiveMinimum: got 0.5, want 1
+istio | config.slowStart | { "windows": 1 } | at '/config/slowStart': additional properties 'windows' not allowed
+istio | module | {} | at '/module': minProperties: got 0, want 1
+istio | module.configMap | "a" | at '/module': maxProperties: got 2, want 1
+istio | istio | { "failStrategy": "open" } | at '/istio/failStrategy': value must be one of
+istio | podMonitor | { "enabled": "yes" } | at '/podMonitor/enabled': got string, want boolean
+istio | podMonitors | {} | at '': additional properties 'podMonitors' not allowed
+plane | module | { "configMap": "a" } | at '/module': missing property 'image'
+plane | podMonitor | { "enabled": true } | in Envoy Gateway there is no status without envoyGateway.statusConfigMap
+envoy | config | { "name": "chat" } | at '/config': missing property 'pods'
+envoy | config.services | ["http://a", "https://b"] | config.services: has some on TLS and some not
+envoy | envoy | { "replicas": 1.5 } | at '/envoy/replicas': got number, want integer
+"#;
+
 #[test]
 fn the_chart_refuses_wrong_values_and_says_which() -> Result<()> {
     let image = json!({ "image": IMAGE });
-    let file = json!({ "configMap": "wsbalancer" });
-    let istio = values("istio", SAMPLE, image.clone())?;
-    let plane = values("envoyGateway", SAMPLE, image)?;
-    let envoy = values("envoy", SAMPLE, file.clone())?;
-    let cases = [
+    let right = BTreeMap::from([
+        ("istio", values("istio", SAMPLE, image.clone())?),
+        ("plane", values("envoyGateway", SAMPLE, image)?),
         (
-            &istio,
-            "target",
-            json!("nginx"),
-            "at '/target': value must be one of 'istio', 'envoyGateway', 'envoy'",
-        ),
-        (
-            &istio,
-            "config",
-            json!({}),
-            "at '/config': missing property 'services'",
-        ),
-        (
-            &istio,
-            "config.services",
-            json!(["http://a", "http://b"]),
-            "at '/config/services': maxItems: got 2, want 1",
-        ),
-        (
-            &istio,
-            "config.services",
-            json!(["http://10.0.0.1:80"]),
-            "at '/config/services/0': 'http://10.0.0.1:80' does not match",
-        ),
-        (
-            &istio,
-            "config.metricPaht",
-            json!("/"),
-            "at '/config': additional properties 'metricPaht' not allowed",
-        ),
-        (
-            &istio,
-            "config.attempts",
-            json!(3),
-            "at '/config': additional properties 'attempts' not allowed",
-        ),
-        (
-            &istio,
-            "config.cacheTTL",
-            json!("soon"),
-            "at '/config/cacheTTL': 'soon' does not match pattern",
-        ),
-        (
-            &istio,
-            "config.dialTimeout",
-            json!("1 s"),
-            "at '/config/dialTimeout': '1 s' does not match pattern",
-        ),
-        (
-            &istio,
-            "config.rebalance",
-            json!({ "threshold": 0.5 }),
-            "at '/config/rebalance/threshold': exclusiveMinimum: got 0.5, want 1",
-        ),
-        (
-            &istio,
-            "config.slowStart",
-            json!({ "windows": 1 }),
-            "at '/config/slowStart': additional properties 'windows' not allowed",
-        ),
-        (
-            &istio,
-            "module",
-            json!({}),
-            "at '/module': minProperties: got 0, want 1",
-        ),
-        (
-            &istio,
-            "module.configMap",
-            json!("a"),
-            "at '/module': maxProperties: got 2, want 1",
-        ),
-        (
-            &istio,
-            "istio",
-            json!({ "failStrategy": "open" }),
-            "at '/istio/failStrategy': value must be one of",
-        ),
-        (
-            &istio,
-            "podMonitor",
-            json!({ "enabled": "yes" }),
-            "at '/podMonitor/enabled': got string, want boolean",
-        ),
-        (
-            &plane,
-            "module",
-            file,
-            "at '/module': missing property 'image'",
-        ),
-        (
-            &plane,
-            "podMonitor",
-            json!({ "enabled": true }),
-            "podMonitor.enabled: in Envoy Gateway there is no status without envoyGateway.statusConfigMap",
-        ),
-        (
-            &envoy,
-            "config",
-            json!({ "name": "chat" }),
-            "at '/config': missing property 'pods'",
-        ),
-        (
-            &envoy,
-            "config.services",
-            json!(["http://a", "https://b"]),
-            "config.services: has some on TLS and some not",
-        ),
-        (
-            &envoy,
             "envoy",
-            json!({ "replicas": 1.5 }),
-            "at '/envoy/replicas': got number, want integer",
+            values("envoy", SAMPLE, json!({ "configMap": "a" }))?,
         ),
-    ];
-    let wrong: Vec<Value> = cases
-        .iter()
-        .map(|(values, path, value, _)| set(values, path, value.clone()))
-        .collect();
-    for (made, (_, path, value, expected)) in helm(&wrong)?.iter().zip(&cases) {
-        assert!(
-            made.error.contains(expected),
-            "{path}: {value}: {}",
-            made.error
-        );
+    ]);
+    let cases: Vec<&str> = WRONG.trim().lines().collect();
+    let mut wrong = Vec::new();
+    for case in &cases {
+        let [of, path, value, _] = case.split(" | ").collect::<Vec<_>>()[..] else {
+            panic!("{case}");
+        };
+        wrong.push(set(&right[of], path, serde_json::from_str(value)?));
     }
     // Nothing is deployed by accident.
-    let nothing = &helm(&[json!({})])?[0];
-    assert!(
-        nothing.error.contains("at '': missing property 'target'"),
-        "{}",
-        nothing.error
-    );
+    wrong.push(json!({}));
+    let said = helm(&wrong)?;
+    let of_nothing = "nothing | at '': missing property 'target'";
+    for (made, case) in said.iter().zip(cases.into_iter().chain([of_nothing])) {
+        let (_, expected) = case.rsplit_once(" | ").context("no answer")?;
+        assert!(made.error.contains(expected), "{case}: {}", made.error);
+    }
     Ok(())
 }
 
@@ -634,16 +549,8 @@ fn the_chart_takes_the_values_that_it_brings() -> Result<()> {
     Ok(())
 }
 
-/// What a base makes, where schemas and filter have nothing to say against it.
 fn built(folder: &Path, configurations: usize) -> Result<Objects> {
-    let text = kustomize(folder)?;
-    for document in serde_saphyr::from_multiple::<Value>(&text)? {
-        check_manifest(&document).with_context(|| document.to_string())?;
-    }
-    let checked = check(&text)?;
-    assert_eq!(checked.refused, []);
-    assert_eq!(checked.accepted, configurations, "{text}");
-    parsed(&text)
+    flawless(&kustomize(folder)?, configurations)
 }
 
 #[test]
