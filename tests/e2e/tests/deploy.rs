@@ -622,11 +622,11 @@ fn the_overlays_change_what_they_say() -> Result<()> {
         }
     }
     let overlay = copy.path().join("example/envoy");
-    fs::write(overlay.join("wsbalancer.wasm"), b"\0asm\x01\0\0\0")?;
+    fs::write(overlay.join("wsbalancer.wasm"), b"\0asm\xff")?;
     let made = built(&overlay, 2)?;
     let map = made.values().find(|object| object["kind"] == "ConfigMap");
     let map = map.context("no ConfigMap")?;
-    assert_eq!(map["binaryData"]["wsbalancer.wasm"], "AGFzbQEAAAA=");
+    assert_eq!(map["binaryData"]["wsbalancer.wasm"], "AGFzbf8=");
     let deployment = &made["\"Deployment\" \"envoy\""];
     assert_eq!(deployment["spec"]["replicas"], 2);
     assert_eq!(deployment["metadata"]["namespace"], "gateways");
