@@ -189,6 +189,22 @@ fn the_chart_makes_of_istio_what_render_makes() -> Result<()> {
     for ((made, expected), values) in helm(&all)?.iter().zip(&expected).zip(&all) {
         assert_same(&sound(made, 2)?, expected, &values.to_string());
     }
+    // Labels take the place of the usual ones, and are not added to them.
+    let labels = json!({ "app": "gateway" });
+    let labelled = set(&all[0], "istio", json!({ "selector": labels }));
+    let labelled = sound(&helm(&[labelled])?[0], 2)?;
+    for (name, selector) in [
+        (
+            "\"WasmPlugin\" \"wsbalancer\"",
+            "/spec/selector/matchLabels",
+        ),
+        (
+            "\"EnvoyFilter\" \"wsbalancer-upstream\"",
+            "/spec/workloadSelector/labels",
+        ),
+    ] {
+        assert_eq!(labelled[name].pointer(selector), Some(&labels), "{name}");
+    }
     Ok(())
 }
 

@@ -127,6 +127,11 @@ What follows from `config`, as JSON: the same as `wsbalancer render` makes of th
 {{- end -}}
 {{- end -}}
 
+{{/* The labels of Istio's gateway. As a default in values.yaml, others would be added to them. */}}
+{{- define "wsbalancer.istioSelector" -}}
+{{- default (dict "istio" "ingressgateway") .Values.istio.selector | toJson -}}
+{{- end -}}
+
 {{/* Their labels. */}}
 {{- define "wsbalancer.gatewayLabels" -}}
 {{- if eq .Values.target "envoyGateway" -}}
@@ -137,7 +142,7 @@ app.kubernetes.io/managed-by: envoy-gateway
 {{- else if .Values.istio.gateway -}}
 gateway.networking.k8s.io/gateway-name: {{ .Values.istio.gateway }}
 {{- else -}}
-{{ toYaml .Values.istio.selector }}
+{{ include "wsbalancer.istioSelector" . | fromJson | toYaml }}
 {{- end -}}
 {{- end -}}
 
