@@ -21,12 +21,12 @@ mod image;
 mod interrupt;
 mod picture;
 mod pip;
-mod pods;
 mod probe;
 mod setup;
 mod simulate;
 mod steps;
 mod wasm;
+mod wheels;
 
 /// Builds, tries and tests wsbalancer.
 #[derive(Parser)]

@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kcr_extensions_istio_io::v1alpha1::wasmplugins::WasmPlugin;
 use kcr_monitoring_coreos_com::v1::podmonitors::PodMonitor;
+use kcr_monitoring_coreos_com::v1::prometheusrules::PrometheusRule;
 use kcr_networking_istio_io::v1::destinationrules::DestinationRule;
 use kcr_networking_istio_io::v1alpha3::envoyfilters::EnvoyFilter;
 use kcr_security_istio_io::v1::authorizationpolicies::AuthorizationPolicy;
@@ -85,7 +86,8 @@ fn commented(file: &str) -> Result<Value> {
     Ok(serde_saphyr::from_str(&lines.join("\n"))?)
 }
 
-fn check_manifest(manifest: &Value) -> Result<()> {
+/// Compares a manifest with its schema, where there is one.
+pub(crate) fn check_manifest(manifest: &Value) -> Result<()> {
     let text = |field| manifest[field].as_str().unwrap_or_default();
     match (text("apiVersion"), text("kind")) {
         ("apps/v1", "Deployment") => check::<Deployment>(manifest),
@@ -93,6 +95,7 @@ fn check_manifest(manifest: &Value) -> Result<()> {
         ("v1", "ConfigMap") => check::<ConfigMap>(manifest),
         ("networking.k8s.io/v1", "NetworkPolicy") => check::<NetworkPolicy>(manifest),
         ("monitoring.coreos.com/v1", "PodMonitor") => check::<PodMonitor>(manifest),
+        ("monitoring.coreos.com/v1", "PrometheusRule") => check::<PrometheusRule>(manifest),
         ("networking.istio.io/v1alpha3", "EnvoyFilter") => check::<EnvoyFilter>(manifest),
         ("networking.istio.io/v1", "DestinationRule") => check::<DestinationRule>(manifest),
         ("security.istio.io/v1", "AuthorizationPolicy") => check::<AuthorizationPolicy>(manifest),

@@ -205,6 +205,8 @@ fn a_file_of_the_plugin_makes_a_gateway_of_every_kind() {
         istio.contains("outbound|80||agents.chat.svc.cluster.local"),
         "{istio}"
     );
+    let proxy = &rendered(PLUGIN, Target::EnvoyGateway).files[1].text;
+    assert!(proxy.contains("\n  namespace: chat\n"), "{proxy}");
     let gateway = main_file(PLUGIN, Target::EnvoyGateway);
     assert!(
         gateway.contains("httproute/chat/agents/rule/0"),

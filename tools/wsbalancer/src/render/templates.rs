@@ -112,10 +112,16 @@ pub fn render(short: &Short, target: Target) -> Result<Rendered, RenderError> {
             }
             Target::EnvoyGateway => {
                 let of = service(short)?;
-                vec![
-                    file("wsbalancer.yaml", ENVOY_GATEWAY, &of)?,
-                    file("envoyproxy.yaml", ENVOY_PROXY, &of)?,
-                ]
+                let mut proxy = file("envoyproxy.yaml", ENVOY_PROXY, &of)?;
+                // Where the Gateway is: the policies that name it are there, too.
+                let namespace = of
+                    .get_attr("service")
+                    .and_then(|service| service.get_attr("namespace"))
+                    .map_err(RenderError::Template)?;
+                proxy.text = proxy
+                    .text
+                    .replace("namespace: default", &format!("namespace: {namespace}"));
+                vec![file("wsbalancer.yaml", ENVOY_GATEWAY, &of)?, proxy]
             }
             Target::Kubernetes => {
                 let mut deployment = file("deployment.yaml", KUBERNETES, &context! {})?;
