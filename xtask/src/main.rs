@@ -22,7 +22,6 @@ mod image;
 mod interrupt;
 mod picture;
 mod pip;
-mod pods;
 mod probe;
 mod release;
 mod setup;
@@ -30,6 +29,7 @@ mod simulate;
 mod steps;
 mod toolchain;
 mod wasm;
+mod wheels;
 
 /// Builds, tries and tests wsbalancer.
 #[derive(Parser)]
