@@ -15,7 +15,7 @@ def answer(chart, folder, case):
         return {"error": str(error)}
     found = lint(folder, values, strict=True)
     messages = [message["error"] for message in found["messages"] if message["severity"] > 1]
-    return {"made": made, "lint": messages + found["errors"]}
+    return {"files": made, "lint": messages + found["errors"]}
 
 
 def main():

@@ -18,8 +18,8 @@ pub const CHART: &str = "deploy/helm/wsbalancer";
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Made {
-    /// The files that the templates make, by the templates' names.
-    made: BTreeMap<String, String>,
+    /// What the templates make, by the templates' names.
+    files: BTreeMap<String, String>,
     /// What the linter says, but for advice.
     pub lint: Vec<String>,
     /// Why Helm refuses the values; empty where it does not.
@@ -30,17 +30,16 @@ impl Made {
     /// The manifests, as one file.
     #[must_use]
     pub fn manifests(&self) -> String {
-        let files = self.made.iter();
+        let files = self.files.iter();
         let files = files.filter(|(name, _)| !name.ends_with("NOTES.txt"));
-        files
-            .map(|(_, text)| format!("---\n{}\n", text.trim()))
-            .collect()
+        let texts: Vec<&str> = files.map(|(_, text)| text.trim()).collect();
+        texts.join("\n---\n")
     }
 
     /// What Helm prints after it has installed the chart.
     #[must_use]
     pub fn notes(&self) -> &str {
-        let mut files = self.made.iter();
+        let mut files = self.files.iter();
         files
             .find(|(name, _)| name.ends_with("NOTES.txt"))
             .map_or("", |(_, text)| text)

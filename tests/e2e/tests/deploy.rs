@@ -110,7 +110,9 @@ fn assert_same(made: &Objects, expected: &Objects, of: &str) {
 
 fn values(target: &str, short: &str, module: Value) -> Result<Value> {
     let config: Value = serde_saphyr::from_str(short)?;
-    Ok(json!({ "target": target, "config": config, "module": module }))
+    let mut values = json!({ "target": target, "config": config });
+    values["module"] = module;
+    Ok(values)
 }
 
 fn set(values: &Value, pointer: &str, value: Value) -> Value {
@@ -274,7 +276,7 @@ fn the_chart_makes_of_envoy_gateway_what_render_makes() -> Result<()> {
     Ok(())
 }
 
-/// The Envoy's configuration that a ConfigMap has.
+/// The Envoy's configuration that a `ConfigMap` has.
 fn configuration(objects: &mut Objects, name: &str) -> Result<Value> {
     let map = objects.remove(&format!("\"ConfigMap\" \"{name}\""));
     let map = map.context("no ConfigMap")?;
@@ -285,7 +287,7 @@ fn configuration(objects: &mut Objects, name: &str) -> Result<Value> {
 }
 
 /// What the chart does otherwise than the manifest for one Envoy: it has labels of its own, starts the
-/// Envoys anew when their configuration changes, and mounts two ConfigMaps at one place.
+/// Envoys anew when their configuration changes, and mounts two of `ConfigMap` at one place.
 fn as_the_manifest(mut objects: Objects) -> Objects {
     let labels = json!({ "app": "envoy" });
     let deployment = objects
