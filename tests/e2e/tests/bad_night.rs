@@ -59,7 +59,7 @@ const MISTAKES: [Mistake; 8] = [
         ELSEWHERE,
         "steering",
         ", one of the endpoints, is likely no host of the cluster elsewhere",
-        3,
+        2,
         10,
     ),
     mistake(
@@ -133,8 +133,9 @@ fn with_mistakes(sample: Sample) -> Sample {
             ),
             ELSEWHERE => {
                 options["endpoints"] = hosts.iter().map(address).collect();
-                // The one that is chosen.
+                // The one that is chosen. Who is asked in its place has as many WebSockets, once.
                 hosts.remove(0);
+                options["cacheTTL"] = "10m".into();
             }
             STRANGE => {
                 options["endpoints"] = json!([address(&hosts[0])]);

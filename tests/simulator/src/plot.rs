@@ -124,7 +124,7 @@ fn paint<'a>(canvas: &Canvas<'a>, scenario: &Scenario, traces: &[Vec<f64>]) -> P
         .axis_style(TEXT)
         .label_style((FONT, FONT_SIZE).into_font().color(&TEXT))
         .x_desc("seconds")
-        .y_desc("fullest pod above the mean")
+        .y_desc("how far the fullest pod is above the mean")
         .x_label_formatter(&|seconds| format!("{seconds:.0}"))
         .y_label_formatter(&|percent| format!("{percent} %"))
         .draw()?;
