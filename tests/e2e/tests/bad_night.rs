@@ -84,6 +84,7 @@ const MISTAKES: [Mistake; 8] = [
 ];
 
 const LONELY: &str = "lonely";
+const NOBODY: &str = "no filter that has some shares its vm_id";
 const GATEWAY: &str = "gateway-1";
 
 /// The places of a mistake's pods among all.
@@ -245,17 +246,42 @@ fn url(envoy: &Envoy, listener: &str) -> Result<String> {
     Ok(format!("http://{address}/balancer-metrics"))
 }
 
-/// Asserts that the log has it once, with the lines to add, and that its series is 1.
-fn assert_told(envoy: &Envoy, listener: &str, whose: &str, warning: &Value) -> Result<()> {
+/// Asserts that the log has it once, with the lines to add, and that its series is 1. Figures in the
+/// sentence go on, so it is known by its cause.
+fn assert_told(
+    envoy: &Envoy,
+    listener: &str,
+    whose: &str,
+    cause: &str,
+    warning: &Value,
+) -> Result<()> {
     let message = warning["message"].as_str().context("a sentence")?;
+    assert!(message.contains(cause), "{message}");
     let kind = warning["kind"].as_str().context("a kind")?;
-    let told = format!("{whose}: {message} (warning {kind})");
-    let line = block_in_place(|| envoy.wait_for_log(&told, PATIENCE))?;
-    assert!(line.contains("[warning]"), "{line}");
+    let marks = [format!("{whose}: "), format!("(warning {kind})")];
+    block_in_place(|| {
+        wait_until(&format!("{marks:?} in the log"), PATIENCE, || {
+            let log = envoy.log();
+            let mut lines = log.lines();
+            lines
+                .any(|line| marks.iter().all(|mark| line.contains(mark)))
+                .then_some(())
+        })
+    })?;
     let log = envoy.log();
-    assert_eq!(log.matches(&told).count(), 1, "{told}\n{log}");
+    let told = log.lines();
+    let told: Vec<&str> = told
+        .filter(|line| marks.iter().all(|mark| line.contains(mark)))
+        .collect();
+    assert_eq!(told.len(), 1, "once: {told:?}");
+    assert!(told[0].contains("[warning]"), "{told:?}");
+    assert!(told[0].contains(cause), "{told:?}");
     if let Some(advice) = warning["advice"].as_str() {
-        assert!(log.contains(&format!("{told}; to add:\n{advice}")), "{log}");
+        let line = format!("{}\n{advice}", told[0]);
+        assert!(
+            told[0].ends_with("; to add:") && log.contains(&line),
+            "{log}"
+        );
     }
     let service = whose.strip_prefix("cluster ");
     let service = service.map_or(String::new(), |name| format!("service=\"{name}\","));
@@ -266,15 +292,12 @@ fn assert_told(envoy: &Envoy, listener: &str, whose: &str, warning: &Value) -> R
 }
 
 /// Waits until the page has the sentence and the lines to add, before anything of the pods.
-async fn until_shown(browser: &Browser, warning: &Value) -> Result<()> {
-    let texts =
-        "[...document.querySelectorAll('#verdict, #warnings')].map((n) => n.textContent).join()";
-    for text in [&warning["message"], &warning["advice"]] {
-        let text = text.as_str().unwrap_or_default();
-        let text = text.trim_end_matches('.');
-        browser
-            .until(&format!("{texts}.includes({})", json!(text)))
-            .await?;
+async fn until_shown(browser: &Browser, cause: &str, advice: &Value) -> Result<()> {
+    let texts = "[...document.querySelectorAll('#verdict, #warnings')]
+        .map((node) => node.textContent).join()";
+    for text in [cause, advice.as_str().unwrap_or_default()] {
+        let is_there = format!("{texts}.includes({})", json!(text));
+        browser.until(&is_there).await?;
     }
     Ok(())
 }
@@ -317,7 +340,7 @@ async fn every_mistake_is_told_in_log_json_series_page_and_alert() -> Result<()>
         held.push(open(&stage, service, *websockets).await?);
     }
 
-    let mut told = Vec::new();
+    let mut advice = Vec::new();
     for Mistake {
         service,
         kind,
@@ -326,24 +349,22 @@ async fn every_mistake_is_told_in_log_json_series_page_and_alert() -> Result<()>
     } in &MISTAKES
     {
         let warning = until_warned(envoy, "status", Some(service), kind)?;
-        let message = warning["message"].as_str().context("a sentence")?;
-        assert!(message.contains(cause), "{message}");
-        assert_told(envoy, "status", &format!("cluster {service}"), &warning)?;
-        told.push(warning);
+        let whose = format!("cluster {service}");
+        assert_told(envoy, "status", &whose, cause, &warning)?;
+        advice.push(warning["advice"].clone());
     }
     let lonely = until_warned(envoy, LONELY, None, "vmId")?;
-    assert_told(envoy, LONELY, "status", &lonely)?;
+    assert_told(envoy, LONELY, "status", NOBODY, &lonely)?;
 
     let browser = Browser::start().await?;
     browser.open(&url(envoy, "status")?).await?;
-    for (Mistake { service, .. }, warning) in MISTAKES.iter().zip(&told) {
-        browser
-            .until("document.documentElement.dataset.updates")
-            .await?;
-        browser
-            .click(&format!("nav button[value={service}]"))
-            .await?;
-        until_shown(&browser, warning).await?;
+    browser
+        .until("document.documentElement.dataset.updates")
+        .await?;
+    for (mistake, advice) in MISTAKES.iter().zip(&advice) {
+        let button = format!("nav button[value={}]", mistake.service);
+        browser.click(&button).await?;
+        until_shown(&browser, mistake.cause, advice).await?;
     }
     let gateway = "document.querySelector('#gateway').textContent";
     assert_eq!(
@@ -351,7 +372,7 @@ async fn every_mistake_is_told_in_log_json_series_page_and_alert() -> Result<()>
         format!("gateway {GATEWAY}")
     );
     browser.open(&url(envoy, LONELY)?).await?;
-    until_shown(&browser, &lonely).await?;
+    until_shown(&browser, NOBODY, &lonely["advice"]).await?;
     assert_eq!(browser.complaints().await?, Vec::<String>::new());
     browser.close().await?;
 
