@@ -8,6 +8,9 @@ mod capacity;
 mod clusters;
 mod configuration;
 mod crossings;
+// Helm comes as a wheel for this processor alone.
+#[cfg(target_arch = "x86_64")]
+mod deploy;
 mod discovery;
 mod documentation;
 mod envoy_gateway;

@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::files::samples;
+use crate::files::{ROOT, samples};
 
 fn check(arguments: &[&str], input: &str) -> Output {
     let mut tool = Command::new(env!("CARGO_BIN_EXE_wsbalancer"))
@@ -257,5 +257,45 @@ fn the_man_page_and_the_completions_know_the_commands() {
     assert!(man.contains(".SH WSBALANCER CHECK"), "{man}");
     for shell in ["bash", "fish", "zsh"] {
         assert!(run(&["completions", shell]).contains("check"), "{shell}");
+    }
+}
+
+/// What the page on frameworks has for each of them.
+#[test]
+fn the_lines_for_frameworks_are_accepted() {
+    let page = fs::read_to_string(format!("{ROOT}/docs/frameworks.md")).unwrap();
+    let mut frameworks = Vec::new();
+    let start = "```yaml\n# In the filter's configuration, for ";
+    for block in page.split(start).skip(1) {
+        let (block, _) = block.split_once("```").unwrap();
+        let (title, lines) = block.split_once(":\n").unwrap();
+        let around = "services: [{ cluster: chat }]\ndiscovery: { adminCluster: admin }\n";
+        assert_eq!(said(&format!("{around}{lines}")).0, 0, "{title}: {lines}");
+        frameworks.push(title.split([' ', '\'']).next().unwrap());
+    }
+    frameworks.sort_unstable();
+    frameworks.dedup();
+    let all = [
+        "Django",
+        "Phoenix",
+        "SignalR",
+        "Socket.IO",
+        "Spring",
+        "graphql-ws",
+    ];
+    assert_eq!(frameworks, all);
+}
+
+/// Not even where they are the mistake.
+#[test]
+fn the_headers_of_polls_are_not_repeated() {
+    let around = "services: [{ cluster: chat }]\ndiscovery: { adminCluster: admin }\n";
+    for headers in ["{ x-key: \"s3cr3t\\n\" }", "{ accept: s3cr3t }", "s3cr3t"] {
+        let (code, told) = said(&format!("{around}metricHeaders: {headers}"));
+        assert_eq!(code, 1, "{told}");
+        assert!(
+            told.contains("metricHeaders") && !told.contains("s3cr3t"),
+            "{told}"
+        );
     }
 }

@@ -9,6 +9,7 @@ mod header;
 mod pods;
 mod refused;
 mod retries;
+mod sessions;
 mod steering;
 mod timeouts;
 mod upgrades;
@@ -26,7 +27,7 @@ use super::snapshot::{Route, Snapshot};
 pub(super) type Rule = fn(&Snapshot) -> Vec<Finding>;
 
 /// All of them.
-pub(super) const ALL: [Rule; 15] = [
+pub(super) const ALL: [Rule; 16] = [
     alerts::look,
     chain::look,
     circuit_breakers::look,
@@ -36,6 +37,7 @@ pub(super) const ALL: [Rule; 15] = [
     pods::look,
     refused::look,
     retries::look,
+    sessions::look,
     steering::look,
     timeouts::look,
     upgrades::look,

@@ -156,6 +156,12 @@ impl Snapshot {
         chains
     }
 
+    /// Whether the filter is in a chain's place.
+    #[must_use]
+    pub fn is_filter(&self, place: &Value) -> bool {
+        self.filter(place).is_some()
+    }
+
     /// What is in a chain's place, if it is the filter.
     fn filter<'envoy>(&'envoy self, place: &'envoy Value) -> Option<Filter<'envoy>> {
         let written = if place.get("config_discovery").is_some() {
