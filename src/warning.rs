@@ -14,6 +14,6 @@ mod kind;
 mod steering;
 
 pub use findings::{Findings, Key, Sighting};
-pub use judgment::{Judge, Verdict, judge_gateway};
+pub use judgment::{Changes, Judge, judge_gateway};
 pub use kind::{Kind, Warning};
 pub use steering::{Mismatch, Server, Steering};

@@ -235,10 +235,10 @@ impl<S: Shell> Worker<S> {
         }
         self.looked_at.set(now);
         let has_services = status::has_services(&balancer.shell);
-        let verdict = Key::of_gateway().update(&balancer.shell, |findings| {
+        let changes = Key::of_gateway().update(&balancer.shell, |findings| {
             judge_gateway(findings, has_services)
         });
-        verdict.unwrap_or_default().log("status");
+        changes.unwrap_or_default().log("status");
     }
 
     /// Learns of what workers have seen that is to be warned of, and if it is the poller, judges it.
@@ -252,8 +252,8 @@ impl<S: Shell> Worker<S> {
             now,
         };
         let judge = duties.is_poller.then_some(&judge);
-        let verdict = service.lookout.look(&service.shell, judge, now);
-        verdict.log(&format!("cluster {}", service.config.cluster));
+        let changes = service.lookout.look(&service.shell, judge, now);
+        changes.log(&format!("cluster {}", service.config.cluster));
     }
 
     fn take_duties(&self, service: &Service<S>, now: Timestamp, most: usize) -> Duties {

@@ -10,7 +10,7 @@ use crate::config::ServiceConfig;
 use crate::host::SharedData;
 use crate::pod::Usage;
 use crate::table::{self, BEAT};
-use crate::warning::{Findings, Judge, Key, Mismatch, Sighting, Verdict};
+use crate::warning::{Changes, Findings, Judge, Key, Mismatch, Sighting};
 
 /// A worker notes so many upgrades in a second, of those that went right and those that did not:
 /// enough to see which are more.
@@ -115,19 +115,19 @@ impl Lookout {
         data: &impl SharedData,
         judge: Option<&Judge<'_>>,
         now: Timestamp,
-    ) -> Verdict {
+    ) -> Changes {
         if now.since(self.looked_at.get()) < BEAT {
-            return Verdict::default();
+            return Changes::default();
         }
         self.looked_at.set(now);
         self.notes.set(NOTES);
         if let Some(judge) = judge {
             // Under contention the next second does it.
-            let verdict = self.note(data, |findings| judge.judge(findings));
-            return verdict.unwrap_or_default();
+            let changes = self.note(data, |findings| judge.judge(findings));
+            return changes.unwrap_or_default();
         }
         self.learn(&self.key.read(data));
-        Verdict::default()
+        Changes::default()
     }
 
     fn may_note(&self) -> bool {

@@ -34,18 +34,18 @@ pub struct Judge<'a> {
     pub now: Timestamp,
 }
 
-/// What has come of a judgment, for the log.
+/// What a judgment has changed, for the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Verdict {
+pub struct Changes {
     /// What has begun.
     pub begun: Vec<Warning>,
     /// What is over.
     pub over: Vec<Warning>,
 }
 
-impl Verdict {
-    /// Puts `warnings` in force.
-    fn pass(findings: &mut Findings, warnings: Vec<Warning>) -> Self {
+impl Changes {
+    /// Those that come of it that these `warnings` are now in force.
+    fn enforce(findings: &mut Findings, warnings: Vec<Warning>) -> Self {
         let before = std::mem::replace(&mut findings.warnings, warnings);
         let lacks = |warnings: &[Warning], one: &Warning| {
             !warnings.iter().any(|known| known.kind == one.kind)
@@ -58,10 +58,8 @@ impl Verdict {
             over: over.cloned().collect(),
         }
     }
-}
 
-impl Verdict {
-    /// Logs it, each line behind whose warnings they are.
+    /// Logs them, each line behind whose warnings they are.
     pub fn log(&self, whose: &str) {
         for Warning {
             kind,
@@ -81,7 +79,7 @@ impl Verdict {
 
 /// Writes the warnings of the whole gateway that are in force into `findings`. The filter shows the
 /// status and has no services; there may be services of other filters that it sees.
-pub fn judge_gateway(findings: &mut Findings, has_services: bool) -> Verdict {
+pub fn judge_gateway(findings: &mut Findings, has_services: bool) -> Changes {
     let unshared = (!has_services).then(|| Warning {
         kind: Kind::VmId,
         message: "the status sees no services: no filter that has some shares its vm_id, or none \
@@ -89,12 +87,12 @@ pub fn judge_gateway(findings: &mut Findings, has_services: bool) -> Verdict {
             .to_owned(),
         advice: Some(advice::VM_ID.to_owned()),
     });
-    Verdict::pass(findings, unshared.into_iter().collect())
+    Changes::enforce(findings, unshared.into_iter().collect())
 }
 
 impl Judge<'_> {
     /// Writes the warnings that are in force into `findings`.
-    pub fn judge(&self, findings: &mut Findings) -> Verdict {
+    pub fn judge(&self, findings: &mut Findings) -> Changes {
         findings.steering.settle(self.table, &self.service.pods);
         findings.second = findings.second.and_then(|second| self.seen_lately(second));
         let warnings = [
@@ -105,7 +103,7 @@ impl Judge<'_> {
             self.circuit_breakers(findings),
             self.ports(findings),
         ];
-        Verdict::pass(findings, warnings.into_iter().flatten().collect())
+        Changes::enforce(findings, warnings.into_iter().flatten().collect())
     }
 
     /// No pod has ever answered.

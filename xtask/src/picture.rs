@@ -1,4 +1,4 @@
-//! The pictures of the status page in the README.
+//! The pictures of the status page in the documentation.
 
 use anyhow::Result;
 use xshell::{Shell, cmd};

@@ -30,10 +30,14 @@ const TROUBLES = [
   ['upgrades_retried', 'Retried', 'more than one attempt'], ['upgrades_mismatched', 'Mismatched', 'on other pods than chosen'],
 ];
 
+// What stands in place of a service where there is none.
+const NOBODY = { url: 'wsbalancer', verdict: { gravity: 'warning', text: 'No filter tells of any service' } };
+
 const $ = (selector) => document.querySelector(selector);
 const { style, dataset } = document.documentElement;
 const summaries = document.querySelectorAll('[data-summary]');
 const nav = $('nav');
+const ofServices = document.querySelectorAll('.pods, #cards, #facts, footer span');
 const ofPods = document.querySelectorAll('.pods');
 const darkness = matchMedia('(prefers-color-scheme: dark)');
 
@@ -86,7 +90,7 @@ function setText(node, text) {
 // History
 
 function take({ services: news, podMetrics, gateway: name, warnings }) {
-  if (!news?.length) throw new Error('the answer names no service');
+  if (!news) throw new Error('the answer is no status');
   gateway = { name: name ?? location.host, warnings: warnings ?? [] };
   updated = Date.now();
   const before = services;
@@ -159,21 +163,28 @@ function show() {
   const ordered = [...services.values()].map(({ service }) => service);
   ordered.sort((one, other) => GRAVITIES.indexOf(gravityOf(one)) - GRAVITIES.indexOf(gravityOf(other)));
   // The worst first, until the user chooses.
-  if (!services.has(selected)) selected = ordered[0].url;
+  if (!services.has(selected)) choose(ordered[0]?.url);
   showServices(ordered);
-  const { service } = services.get(selected);
+  const service = services.get(selected)?.service ?? NOBODY;
   const gravity = gravityOf(service);
   const [mark, word] = MARKS[gravity];
   $('#verdict').dataset.gravity = gravity;
   setText($('#verdict b'), word);
   setText($('#verdict span'), service.verdict?.text ?? '');
-  setText($('#name'), selected);
+  setText($('#name'), service.url);
   setText($('#gateway'), 'gateway ' + gateway.name);
-  document.title = `${mark}${selected} – wsbalancer`;
+  document.title = `${mark}${service.url} – wsbalancer`;
   showList($('#warnings'), [...gateway.warnings, ...(service.warnings ?? [])], makeWarning, fillWarning);
+  for (const node of ofServices) node.hidden = !ordered.length;
   showSummary();
-  showRows();
+  if (ordered.length) showRows();
   showCharts();
+}
+
+// Of the one before no row stays.
+function choose(name) {
+  selected = name;
+  $('tbody').replaceChildren();
 }
 
 // Has a node for each item.
@@ -194,8 +205,7 @@ function fillWarning({ children: [text, lines] }, { message, advice }) {
 function makeService() {
   const button = make('button', {}, make('b', { dir: 'auto' }), ' ', make('small', {}));
   button.addEventListener('click', () => {
-    selected = button.value;
-    $('tbody').replaceChildren();
+    choose(button.value);
     show();
   });
   return button;
@@ -214,12 +224,14 @@ function showServices(ordered) {
 
 function showSummary() {
   if (!updated) return;
+  const since = (Date.now() - updated) / 1e3;
+  setText($('#updated'), `Updated ${clock(updated)}, ${whole(since)} s ago${paused ? ', paused' : ''}`);
   const kept = services.get(selected);
+  if (!kept) return;
   const { service, weighted } = kept;
   const { discovery, poller, statistics } = service;
   const all = [...kept.pods.values()].map(({ pod }) => pod);
   const ages = all.map(({ countAge }) => countAge).filter((age) => age != null);
-  const since = (Date.now() - updated) / 1e3;
   const values = {
     ...service,
     evenShare: format('evenShare', service.evenShare) + (weighted ? ' for weight 1' : ''),
@@ -234,7 +246,6 @@ function showSummary() {
   }
   const cards = findCards(kept, all, discovery, ages.length ? Math.min(...ages) + since : 0);
   showList($('#cards'), cards, () => make('div', {}, make('dt', {}), make('dd', {}, make('b', {}), ' ', make('span', {}))), fillCard);
-  setText($('#updated'), `Updated ${clock(updated)}, ${whole(since)} s ago${paused ? ', paused' : ''}`);
 }
 
 const withRate = (kept, name) => [whole(kept.service.statistics[name]), perSecond(rate(kept, name))].filter(Boolean).join(', ');

@@ -18,16 +18,46 @@ pub fn folder() -> PathBuf {
     PathBuf::from(ROOT).join("envoy/prometheus")
 }
 
-/// The project's configuration, made to scrape the Envoy of `stage`, whose status is on the listener
-/// `status`, every half second.
+/// The project's file of this name.
+///
+/// # Errors
+/// When it can't be read.
+pub fn delivered(name: &str) -> anyhow::Result<String> {
+    let path = folder().join(name);
+    fs::read_to_string(&path).with_context(|| path.display().to_string())
+}
+
+/// The project's alerts, with minutes shrunk to seconds.
+///
+/// # Errors
+/// When they can't be read.
+pub fn hasty_alerts() -> anyhow::Result<String> {
+    let alerts = delivered("alerts.yaml")?;
+    let hasty = alerts.lines().map(|line| {
+        let (indent, text) = line.split_at(line.len() - line.trim_start().len());
+        if text.starts_with("for: ") {
+            format!("{indent}for: 1s")
+        } else {
+            line.replace("[5m]", "[3s]").replace("[2m]", "[3s]")
+        }
+    });
+    Ok(hasty.collect::<Vec<_>>().join("\n"))
+}
+
+/// The project's configuration, made to scrape the Envoy of `stage`, whose status is on these listeners,
+/// every half second.
 ///
 /// # Errors
 /// When it can't be read, or does not name each target once.
-pub fn configuration(stage: &Stage, status: &str) -> anyhow::Result<String> {
-    let status = stage.envoy.listener(status).context("a status listener")?;
-    let text = fs::read_to_string(folder().join("prometheus.yaml"))?;
+pub fn configuration(stage: &Stage, statuses: &[&str]) -> anyhow::Result<String> {
+    let statuses: Option<Vec<String>> = statuses
+        .iter()
+        .map(|name| Some(stage.envoy.listener(name)?.to_string()))
+        .collect();
+    let statuses = statuses.context("a status listener")?.join("\", \"");
+    let text = delivered("prometheus.yaml")?;
     let text = replaced(&text, "127.0.0.1:9901", &stage.envoy.admin().to_string())?;
-    let text = replaced(&text, "127.0.0.1:9902", &status.to_string())?;
+    let text = replaced(&text, "127.0.0.1:9902", &statuses)?;
     let text = replaced(
         &text,
         "\n  scrape_interval: 15s\n",

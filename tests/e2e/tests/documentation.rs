@@ -100,6 +100,41 @@ fn every_snippet_is_yaml() -> Result<()> {
     Ok(())
 }
 
+/// What stands in the picture of the simulation stands in the text beside it, in the same words, so that
+/// a reader finds the one in the other.
+#[test]
+fn the_words_of_the_picture_are_those_of_the_text() -> Result<()> {
+    let folder = Path::new(ROOT).join("docs");
+    let words = |text: &str| -> String {
+        let words = text.split_whitespace().map(str::to_lowercase);
+        words.collect::<Vec<_>>().join(" ").replace('*', "")
+    };
+    let text = words(&fs::read_to_string(folder.join("balancing.md"))?);
+    let picture = fs::read_to_string(folder.join("fleet.svg"))?;
+    let labels = picture.split("<text").skip(1).map(|rest| {
+        let label = rest
+            .split_once('>')
+            .and_then(|(_, rest)| rest.split_once('<'));
+        words(label.unwrap_or_default().0)
+    });
+    let labels: BTreeSet<String> = labels
+        .filter(|label| {
+            !label
+                .trim_end_matches(" %")
+                .parse::<f64>()
+                .is_ok_and(f64::is_finite)
+        })
+        .collect();
+    assert!(
+        labels.contains("wsbalancer") && labels.len() > 10,
+        "{labels:?}"
+    );
+    let strange = labels.iter().filter(|label| !text.contains(label.as_str()));
+    assert_eq!(strange.collect::<Vec<_>>(), Vec::<&String>::new());
+    assert!(picture.contains("@media (prefers-color-scheme: dark)"));
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_access_log_shows_the_chosen_pod() -> Result<()> {
     let stage = documented_stage(&[100, 0], |mut sample| {

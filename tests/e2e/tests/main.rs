@@ -1,5 +1,6 @@
 //! The end-to-end tests, as one program: what they have in common is compiled and linked once.
 
+mod bad_night;
 mod balance;
 mod browser;
 mod bursts;

@@ -24,7 +24,14 @@ async fn updates(browser: &Browser, more: u64) -> Result<u64> {
     let before = browser.evaluate(UPDATES).await?;
     let goal = before.as_u64().context("a number")? + more;
     let now = format!("{UPDATES} >= {goal} && {UPDATES}");
-    browser.until(&now).await?.as_u64().context("a number")
+    match browser.until(&now).await {
+        Ok(updates) => updates.as_u64().context("a number"),
+        Err(error) => {
+            let said = "document.querySelector('#error').textContent";
+            let said = browser.evaluate(said).await?;
+            Err(error.context(format!("the page says {said}")))
+        }
+    }
 }
 
 /// What stands in these cells of all rows that are shown, in their order.
@@ -389,6 +396,20 @@ async fn the_worst_comes_first_and_what_is_normal_is_not_told() -> Result<()> {
     // A thousand more within seconds.
     assert!(rate.context("a rate")?.parse::<f64>()? > 1.0, "{balanced}");
     assert_nothing_cut(&browser).await?;
+
+    // Where there is no service, what is wrong with the whole gateway is told all the same.
+    let alone = json!({
+        "services": [], "podMetrics": {},
+        "warnings": [{ "kind": "vmId", "message": "It sees none.", "advice": "a: b" }],
+    });
+    make_up(&browser, &alone).await?;
+    until_verdict(&browser, "warning", "No filter tells of any service").await?;
+    assert_eq!(browser.evaluate(warning).await?[0], "It sees none.a: b");
+    let left = "[...document.querySelectorAll('nav, #cards, #facts, .pods, #error')]
+        .filter((node) => !node.hidden).length";
+    assert_eq!(browser.evaluate(left).await?, 0);
+    make_up(&browser, &made_up_status(2_000)).await?;
+    until_verdict(&browser, "critical", "There are no pods").await?;
     assert_quiet(browser).await
 }
 

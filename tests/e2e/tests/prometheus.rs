@@ -16,7 +16,7 @@ use wsbalancer_client::{Held, Load};
 use wsbalancer_e2e::istio::{CLUSTER, documents};
 use wsbalancer_e2e::markdown;
 use wsbalancer_e2e::mesh::{Inbound, Mesh, PODS, Shape};
-use wsbalancer_e2e::prometheus::{Prometheus, configuration, folder};
+use wsbalancer_e2e::prometheus::{Prometheus, configuration, delivered, folder, hasty_alerts};
 use wsbalancer_e2e::resources::{Kind, Resources};
 use wsbalancer_e2e::runnable::{ADMIN_CLUSTER, Runnable};
 use wsbalancer_e2e::{PATIENCE, Stage, assert_all_well, every};
@@ -164,7 +164,7 @@ impl Gateway {
 
     /// A Prometheus that scrapes it.
     fn scraped(&self, alerts: &str) -> Result<Prometheus> {
-        Prometheus::start(&configuration(self.stage(), self.status())?, alerts)
+        Prometheus::start(&configuration(self.stage(), &[self.status()])?, alerts)
     }
 
     /// The listener of its status.
@@ -197,12 +197,6 @@ impl Form {
             Self::EnvoyGateway => query.contains("_vm_reload_"),
         }
     }
-}
-
-/// The project's file of this name.
-fn delivered(name: &str) -> Result<String> {
-    let path = folder().join(name);
-    fs::read_to_string(&path).with_context(|| path.display().to_string())
 }
 
 /// Pods of which each has a limit; the first reports more than the others.
@@ -350,6 +344,77 @@ fn selectors_of_alerts() -> Result<BTreeSet<String>> {
     Ok(selectors)
 }
 
+/// Tests of alerts are of series as they are: with such labels, and no others.
+#[test]
+fn alerts_are_tested_on_series_that_there_are() -> Result<()> {
+    let files = documents("envoy/prometheus/alerts_test.yaml")?;
+    let tests = files.iter().filter_map(|file| file["tests"].as_array());
+    let inputs = tests
+        .flatten()
+        .filter_map(|test| test["input_series"].as_array());
+    let mut tested = 0;
+    for input in inputs.flatten() {
+        let series = input["series"].as_str().context("a series")?;
+        let (name, labels) = series.split_once('{').context("labels")?;
+        let labels = labels.trim_end_matches('}').split("\",");
+        let labels: BTreeMap<&str, &str> = labels
+            .filter_map(|label| label.trim_end_matches('"').split_once("=\""))
+            .collect();
+        let mut known = match SERIES.iter().find(|(known, _)| *known == name) {
+            Some((_, known)) => known.split(", ").collect(),
+            None if name == "up" => Vec::new(),
+            None => {
+                assert_eq!(name, WARNING, "{series}");
+                let of_service = labels["kind"] != "vmId";
+                assert_eq!(labels.contains_key(SERVICE), of_service, "{series}");
+                vec!["kind", SERVICE]
+            }
+        };
+        known.extend(["instance", "job"]);
+        assert!(labels.keys().all(|label| known.contains(label)), "{series}");
+        tested += 1;
+    }
+    ensure!(tested > 100, "{tested}");
+    Ok(())
+}
+
+/// The line of sed at the top of the alerts has every `runbook_url` lead into the documentation, wherever
+/// that is published.
+#[test]
+fn one_line_sets_the_url_of_the_documentation() -> Result<()> {
+    const PUBLISHED: &str = "https://git.example.org/our/wsbalancer/blob/main";
+    let alerts = delivered("alerts.yaml")?;
+    let mut lines = alerts
+        .lines()
+        .map(|line| line.trim_start_matches(['#', ' ']));
+    let line = lines
+        .find(|line| line.starts_with("sed "))
+        .context("a line")?;
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("alerts.yaml");
+    fs::write(&file, &alerts)?;
+    let shell = Command::new("sh")
+        .args(["-c", line])
+        .current_dir(folder.path())
+        .output()?;
+    assert!(shell.status.success(), "{line}: {shell:?}");
+    let published = fs::read_to_string(file)?;
+    assert_eq!(published.matches(PLACEHOLDER).count(), 0);
+    let page = "/docs/runbooks.md#wsbalancer";
+    assert_eq!(
+        published.matches(&format!("{PUBLISHED}{page}")).count(),
+        alerts.matches(&format!("{PLACEHOLDER}{page}")).count()
+    );
+    // Nowhere else is it said how.
+    for page in markdown::pages()? {
+        assert!(!page.text.contains(PLACEHOLDER), "{}", page.file.display());
+    }
+    Ok(())
+}
+
+/// Where the documentation is before anybody has said where.
+const PLACEHOLDER: &str = "https://example.com/wsbalancer";
+
 /// The heading that an alert's `runbook_url` leads to is there.
 #[test]
 fn every_alert_has_its_runbook() -> Result<()> {
@@ -362,7 +427,7 @@ fn every_alert_has_its_runbook() -> Result<()> {
             continue;
         };
         let anchor = alert.to_lowercase();
-        let url = format!("https://example.com/wsbalancer/docs/runbooks.md#{anchor}");
+        let url = format!("{PLACEHOLDER}/docs/runbooks.md#{anchor}");
         assert_eq!(rule["annotations"]["runbook_url"], url, "{alert}");
         assert!(anchors.contains(&anchor), "no runbook for {alert}");
         alerts.insert(anchor);
@@ -437,20 +502,6 @@ fn until_true(prometheus: &Prometheus, pods: &[Pod]) -> Result<()> {
         })?;
     }
     Ok(())
-}
-
-/// The alerts, with minutes shrunk to seconds.
-fn hasty_alerts() -> Result<String> {
-    let alerts = delivered("alerts.yaml")?;
-    let hasty = alerts.lines().map(|line| {
-        let (indent, text) = line.split_at(line.len() - line.trim_start().len());
-        if text.starts_with("for: ") {
-            format!("{indent}for: 1s")
-        } else {
-            line.replace("[5m]", "[3s]").replace("[2m]", "[3s]")
-        }
-    });
-    Ok(hasty.collect::<Vec<_>>().join("\n"))
 }
 
 #[tokio::test(flavor = "multi_thread")]

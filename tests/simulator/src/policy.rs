@@ -147,7 +147,7 @@ impl Kind {
             Self::RoundRobin => "round robin",
             Self::LeastOwn => "least by own count",
             Self::PowerOfTwo => "power of two choices",
-            Self::LastReport => "last report",
+            Self::LastReport => "last count",
             Self::Filter => "wsbalancer",
             Self::Omniscient => "omniscient",
         }

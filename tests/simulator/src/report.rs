@@ -79,9 +79,11 @@ impl fmt::Display for Incident {
             Self::LoseWorker { gateway, worker } => {
                 write!(f, "gateway {gateway} loses its worker {worker}")
             }
-            Self::Storm => f.write_str("half of the pods drop all"),
-            Self::Foreign(count) => write!(f, "{count} foreign on half of the pods"),
-            Self::ForeignOnOne(count) => write!(f, "{count} foreign on one pod"),
+            Self::Storm => f.write_str("half of the pods drop all their connections"),
+            Self::Foreign(count) => {
+                write!(f, "half of the pods get {count} that no gateway opened")
+            }
+            Self::ForeignOnOne(count) => write!(f, "one pod gets {count} that no gateway opened"),
             Self::Switch => f.write_str("all clients switch to the last gateway"),
             Self::Outage(_) => f.write_str("all end and come back"),
             Self::Burst(burst) => write!(f, "{} clients come", burst.clients),

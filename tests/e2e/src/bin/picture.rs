@@ -1,5 +1,5 @@
-//! Takes the pictures of the status page that the README shows: skewed pods, and new WebSockets
-//! that make them even.
+//! Takes the pictures of the status page that the documentation shows: skewed pods, and new
+//! WebSockets that make them even, on a screen and on a phone.
 //!
 //! They go to the folder that the only argument names.
 
@@ -24,9 +24,10 @@ const LIMITED: (usize, u64) = (6, 300);
 /// … and this one drains after a while.
 const DRAINING: usize = 3;
 
-/// Size of the window, in pixels.
-const WIDTH: u32 = 1280;
-const HEIGHT: u32 = 900;
+/// Size of the window on a screen, in pixels, …
+const SCREEN: (u32, u32) = (1280, 900);
+/// … and on a phone, where the picture is of what is seen first.
+const PHONE: (u32, u32) = (390, 844);
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -46,7 +47,7 @@ async fn main() -> anyhow::Result<()> {
     }
 
     let browser = Browser::start().await?;
-    browser.resize(WIDTH, HEIGHT).await?;
+    browser.resize(SCREEN.0, SCREEN.1).await?;
     browser.open(&stage.status_url()?).await?;
     browser.click("#refresh option[value='1']").await?;
     until_updated(&browser, 8).await?;
@@ -58,20 +59,25 @@ async fn main() -> anyhow::Result<()> {
     assert_all_well(&held.report());
     until_updated(&browser, 8).await?;
 
-    // All of the page, and nothing that has the focus.
+    // Nothing has the focus.
     browser.evaluate("document.activeElement.blur()").await?;
+    // On a screen all of the page.
     let height = browser
         .evaluate("document.documentElement.scrollHeight")
         .await?;
     let height = height.as_u64().context("a height")?;
-    browser.resize(WIDTH, height.try_into()?).await?;
-    for theme in ["light", "dark"] {
-        browser.prefer(theme).await?;
-        until_updated(&browser, 1).await?;
-        let file = folder.join(format!("dashboard-{theme}.png"));
-        let picture = browser.picture().await?;
-        println!("{}: {} kB", file.display(), picture.len() / 1_000);
-        fs::write(file, picture)?;
+    let screen = (SCREEN.0, height.try_into()?);
+    for (name, (width, height)) in [("dashboard", screen), ("phone", PHONE)] {
+        browser.resize(width, height).await?;
+        for theme in ["light", "dark"] {
+            browser.prefer(theme).await?;
+            // The charts follow once their widths are known.
+            until_updated(&browser, 2).await?;
+            let file = folder.join(format!("{name}-{theme}.png"));
+            let picture = browser.picture().await?;
+            println!("{}: {} kB", file.display(), picture.len() / 1_000);
+            fs::write(file, picture)?;
+        }
     }
     browser.close().await
 }

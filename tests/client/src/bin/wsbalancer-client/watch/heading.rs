@@ -70,6 +70,14 @@ pub(crate) fn lines(
     lines
 }
 
+/// What is wrong with the gateway as a whole, where no service is there to say it of.
+pub(crate) fn of_gateway(status: &Status, width: u16) -> Vec<Line<'static>> {
+    let warnings = status.warnings.iter();
+    warnings
+        .flat_map(|warning| warn(warning, None, width.into()))
+        .collect()
+}
+
 /// A warning, unless the verdict has said it, and what helps.
 fn warn(warning: &Warning, said: Option<&str>, columns: usize) -> Vec<Line<'static>> {
     let mut lines = Vec::new();

@@ -13,7 +13,9 @@ use super::{heading, screen, text};
 /// The state in lines of at most `width` columns, each with its end.
 pub(crate) fn render(status: &Status, width: u16) -> String {
     if status.services.is_empty() {
-        return format!("{}\n", screen::NO_SERVICES);
+        let warnings = heading::of_gateway(status, width).into_iter();
+        let lines = warnings.map(|line| format!("{line}\n"));
+        return format!("{}\n", screen::NO_SERVICES) + &lines.collect::<String>();
     }
     let services = status.services.iter();
     let services: Vec<String> = services
@@ -79,6 +81,8 @@ fn text_of(buffer: &Buffer) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::watch::sample;
 
@@ -115,6 +119,13 @@ no pods are known
         assert_eq!(text, expected);
         let nothing = render(&sample::status(&[]), 76);
         assert_eq!(nothing, "the balancer has no services\n");
+        // What helps is told all the same.
+        let mut alone = sample::document(&[], &[]);
+        alone["warnings"] =
+            json!([{ "kind": "vmId", "message": "It sees none.", "advice": "a: b" }]);
+        let alone = serde_json::from_value(alone).expect("a status");
+        let expected = "the balancer has no services\nIt sees none.\n  a: b\n";
+        assert_eq!(render(&alone, 80), expected);
     }
 
     #[test]

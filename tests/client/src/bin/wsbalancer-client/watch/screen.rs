@@ -135,7 +135,8 @@ fn heading(view: &View, width: u16) -> Vec<Line<'static>> {
         (Some(status), Some((service, _))) => {
             heading::lines(status, service, view.before(service), width)
         }
-        _ => Vec::new(),
+        (Some(status), None) => heading::of_gateway(status, width),
+        (None, _) => Vec::new(),
     }
 }
 
