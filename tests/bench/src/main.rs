@@ -43,9 +43,9 @@ struct Arguments {
     /// Measure only what it costs where the pods are a thousand.
     #[arg(long)]
     crowd: bool,
-    /// The test server's program.
+    /// The project's tool, which runs the pods.
     #[arg(long, hide = true)]
-    backend: PathBuf,
+    tool: PathBuf,
     /// Where the numbers are written.
     #[arg(long, default_value = "target/bench.json")]
     output: PathBuf,
@@ -63,12 +63,12 @@ async fn main() -> Result<()> {
     } else {
         (Effort::FULL, crowd::Effort::FULL)
     };
-    let crowd = Crowd::take(&arguments.backend, arguments.rounds, of_crowd).await?;
+    let crowd = Crowd::take(&arguments.tool, arguments.rounds, of_crowd).await?;
     if arguments.crowd {
         println!("{crowd}");
         return Ok(());
     }
-    let (_backend, pods) = start_pods(&arguments.backend, PODS)?;
+    let (_process, pods) = start_pods(&arguments.tool, PODS)?;
     let kinds = proxies::installed();
     let mut rounds = Vec::new();
     for number in 1..=arguments.rounds {
@@ -100,9 +100,9 @@ async fn measure(kind: Kind, pods: &[SocketAddr], effort: Effort) -> Result<Meas
 }
 
 /// The pods run in a process of their own, so that their work is not that of the load's.
-fn start_pods(program: &PathBuf, number: u32) -> Result<(Child, Vec<SocketAddr>)> {
-    let mut command = Command::new(program);
-    command.args(["--pods", &number.to_string()]);
+fn start_pods(tool: &PathBuf, number: u32) -> Result<(Child, Vec<SocketAddr>)> {
+    let mut command = Command::new(tool);
+    command.args(["pods", "--pods", &number.to_string()]);
     command.stderr(Stdio::null());
     let (child, line) = Child::start_until_line(command)?;
     let ready: Ready = serde_json::from_str(&line).context("the pods do not get ready")?;

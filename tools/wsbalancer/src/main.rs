@@ -3,6 +3,12 @@
 //! Standard output carries the result and nothing else; remarks go to standard error.
 
 mod arguments;
+mod bar;
+mod load;
+mod pods;
+mod signals;
+mod terminal;
+mod watch;
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -40,6 +46,12 @@ fn run(command: Command) -> Result<u8> {
         Command::Check(arguments) => Ok(check(&arguments)),
         Command::Render(arguments) => render(&arguments),
         Command::Doctor(arguments) => doctor(&arguments),
+        Command::Watch(arguments) => wait_for(watch::run(&arguments)).map(|()| FINE),
+        Command::Load(arguments) => Ok(match wait_for(load::run(&arguments))? {
+            true => FINE,
+            false => WRONG,
+        }),
+        Command::Pods(arguments) => wait_for(pods::run(*arguments)).map(|()| FINE),
         Command::Completions { shell } => {
             clap_complete::generate(
                 shell,
@@ -54,6 +66,11 @@ fn run(command: Command) -> Result<u8> {
             Ok(FINE)
         }
     }
+}
+
+/// Runs what has many connections at a time.
+fn wait_for<T>(doing: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::runtime::Runtime::new()?.block_on(doing)
 }
 
 /// One page for the tool and all of its commands.
