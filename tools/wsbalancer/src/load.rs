@@ -41,7 +41,10 @@ fn raise_limit(arguments: &LoadArguments) -> anyhow::Result<()> {
 }
 
 /// Opens, holds for the given time, closes, reports; returns whether all went well.
-async fn hold_and_report(arguments: &LoadArguments, stop: &CancellationToken) -> anyhow::Result<bool> {
+async fn hold_and_report(
+    arguments: &LoadArguments,
+    stop: &CancellationToken,
+) -> anyhow::Result<bool> {
     let progress = Progress::start(arguments.connections);
     let Opened { held, pods } = open(arguments, stop, &progress).await;
     if !arguments.hold.is_zero() {
@@ -62,7 +65,10 @@ async fn hold_and_report(arguments: &LoadArguments, stop: &CancellationToken) ->
 }
 
 /// Opens, reports, holds until a signal comes, closes; returns whether all went well.
-async fn report_and_keep(arguments: &LoadArguments, stop: &CancellationToken) -> anyhow::Result<bool> {
+async fn report_and_keep(
+    arguments: &LoadArguments,
+    stop: &CancellationToken,
+) -> anyhow::Result<bool> {
     let progress = Progress::start(arguments.connections);
     let Opened { held, pods } = open(arguments, stop, &progress).await;
     progress.finish();

@@ -47,10 +47,10 @@ fn run(command: Command) -> Result<u8> {
         Command::Render(arguments) => render(&arguments),
         Command::Doctor(arguments) => doctor(&arguments),
         Command::Watch(arguments) => wait_for(watch::run(&arguments)).map(|()| FINE),
-        Command::Load(arguments) => Ok(match wait_for(load::run(&arguments))? {
-            true => FINE,
-            false => WRONG,
-        }),
+        Command::Load(arguments) => {
+            let is_fine = wait_for(load::run(&arguments))?;
+            Ok(if is_fine { FINE } else { WRONG })
+        }
         Command::Pods(arguments) => wait_for(pods::run(*arguments)).map(|()| FINE),
         Command::Completions { shell } => {
             clap_complete::generate(
