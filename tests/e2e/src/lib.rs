@@ -1,11 +1,13 @@
 //! The stage of the end-to-end tests: pods, and an Envoy that runs the built filter before them.
 //!
-//! The tests load the module as Envoy does and never link the filter.
+//! The tests load the module as Envoy does and never link the filter, but for the tool's own way of
+//! reading configurations.
 
 pub mod ask;
 pub mod authority;
 pub mod browser;
 pub mod compiled;
+pub mod doctor;
 pub mod eds;
 pub mod exporter;
 pub mod istio;

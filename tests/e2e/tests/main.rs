@@ -8,6 +8,7 @@ mod clusters;
 mod configuration;
 mod crossings;
 mod discovery;
+mod doctor;
 mod documentation;
 mod envoy_gateway;
 mod exporters;

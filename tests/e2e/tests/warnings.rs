@@ -7,6 +7,7 @@ use tokio::task::block_in_place;
 use wsbalancer_backend::{FleetConfig, MetricBehavior};
 use wsbalancer_client::Held;
 use wsbalancer_e2e::ask::{get, get_json};
+use wsbalancer_e2e::doctor;
 use wsbalancer_e2e::{PATIENCE, Stage, assert_all_well, every, preloaded, with_second_filter};
 use wsbalancer_harness::{Envoy, Sample, wait_until};
 
@@ -64,6 +65,9 @@ fn until_warned(envoy: &Envoy, kind: &str, cause: &str) -> Result<Value> {
     if let Some(advice) = warning["advice"].as_str() {
         assert!(log.contains(advice), "no {advice} in\n{log}");
     }
+    let found = doctor::findings(envoy)?;
+    let is_it = |one: &doctor::Finding| one.rule == "warnings" && one.what.contains(cause);
+    assert!(found.iter().any(is_it), "{found:#?}");
     Ok(warning["advice"].clone())
 }
 
@@ -109,6 +113,7 @@ async fn open(stage: &Stage, count: u32) -> Result<Held> {
 async fn a_sound_envoy_warns_of_nothing() -> Result<()> {
     let stage = stage(|sample| sample).await?;
     let held = open(&stage, 60).await?;
+    doctor::until_found(&stage.envoy, &[])?;
     drop(held);
     // One pod is gone, and its handshakes go on to the next.
     stage.pods()[0].refuse().await;
@@ -418,6 +423,7 @@ async fn a_status_that_sees_no_services() -> Result<()> {
     })?;
     assert_eq!(warning["kind"], "vmId");
     assert_eq!(lines(&warning["advice"])?, json!({ "vm_id": "wsbalancer" }));
+    doctor::until_found(envoy, &["vm", "warnings"])?;
     assert_eq!(series(envoy)?, ["{kind=\"vmId\"}"]);
     let line = "status: the status sees no services";
     block_in_place(|| envoy.wait_for_log(line, PATIENCE))?;

@@ -81,7 +81,7 @@ pub(crate) struct RenderArguments {
 pub(crate) enum For {
     /// An Envoy with a configuration of its own.
     Envoy,
-    /// Istio's ingress gateway.
+    /// Istio: its ingress gateway, one of the Gateway API, or the sidecars of clients.
     Istio,
     /// Envoy Gateway.
     EnvoyGateway,

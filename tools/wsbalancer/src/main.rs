@@ -87,6 +87,7 @@ fn man(out: &mut impl Write) -> io::Result<()> {
         writeln!(out, ".SH {}", name.to_uppercase())?;
         page.render_description_section(out)?;
         page.render_options_section(out)?;
+        page.render_extra_section(out)?;
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ use crate::yaml::{self, Dialect};
 pub enum Target {
     /// An Envoy with a configuration of its own.
     Envoy,
-    /// Istio's ingress gateway.
+    /// Istio: its ingress gateway, one of the Gateway API, or the sidecars of clients.
     Istio,
     /// Envoy Gateway.
     EnvoyGateway,
@@ -70,12 +70,15 @@ impl std::error::Error for RenderError {}
 const ENVOY: &str = include_str!("../../templates/envoy.yaml");
 const COMPOSE: &str = include_str!("../../templates/docker-compose.yml");
 const ISTIO: &str = include_str!("../../templates/istio/gateway.yaml");
+const ISTIO_GATEWAY_API: &str = include_str!("../../templates/istio/gateway-api.yaml");
+const ISTIO_SIDECAR: &str = include_str!("../../templates/istio/sidecar.yaml");
 const WASM_PLUGIN: &str = include_str!("../../templates/istio/wasmplugin.yaml");
 const TRAFFIC_EXTENSION: &str = include_str!("../../templates/istio/trafficextension.yaml");
 const ENVOY_GATEWAY: &str = include_str!("../../templates/envoy-gateway/wsbalancer.yaml");
 
 // What has nothing of the service in it is the sample itself.
 const ISTIO_PATCH: &str = include_str!("../../../../envoy/istio/gateway-patch.yaml");
+const ISTIO_SIDECAR_PATCH: &str = include_str!("../../../../envoy/istio/sidecar-patch.yaml");
 const ISTIO_STATUS: &str = include_str!("../../../../envoy/istio/status.yaml");
 const ISTIO_STATUS_IMAGE: &str = include_str!("../../../../envoy/istio/status-image.yaml");
 const ENVOY_PROXY: &str = include_str!("../../../../envoy/envoy-gateway/envoyproxy.yaml");
@@ -103,6 +106,9 @@ pub fn render(short: &Short, target: Target) -> Result<Rendered, RenderError> {
                     file("trafficextension.yaml", TRAFFIC_EXTENSION, &of)?,
                     file("status.yaml", ISTIO_STATUS, &of)?,
                     file("status-image.yaml", ISTIO_STATUS_IMAGE, &of)?,
+                    file("gateway-api.yaml", ISTIO_GATEWAY_API, &of)?,
+                    file("sidecar.yaml", ISTIO_SIDECAR, &of)?,
+                    file("sidecar-patch.yaml", ISTIO_SIDECAR_PATCH, &of)?,
                 ]
             }
             Target::EnvoyGateway => {
@@ -121,7 +127,8 @@ pub fn render(short: &Short, target: Target) -> Result<Rendered, RenderError> {
                     "kubectl apply -f envoy/kubernetes/chat.yaml -f envoy/kubernetes/envoy.yaml",
                     "kubectl apply -f deployment.yaml",
                 )
-                .replace("--from-file target/wsbalancer.wasm", "--from-file wsbalancer.wasm");
+                .replace("--from-file target/wsbalancer.wasm", "--from-file wsbalancer.wasm")
+                .replace("the headless Service `chat-headless`", &format!("`{}`", short.name));
                 vec![
                     file("envoy.yaml", ENVOY, &envoy(short, "127.0.0.1"))?,
                     deployment,
@@ -146,6 +153,12 @@ fn remarks(short: &Short, target: Target) -> Vec<String> {
     let is_plane = matches!(target, Target::Istio | Target::EnvoyGateway);
     if is_plane && short.write_timeout.is_some() {
         remarks.push("writeTimeout: left out, since control planes have no such setting".into());
+    }
+    if is_plane && session_cookie(short).is_some() {
+        remarks.push(
+            "sessions: add the stateful session filter behind this one, as docs/frameworks.md says"
+                .into(),
+        );
     }
     if target == Target::EnvoyGateway && short.is_tls() {
         remarks.push("tlsVerify: left out; pods on TLS need a BackendTLSPolicy".into());
@@ -215,10 +228,27 @@ fn envoy(short: &Short, status_address: &str) -> Template {
         status_path => short.status_path.as_str(),
         tls => tls,
         has_sessions => short.options.contains_key("sessions"),
+        session_cookie => session_cookie(short).map(|name| written(&name.into())),
+        session_path => written(&session_path(short).into()),
         has_write_timeout => short.write_timeout.is_some(),
         write_timeout => millis(write_timeout),
         write_timeout_in_words => humantime::format_duration(write_timeout).to_string(),
         ..common(short)
+    }
+}
+
+/// The cookie that keeps sessions on their pods, where that is Envoy's to do.
+fn session_cookie(short: &Short) -> Option<&str> {
+    short.options.get("sessions")?["keptBy"]["cookie"].as_str()
+}
+
+/// The path for which a browser keeps that cookie: where the only openers are, or all.
+fn session_path(short: &Short) -> &str {
+    let sessions = short.options.get("sessions");
+    let openers = sessions.and_then(|sessions| sessions["openedBy"].as_array());
+    match openers.map(Vec::as_slice) {
+        Some([opener]) => opener["pathPrefix"].as_str().unwrap_or("/"),
+        _ => "/",
     }
 }
 
