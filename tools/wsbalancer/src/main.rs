@@ -87,7 +87,9 @@ fn man(out: &mut impl Write) -> io::Result<()> {
         writeln!(out, ".SH {}", name.to_uppercase())?;
         page.render_description_section(out)?;
         page.render_options_section(out)?;
-        page.render_extra_section(out)?;
+        if subcommand.get_after_help().is_some() {
+            page.render_extra_section(out)?;
+        }
     }
     Ok(())
 }
