@@ -156,6 +156,12 @@ impl Snapshot {
         chains
     }
 
+    /// Whether the filter is in a chain's place.
+    #[must_use]
+    pub fn is_filter(&self, place: &Value) -> bool {
+        self.filter(place).is_some()
+    }
+
     /// What is in a chain's place, if it is the filter.
     fn filter<'envoy>(&'envoy self, place: &'envoy Value) -> Option<Filter<'envoy>> {
         let written = if place.get("config_discovery").is_some() {
@@ -178,12 +184,6 @@ impl Snapshot {
             plugin,
             config: Config::parse(configuration.to_string().as_bytes()).ok(),
         })
-    }
-
-    /// Whether what is in a chain's place is the filter.
-    #[must_use]
-    pub fn is_ours(&self, place: &Value) -> bool {
-        self.filter(place).is_some()
     }
 
     /// The routes of a connection manager.

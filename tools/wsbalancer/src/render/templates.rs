@@ -154,12 +154,6 @@ fn remarks(short: &Short, target: Target) -> Vec<String> {
     if is_plane && short.write_timeout.is_some() {
         remarks.push("writeTimeout: left out, since control planes have no such setting".into());
     }
-    if is_plane && session_cookie(short).is_some() {
-        remarks.push(
-            "sessions: add the stateful session filter behind this one, as docs/frameworks.md says"
-                .into(),
-        );
-    }
     if target == Target::EnvoyGateway && short.is_tls() {
         remarks.push("tlsVerify: left out; pods on TLS need a BackendTLSPolicy".into());
     }
@@ -228,27 +222,10 @@ fn envoy(short: &Short, status_address: &str) -> Template {
         status_path => short.status_path.as_str(),
         tls => tls,
         has_sessions => short.options.contains_key("sessions"),
-        session_cookie => session_cookie(short).map(|name| written(&name.into())),
-        session_path => written(&session_path(short).into()),
         has_write_timeout => short.write_timeout.is_some(),
         write_timeout => millis(write_timeout),
         write_timeout_in_words => humantime::format_duration(write_timeout).to_string(),
         ..common(short)
-    }
-}
-
-/// The cookie that keeps sessions on their pods, where that is Envoy's to do.
-fn session_cookie(short: &Short) -> Option<&str> {
-    short.options.get("sessions")?["keptBy"]["cookie"].as_str()
-}
-
-/// The path for which a browser keeps that cookie: where the only openers are, or all.
-fn session_path(short: &Short) -> &str {
-    let sessions = short.options.get("sessions");
-    let openers = sessions.and_then(|sessions| sessions["openedBy"].as_array());
-    match openers.map(Vec::as_slice) {
-        Some([opener]) => opener["pathPrefix"].as_str().unwrap_or("/"),
-        _ => "/",
     }
 }
 

@@ -1,33 +1,49 @@
-//! Whether what carries a session reaches the pod that has it.
+//! Whether what keeps sessions on their pods stands behind the filter.
+
+use serde_json::Value;
 
 use super::balanced;
 use crate::doctor::finding::Finding;
 use crate::doctor::snapshot::Snapshot;
 
-/// The type of the filter that keeps sessions on their pods.
-const STATEFUL: &str =
+const KEEPER: &str =
     "type.googleapis.com/envoy.extensions.filters.http.stateful_session.v3.StatefulSession";
 
 pub(super) fn look(envoy: &Snapshot) -> Vec<Finding> {
     let mut found = Vec::new();
-    for service in balanced(envoy) {
-        let Some(sessions) = &service.service.sessions else {
+    for balanced in balanced(envoy) {
+        let sessions = balanced.service.sessions.as_ref();
+        let Some(cookie) = sessions.and_then(|sessions| sessions.kept_by.as_deref()) else {
             continue;
         };
-        // Without `keptBy` something else keeps them, which need not be seen here.
-        if sessions.kept_by.is_none() {
-            continue;
-        }
-        let filters = service.manager["http_filters"].as_array();
-        let filters = filters.into_iter().flatten();
-        let mut behind = filters.skip_while(|filter| !envoy.is_ours(filter)).skip(1);
-        if !behind.any(|filter| filter["typed_config"]["@type"] == STATEFUL) {
-            found.push(Finding::error(
+        let filters = balanced.manager["http_filters"].as_array();
+        let filters = filters.map(Vec::as_slice).unwrap_or_default();
+        let keeps = |filter: &Value| {
+            let by_itself = &filter["config_discovery"]["type_urls"][0];
+            filter["typed_config"]["@type"] == KEEPER || *by_itself == KEEPER
+        };
+        let keepers = filters
+            .iter()
+            .enumerate()
+            .filter(|(_, filter)| keeps(filter));
+        let last = keepers.map(|(place, _)| place).last();
+        let own = filters.iter().position(|filter| envoy.is_filter(filter));
+        match (own, last) {
+            (_, None) => found.push(Finding::error(
                 "sessions",
-                service.place(),
-                "its sessions leave their pods: no stateful session filter is behind this one",
-                "add envoy.filters.http.stateful_session between wsbalancer and the router",
-            ));
+                &balanced.place(),
+                format!("nothing in the chain keeps sessions by the cookie {cookie}"),
+                "add Envoy's filter stateful_session, or leave keptBy out if sessions are kept in \
+                 another way",
+            )),
+            (Some(own), Some(last)) if last < own => found.push(Finding::error(
+                "sessions",
+                &balanced.place(),
+                "the filter stateful_session stands before this one: clients that come back go to \
+                 the pod of their last session",
+                "put it behind this one; in Envoy Gateway with filterOrder of the EnvoyProxy",
+            )),
+            _ => {}
         }
     }
     found
