@@ -26,19 +26,19 @@ pub(super) fn look(envoy: &Snapshot) -> Vec<Finding> {
             .iter()
             .enumerate()
             .filter(|(_, filter)| keeps(filter));
-        let last = keepers.map(|(place, _)| place).last();
+        let last = keepers.map(|(place, _)| place).next_back();
         let own = filters.iter().position(|filter| envoy.is_filter(filter));
         match (own, last) {
             (_, None) => found.push(Finding::error(
                 "sessions",
-                &balanced.place(),
+                balanced.place(),
                 format!("nothing in the chain keeps sessions by the cookie {cookie}"),
                 "add Envoy's filter stateful_session, or leave keptBy out if sessions are kept in \
                  another way",
             )),
             (Some(own), Some(last)) if last < own => found.push(Finding::error(
                 "sessions",
-                &balanced.place(),
+                balanced.place(),
                 "the filter stateful_session stands before this one: clients that come back go to \
                  the pod of their last session",
                 "put it behind this one; in Envoy Gateway with filterOrder of the EnvoyProxy",
