@@ -204,6 +204,7 @@ impl<S: Shell> Exchange<S> {
             raises_doubts
         } else if upgrade.opens_session() && is_success(status) {
             let upstream = upstream(upgrade.service(), upgrade.chosen(), status, request);
+            look_at_steering(&self.balancer, upgrade, upstream, request);
             upgrade.begin_session(upstream, self.balancer.shell.now())
         } else {
             let upstream = upstream(upgrade.service(), None, status, request);
@@ -240,7 +241,7 @@ impl<S: Shell> Exchange<S> {
     }
 }
 
-/// Notes whether an upgrade that was accepted went to the chosen pod. What there is to ask costs
+/// Notes whether what was accepted, an upgrade or the opener of a session, went to the chosen pod. What there is to ask costs
 /// calls of the host, and is asked only where it did not.
 fn look_at_steering<S: Shell>(
     balancer: &Balancer<S>,
@@ -735,6 +736,18 @@ mod tests {
         assert_eq!(statistic("upgrades_balanced"), 1);
         assert_eq!(statistic("upgrades_in_session"), 1);
         assert_eq!(statistic("upgrades_mismatched"), 0);
+    }
+
+    /// As where the cookie of the last session has been read before it is taken away.
+    #[test]
+    fn an_opener_on_another_pod_than_the_chosen_one_is_a_mismatch() {
+        let mut opener = exchange(SESSIONS);
+        let request = plain("/socket.io/");
+        opener.on_request(&request);
+        respond(&mut opener, &request, b"200", "10.0.0.1:8080");
+        opener.on_end(&request);
+        let shell = &opener.balancer.shell;
+        assert_eq!(shell.statistic("wsbalancer.chat.upgrades_mismatched"), 1);
     }
 
     #[test]

@@ -16,7 +16,7 @@ mod source;
 
 pub use coding::Coding;
 pub use complaint::Complaint;
-pub use failure::{EXPOSITION_LIMIT, JSON_LIMIT, PollFailure};
+pub use failure::{DOCUMENT_LIMIT, PollFailure, REPORT_LIMIT};
 pub use orca::{
     BINARY_HEADER as ORCA_BINARY_HEADER, HEADER as ORCA_HEADER, LoadReport, LoadReportHeaders,
     NamedMetric, NamedMetricError,

@@ -4,10 +4,10 @@ use std::fmt;
 
 use super::coding::Coding;
 
-/// Longest JSON body that is read, in bytes.
-pub const JSON_LIMIT: usize = 64 * 1024;
-/// Longest text of a Prometheus exporter that is read, in bytes.
-pub const EXPOSITION_LIMIT: usize = 4 * 1024 * 1024;
+/// Longest report that is read, in bytes.
+pub const REPORT_LIMIT: usize = 64 * 1024;
+/// Longest document that is read for a count in it, in bytes: JSON, or the text of an exporter.
+pub const DOCUMENT_LIMIT: usize = 4 * 1024 * 1024;
 
 /// Why a poll brought no count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub enum PollFailure {
     NotSent,
     /// The connection failed, or no answer came in time.
     NoAnswer,
-    /// A JSON body over [`JSON_LIMIT`].
+    /// A report over [`REPORT_LIMIT`].
     TooLarge,
     /// A body that is not a JSON object.
     NotAnObject,
@@ -30,7 +30,7 @@ pub enum PollFailure {
     NotACount,
     /// A body that is not in Prometheus' text format.
     NotAnExposition,
-    /// A text over [`EXPOSITION_LIMIT`].
+    /// A document over [`DOCUMENT_LIMIT`].
     TooLong,
     /// The answer is another pod's, by the `podIP` in it: Envoy has no such host any more.
     AnotherPod,
@@ -126,8 +126,8 @@ impl fmt::Display for PollFailure {
             Self::NotSent => "Envoy could not send it: is the cluster there, and the pod in it?",
             Self::NoAnswer => "no answer",
             Self::Status(status) => return write!(f, "status {status}{}", hint(status)),
-            Self::TooLarge => return write!(f, "the body is over {JSON_LIMIT} bytes"),
-            Self::TooLong => return write!(f, "the body is over {EXPOSITION_LIMIT} bytes"),
+            Self::TooLarge => return write!(f, "the body is over {REPORT_LIMIT} bytes"),
+            Self::TooLong => return write!(f, "the body is over {DOCUMENT_LIMIT} bytes"),
             Self::Coded(coding) => {
                 return write!(
                     f,

@@ -1,9 +1,9 @@
 //! Where in a pod's answer the count is.
 
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::count::Count;
-use super::failure::{EXPOSITION_LIMIT, JSON_LIMIT, PollFailure};
+use super::failure::{DOCUMENT_LIMIT, PollFailure, REPORT_LIMIT};
 use super::pointer::{self, Pointer};
 use super::report::PodReport;
 use super::series::{Found, Selector};
@@ -46,8 +46,8 @@ impl Metric {
     #[must_use]
     pub const fn body_limit(&self) -> usize {
         match self {
-            Self::Report | Self::Json { .. } => JSON_LIMIT,
-            Self::Prometheus { .. } => EXPOSITION_LIMIT,
+            Self::Report => REPORT_LIMIT,
+            Self::Json { .. } | Self::Prometheus { .. } => DOCUMENT_LIMIT,
         }
     }
 
@@ -62,8 +62,10 @@ impl Metric {
         }
         let is_too_large = body.len() > self.body_limit();
         match self {
-            Self::Report | Self::Json { .. } if is_too_large => Err(PollFailure::TooLarge),
-            Self::Prometheus { .. } if is_too_large => Err(PollFailure::TooLong),
+            Self::Report if is_too_large => Err(PollFailure::TooLarge),
+            Self::Json { .. } | Self::Prometheus { .. } if is_too_large => {
+                Err(PollFailure::TooLong)
+            }
             Self::Report => PodReport::from_object(body),
             Self::Json { at, absent } => read_json(at, *absent, body),
             Self::Prometheus { series, absent } => Ok(match series.sum(body)? {
@@ -76,9 +78,9 @@ impl Metric {
 }
 
 fn read_json(at: &Pointer, absent: Option<u64>, body: &[u8]) -> Result<PodReport, PollFailure> {
-    let document: Value = serde_json::from_slice(body).map_err(|_| PollFailure::NotJson)?;
-    match at.of(&document) {
-        None | Some(Value::Null) => absent.map(PodReport::of).ok_or(PollFailure::NothingThere),
+    let document: &RawValue = serde_json::from_slice(body).map_err(|_| PollFailure::NotJson)?;
+    match at.find(document).filter(|value| value.get() != "null") {
+        None => absent.map(PodReport::of).ok_or(PollFailure::NothingThere),
         Some(value) => {
             let count: Option<Count> = pointer::count(value);
             count.map(PodReport::counting).ok_or(PollFailure::NotACount)
@@ -127,7 +129,7 @@ mod tests {
     #[test]
     fn whatever_is_not_a_count_is_a_failed_poll() {
         use PollFailure::{BadCount, NotAnObject, Status, TooLarge};
-        let large = vec![b' '; JSON_LIMIT + 1];
+        let large = vec![b' '; REPORT_LIMIT + 1];
         let deep = "[".repeat(50_000);
         let deep_field = format!(r#"{{"agentsConnections": 1, "x": {deep}"#);
         let cases: [(u16, &[u8], PollFailure); 18] = [
@@ -295,20 +297,33 @@ mod tests {
 
     #[test]
     fn long_texts_are_read_up_to_their_limit() {
-        let metric = Metric::Prometheus {
+        let prometheus = Metric::Prometheus {
             series: "a".parse().unwrap(),
             absent: None,
         };
         let mut text = "# HELP b Others.\n".to_owned();
-        while text.len() < EXPOSITION_LIMIT - 200 {
+        while text.len() < DOCUMENT_LIMIT - 200 {
             text += "b{path=\"/a/long/path/as/there/are/many\",method=\"GET\"} 1.5\n";
         }
         text += "a 42\n";
-        text += &"#".repeat(EXPOSITION_LIMIT - text.len());
-        assert_eq!(metric.read(200, text.as_bytes()), Ok(PodReport::of(42)));
-        text.push('#');
-        let too_long = metric.read(200, text.as_bytes());
-        assert_eq!(too_long, Err(PollFailure::TooLong));
+        text += &"#".repeat(DOCUMENT_LIMIT - text.len());
+        let json = Metric::Json {
+            at: "/open".parse().unwrap(),
+            absent: None,
+        };
+        let mut document = "{\"connections\": [0".to_owned();
+        while document.len() < DOCUMENT_LIMIT - 200 {
+            document += r#", {"id": 7, "path": "/a/long/path/as/there/are/many", "since": 1.5}"#;
+        }
+        document += "], \"open\": 42}";
+        document += &" ".repeat(DOCUMENT_LIMIT - document.len());
+        for (metric, mut body) in [(prometheus, text), (json, document)] {
+            assert_eq!(metric.body_limit(), body.len());
+            assert_eq!(metric.read(200, body.as_bytes()), Ok(PodReport::of(42)));
+            body.push(' ');
+            let too_long = metric.read(200, body.as_bytes());
+            assert_eq!(too_long, Err(PollFailure::TooLong));
+        }
     }
 
     #[test]

@@ -396,7 +396,7 @@ mod tests {
             scene.polls.body_limit(call.token)
         };
         assert_eq!(limit(json!({})), 64 << 10);
-        assert_eq!(limit(json!({ "metric": { "json": "/a" } })), 64 << 10);
+        assert_eq!(limit(json!({ "metric": { "json": "/a" } })), 4 << 20);
         assert_eq!(limit(json!({ "metric": { "prometheus": "a" } })), 4 << 20);
     }
 

@@ -244,10 +244,7 @@ impl<S: Shell> Upgrade<S> {
             return false;
         }
         let pod = upstream.pod;
-        if self.is_obeyed(upstream) == Some(false) {
-            self.service
-                .count(self.service.statistics.upgrades_mismatched);
-        }
+        self.count_mismatch(upstream);
         self.state = State::Open { pod, since: now };
         if let (Some(pod), Some(report)) = (pod, upstream.load_report) {
             // Before this WebSocket is known to be open.
@@ -282,12 +279,20 @@ impl<S: Shell> Upgrade<S> {
         if self.state != State::OnItsWay {
             return false;
         }
+        self.count_mismatch(upstream);
         self.state = State::Ended;
         let mut events = self.arrive(upstream, now);
         let begun = upstream.pod.map(|pod| Event::SessionBegun { pod });
         events.extend(begun);
         self.service.record(&events);
         raise_doubts(&events)
+    }
+
+    fn count_mismatch(&self, upstream: Upstream) {
+        if self.is_obeyed(upstream) == Some(false) {
+            self.service
+                .count(self.service.statistics.upgrades_mismatched);
+        }
     }
 
     /// Whether it is to open a session, and no WebSocket yet.

@@ -55,6 +55,11 @@ pub(super) const CIRCUIT_BREAKERS: &str = "# In the cluster:\ncircuit_breakers:\
     - max_connections: 100000\n    max_pending_requests: 100000\n    max_requests: 100000\n    \
     max_retries: 100000";
 
+/// Who keeps sessions comes after who balances them.
+pub(super) const SESSION_ORDER: &str = "# In http_filters in this order; for Envoy Gateway see \
+    filterOrder in docs/frameworks.md:\n- name: wsbalancer\n- name: \
+    envoy.filters.http.stateful_session\n- name: envoy.filters.http.router";
+
 /// A second source address has ports of its own.
 pub(super) const SOURCE_ADDRESSES: &str = "# In the cluster, with addresses of this machine:\n\
     upstream_bind_config:\n  source_address: { address: 10.0.0.10, port_value: 0 }\n  \

@@ -186,6 +186,8 @@ fn likely(
     let is_listed_by_hand = matches!(service.pods, PodSource::Endpoints(_));
     let has_opened = record(table, &last.chosen).is_some_and(|pod| pod.opened() > 0);
     let served = printable(&last.served);
+    let sessions = service.sessions.as_ref();
+    let kept_by = sessions.and_then(|sessions| sessions.kept_by.as_deref());
     match last.server {
         Server::Stranger if is_listed_by_hand && !last.served.is_empty() => (
             format!(
@@ -206,6 +208,15 @@ fn likely(
                 printable(&last.chosen)
             ),
             Some(advice::discovery()),
+        ),
+        Server::Named | Server::Pod if kept_by.is_some() => (
+            format!(
+                "the stateful_session filter stands before this one and has read the cookie {} by the \
+                 time it is taken away, or the cluster {cluster} has no override_host policy that \
+                 reads the header {header}",
+                kept_by.unwrap_or_default()
+            ),
+            Some(advice::SESSION_ORDER.to_owned()),
         ),
         Server::Named | Server::Pod => (
             format!(

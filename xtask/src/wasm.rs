@@ -4,13 +4,14 @@
 //! callbacks in place each WebSocket message would enter the VM, for nothing.
 
 use std::fs;
-use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use walrus::Module;
 use xshell::{Shell, cmd};
 
-const TARGET: &str = "wasm32-wasip1";
+use crate::toolchain::Toolchain;
+
+pub(crate) const TARGET: &str = "wasm32-wasip1";
 const COMPILED: &str = "target/wasm32-wasip1/wasm/wsbalancer.wasm";
 /// The module as it is to be loaded.
 pub(crate) const FINISHED: &str = "target/wsbalancer.wasm";
@@ -35,13 +36,17 @@ const EXPORTS: [&str; 12] = [
 
 /// Builds `target/wsbalancer.wasm`.
 pub(crate) fn build(shell: &Shell) -> Result<()> {
-    add_target(shell)?;
+    let toolchain = Toolchain::find(shell)?;
+    toolchain.add_target(shell, TARGET)?;
     // The target folder is named because CARGO_TARGET_DIR may name another: then the module of an
     // earlier build would be taken for this one's.
     cmd!(
         shell,
         "cargo build --profile wasm --target {TARGET} --target-dir target --package wsbalancer --lib"
     )
+    // Everybody's build is the same, byte by byte: the release's, too.
+    .env("CARGO_ENCODED_RUSTFLAGS", toolchain.flags(&[])?)
+    .env("CARGO_INCREMENTAL", "0")
     .run()?;
     let compiled = fs::read(COMPILED).with_context(|| format!("can't read {COMPILED}"))?;
     let finished = keep_exports(&compiled, &EXPORTS)?;
@@ -51,18 +56,6 @@ pub(crate) fn build(shell: &Shell) -> Result<()> {
         finished.len() / 1000,
         compiled.len() / 1000
     );
-    Ok(())
-}
-
-/// The Wasm target of the toolchain; rustup does not add it by itself.
-fn add_target(shell: &Shell) -> Result<()> {
-    let sysroot = cmd!(shell, "rustc --print sysroot").read()?;
-    let library = Path::new(&sysroot).join("lib/rustlib").join(TARGET);
-    if !library.exists() {
-        cmd!(shell, "rustup target add {TARGET}")
-            .run()
-            .with_context(|| format!("the toolchain needs the target {TARGET}"))?;
-    }
     Ok(())
 }
 

@@ -11,10 +11,9 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 use serde_json::Value;
-use wsbalancer_client::Handshake;
 use wsbalancer_harness::{Envoy, Sample};
 
-use crate::measures::{CpuClock, micros, open};
+use crate::measures::Upgrades;
 use crate::proxies::{Kind, Proxy, start_envoy};
 use crate::report::{Expectation, Spread};
 use crate::{PATIENCE, start_pods};
@@ -45,55 +44,42 @@ impl Effort {
     };
 }
 
-/// The numbers of one Envoy in one round.
-#[derive(Clone, Copy, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Measures {
-    /// Microseconds from the TCP connection to the answer to the upgrade.
-    handshake_p50: f64,
-    handshake_p90: f64,
-    handshake_p99: f64,
-    handshake_max: f64,
-    /// Microseconds of CPU time to open a WebSocket and to close it, the polls meanwhile included.
-    cpu_per_upgrade: f64,
-}
-
 struct Measure {
     name: &'static str,
-    of: fn(&Measures) -> f64,
+    of: fn(&Upgrades) -> f64,
     expected: Option<Expectation>,
 }
 
 const MEASURES: [Measure; 5] = [
     Measure {
         name: "handshake p50",
-        of: |measures| measures.handshake_p50,
+        of: |upgrades| upgrades.handshake_p50,
         expected: None,
     },
     Measure {
         name: "handshake p90",
-        of: |measures| measures.handshake_p90,
+        of: |upgrades| upgrades.handshake_p90,
         expected: Some(Expectation::AtMost(1.3)),
     },
     Measure {
         name: "handshake p99",
-        of: |measures| measures.handshake_p99,
+        of: |upgrades| upgrades.handshake_p99,
         expected: None,
     },
     Measure {
         name: "handshake maximum",
-        of: |measures| measures.handshake_max,
+        of: |upgrades| upgrades.handshake_max,
         expected: None,
     },
     Measure {
         name: "CPU time of an upgrade",
-        of: |measures| measures.cpu_per_upgrade,
+        of: |upgrades| upgrades.cpu,
         expected: Some(Expectation::AtMost(1.25)),
     },
 ];
 
 /// The numbers of all rounds.
-#[derive(Default, Serialize)]
+#[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Crowd {
     rounds: Vec<Round>,
@@ -104,8 +90,8 @@ pub(crate) struct Crowd {
 
 #[derive(Serialize)]
 struct Round {
-    envoy: Measures,
-    filter: Measures,
+    envoy: Upgrades,
+    filter: Upgrades,
 }
 
 impl Crowd {
@@ -145,29 +131,12 @@ fn start(kind: Kind, pods: &[SocketAddr]) -> Result<Proxy> {
     }
 }
 
-async fn measure(kind: Kind, pods: &[SocketAddr], effort: Effort) -> Result<Measures> {
+async fn measure(kind: Kind, pods: &[SocketAddr], effort: Effort) -> Result<Upgrades> {
     let proxy = tokio::task::block_in_place(|| start(kind, pods))
         .with_context(|| format!("{} could not be started", kind.name()))?;
     // As many as will be: the kernel holds up whoever makes it grow a table of descriptors.
-    open(&proxy, effort.upgrades, RATE).await?.close().await;
-    let clock = CpuClock::of(proxy.pid)?;
-    let started = clock.read()?;
-    let report = open(&proxy, effort.upgrades, RATE).await?.close().await;
-    let spent = clock.read()?.saturating_sub(started);
-    let Handshake {
-        p50_micros,
-        p90_micros,
-        p99_micros,
-        max_micros,
-        ..
-    } = report.handshake.context("no handshake succeeded")?;
-    Ok(Measures {
-        handshake_p50: micros(p50_micros),
-        handshake_p90: micros(p90_micros),
-        handshake_p99: micros(p99_micros),
-        handshake_max: micros(max_micros),
-        cpu_per_upgrade: spent.as_secs_f64() * 1e6 / f64::from(effort.upgrades),
-    })
+    Upgrades::take(&proxy, effort.upgrades, RATE).await?;
+    Upgrades::take(&proxy, effort.upgrades, RATE).await
 }
 
 /// How long polls hold up a thread at most, by Envoy's own measurement.
@@ -224,7 +193,7 @@ impl fmt::Display for Crowd {
             "expected",
         ]);
         for Measure { name, of, expected } in &MEASURES {
-            let median = |side: fn(&Round) -> &Measures| {
+            let median = |side: fn(&Round) -> &Upgrades| {
                 Spread::of(self.rounds.iter().map(|round| of(side(round))).collect()).median
             };
             let ratios = self.rounds.iter();

@@ -16,7 +16,7 @@ pub(crate) const CLUSTERS: u8 = 20;
 pub(crate) const PODS_OF_A_CLUSTER: u8 = 50;
 
 /// What it costs to read all clusters' lists once.
-#[derive(Default, Serialize)]
+#[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Discovery {
     /// Milliseconds of the process's CPU time, from the question to the pods in the table.

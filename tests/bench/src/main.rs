@@ -4,6 +4,8 @@
 //! Machines that others use as well drift by more than the filter costs. So the proxies take turns,
 //! round after round, and what counts is the ratio of two proxies within a round.
 
+mod cold;
+mod comparison;
 mod crowd;
 mod discovery;
 mod measures;
@@ -19,15 +21,16 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use wsbalancer_backend::{Ready, raise_descriptor_limit};
 use wsbalancer_harness::Child;
 
+use crate::cold::Cold;
+use crate::comparison::Comparison;
 use crate::crowd::Crowd;
 use crate::discovery::Discovery;
-use crate::measures::{Effort, Measures};
-use crate::proxies::Kind;
-use crate::report::{Report, Round};
+use crate::measures::Effort;
+use crate::report::Report;
 use crate::status::Status;
 
 /// Compare what proxies cost that balance WebSockets.
@@ -40,15 +43,30 @@ struct Arguments {
     /// Measure for a moment only, to see that everything works.
     #[arg(long)]
     quick: bool,
-    /// Measure only what it costs where the pods are a thousand.
+    /// Measure only this; may be given several times.
     #[arg(long)]
-    crowd: bool,
+    only: Vec<Part>,
     /// The project's tool, which runs the pods.
     #[arg(long, hide = true)]
     tool: PathBuf,
     /// Where the numbers are written.
     #[arg(long, default_value = "target/bench.json")]
     output: PathBuf,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// WebSockets through each proxy.
+    Proxies,
+    /// The first handshakes after a start.
+    Cold,
+    /// WebSockets where the pods are a thousand.
+    Crowd,
+    /// What it costs to learn of many pods.
+    Discovery,
+    /// What it costs to show many pods.
+    Status,
 }
 
 /// Pods behind every proxy.
@@ -63,40 +81,34 @@ async fn main() -> Result<()> {
     } else {
         (Effort::FULL, crowd::Effort::FULL)
     };
-    let crowd = Crowd::take(&arguments.tool, arguments.rounds, of_crowd).await?;
-    if arguments.crowd {
-        println!("{crowd}");
-        return Ok(());
-    }
-    let (_process, pods) = start_pods(&arguments.tool, PODS)?;
-    let kinds = proxies::installed();
-    let mut rounds = Vec::new();
-    for number in 1..=arguments.rounds {
-        let mut round = Round::default();
-        // Whoever comes first in one round comes last in the next.
-        let shift = usize::try_from(number)? % kinds.len();
-        for kind in kinds.iter().cycle().skip(shift).take(kinds.len()) {
-            eprintln!("round {number} of {}: {}", arguments.rounds, kind.name());
-            let measures = measure(*kind, &pods, effort)
-                .await
-                .with_context(|| format!("{} could not be measured", kind.name()))?;
-            round.insert(*kind, measures);
+    let is_wanted = |part| arguments.only.is_empty() || arguments.only.contains(&part);
+    let rounds = arguments.rounds;
+    let mut report = Report::default();
+    {
+        let (_process, pods) = start_pods(&arguments.tool, PODS)?;
+        if is_wanted(Part::Proxies) {
+            report.proxies = Some(Comparison::take(&pods, rounds, effort).await?);
         }
-        rounds.push(round);
+        if is_wanted(Part::Cold) {
+            report.cold = Some(Cold::take(&pods, rounds).await?);
+        }
     }
-    let discovery = tokio::task::block_in_place(|| Discovery::take(effort.refreshes))?;
-    let status = tokio::task::block_in_place(|| Status::take(effort.refreshes))?;
-    let report = Report::new(rounds, discovery, status, crowd);
+    if is_wanted(Part::Crowd) {
+        report.crowd = Some(Crowd::take(&arguments.tool, rounds, of_crowd).await?);
+    }
+    if is_wanted(Part::Discovery) {
+        let discovery = tokio::task::block_in_place(|| Discovery::take(effort.refreshes))?;
+        report.discovery = Some(discovery);
+    }
+    if is_wanted(Part::Status) {
+        let status = tokio::task::block_in_place(|| Status::take(effort.refreshes))?;
+        report.status = Some(status);
+    }
     println!("{report}\n");
     fs::write(&arguments.output, serde_json::to_string_pretty(&report)?)
         .with_context(|| format!("can't write {}", arguments.output.display()))?;
     println!("All numbers are in {}.", arguments.output.display());
     Ok(())
-}
-
-async fn measure(kind: Kind, pods: &[SocketAddr], effort: Effort) -> Result<Measures> {
-    let proxy = tokio::task::block_in_place(|| kind.start(pods))?;
-    Measures::take(&proxy, effort).await
 }
 
 /// The pods run in a process of their own, so that their work is not that of the load's.

@@ -18,12 +18,17 @@ use wsbalancer_harness::{Child, Envoy, Http, Sample, own_address, wait_until};
 
 use crate::PATIENCE;
 
+/// The module that returns at once, as text.
+const FLOOR: &str = include_str!("../floor.wat");
+
 /// A kind of proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum Kind {
     /// Envoy with the project's sample, but without the filter: what the others are compared with.
     Envoy,
+    /// The same with a module that returns at once: what any filter in a VM costs.
+    Floor,
     /// The same with the filter.
     Filter,
     /// The same, and watched: its status and Envoy's statistics are asked for every second, clients
@@ -56,6 +61,7 @@ enum Running {
 pub(crate) fn installed() -> Vec<Kind> {
     [
         Kind::Envoy,
+        Kind::Floor,
         Kind::Filter,
         Kind::Watched,
         Kind::HaProxy,
@@ -84,6 +90,7 @@ impl Kind {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Envoy => "Envoy without the filter",
+            Self::Floor => "… with a module that returns at once",
             Self::Filter => "Envoy with the filter",
             Self::Watched => "… watched",
             Self::HaProxy => "HAProxy leastconn",
@@ -93,7 +100,7 @@ impl Kind {
 
     const fn program(self) -> Option<&'static str> {
         match self {
-            Self::Envoy | Self::Filter | Self::Watched => None,
+            Self::Envoy | Self::Floor | Self::Filter | Self::Watched => None,
             Self::HaProxy => Some("haproxy"),
             Self::Nginx => Some("nginx"),
         }
@@ -103,6 +110,12 @@ impl Kind {
     pub(crate) fn start(self, pods: &[SocketAddr]) -> Result<Proxy> {
         match self {
             Self::Envoy => start_envoy(&Sample::standard()?.pods(pods).without_filter(), 1, 0),
+            Self::Floor => {
+                let folder = tempdir()?;
+                let module = folder.path().join("floor.wasm");
+                fs::write(&module, wat::parse_str(FLOOR)?)?;
+                start_envoy(&Sample::standard()?.pods(pods).wasm(&module), 1, 0)
+            }
             Self::Filter => start_envoy(&Sample::standard()?.pods(pods), 1, pods.len()),
             Self::Watched => {
                 let mut proxy =
@@ -192,13 +205,18 @@ impl Drop for Watcher {
     }
 }
 
+fn tempdir() -> Result<TempDir> {
+    let folder = tempfile::Builder::new()
+        .prefix("wsbalancer-bench-")
+        .tempdir()?;
+    Ok(folder)
+}
+
 /// The configuration for a listener and pods, and the command that runs it in a folder.
 type Setup = fn(&Path, SocketAddr, &[SocketAddr]) -> Result<Command>;
 
 fn start_program(pods: &[SocketAddr], setup: Setup) -> Result<Proxy> {
-    let directory = tempfile::Builder::new()
-        .prefix("wsbalancer-bench-")
-        .tempdir()?;
+    let directory = tempdir()?;
     let address = own_address();
     let child = Child::start(setup(directory.path(), address, pods)?)?;
     wait_until("the proxy's listener", PATIENCE, || {

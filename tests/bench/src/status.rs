@@ -12,7 +12,7 @@ use crate::discovery::{self, millis};
 use crate::measures::CpuClock;
 
 /// Milliseconds of CPU time for one answer.
-#[derive(Default, Serialize)]
+#[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Status {
     page: f64,

@@ -2,11 +2,13 @@
 
 session_clients.py KIND TRANSPORT URL CLIENTS RECONNECTS, where KIND is socketio or signalr, and
 TRANSPORT is default or websocket. Each client opens a session, loses its WebSocket so many times and
-opens another session, with the cookies of the one before. Then one line of JSON says how many are open
-and what went wrong, and the sessions stay.
+opens another session, with the cookies of the one before. All of it goes to the URL's port of this
+machine, whatever name the URL has. Then one line of JSON says how many are open and what went wrong,
+and the sessions stay.
 """
 
 import json
+import socket
 import sys
 import threading
 import time
@@ -18,6 +20,9 @@ import websocket
 
 KIND, TRANSPORT, URL, CLIENTS, RECONNECTS = sys.argv[1:]
 PATIENCE = 60
+
+resolve = socket.getaddrinfo
+socket.getaddrinfo = lambda _host, *rest, **named: resolve("127.0.0.1", *rest, **named)
 
 
 class Http(requests.Session):

@@ -126,9 +126,12 @@ pub fn read_documents(file: &Path) -> Result<Vec<Value>> {
 /// # Errors
 /// When one is for another proxy, is not known here, or changes nothing.
 pub fn apply(proxy: &Proxy, manifests: &[Value], resources: &mut Resources) -> Result<()> {
+    // Those of the same priority in the order in which they were made.
+    let mut manifests: Vec<&Value> = manifests.iter().collect();
+    manifests.sort_by_key(|manifest| manifest["spec"]["priority"].as_i64().unwrap_or_default());
     // In the order in which Istio gets to them: patches come last.
     for place in 0..3 {
-        for manifest in manifests {
+        for manifest in &manifests {
             let kind = manifest["kind"].as_str().context("no kind")?;
             let applied = match (place, kind) {
                 (0, "DestinationRule") => destination_rule::apply(manifest, resources),

@@ -1,22 +1,25 @@
 //! A service of four pods in two zones behind a proxy that was recorded, with manifests of the
 //! project applied.
 
+use std::net::SocketAddr;
+
 use anyhow::{Context, Result, ensure};
-use http::HeaderValue;
-use http::header::HOST;
+use http::header::{COOKIE, HOST, SET_COOKIE};
+use http::{HeaderValue, Request};
 use rcgen::SanType;
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
-use wsbalancer_backend::{Fleet, FleetConfig, raise_descriptor_limit};
+use wsbalancer_backend::{Fleet, FleetConfig, RequestSeen, raise_descriptor_limit};
 use wsbalancer_client::{Held, Load};
 
+use crate::ask::ask;
 use crate::authority::Authority;
 use crate::istio::{self, CLUSTER, Proxy};
 use crate::resources::{Kind, Resources, name_of, recording};
 use crate::runnable::{ADMIN_CLUSTER, Runnable, Running};
 use crate::sidecars::Sidecars;
 use crate::xds::XdsFiles;
-use crate::{PATIENCE, Stage, addresses, assert_all_well};
+use crate::{PATIENCE, Stage, addresses, assert_all_well, preloaded};
 
 /// How many pods were recorded.
 pub const PODS: usize = 4;
@@ -133,6 +136,20 @@ impl Shape {
         let statistics = serde_json::from_str(&std::fs::read_to_string(file)?)?;
         Ok(Runnable::new(resources, self.entrance).statistics(statistics))
     }
+
+    /// The same, with pods of the caller's in the places of the recorded ones.
+    ///
+    /// # Errors
+    /// As [`runnable`](Self::runnable), or when their number is another one.
+    pub fn before_pods(self, resources: Resources, pods: &[SocketAddr]) -> Result<Runnable> {
+        self.runnable(resources)?.pods(self.cluster, pods)
+    }
+
+    /// The `host` of clients' requests.
+    #[must_use]
+    pub fn host(self) -> &'static str {
+        self.host
+    }
 }
 
 /// Ingress gateways were not recorded in all modes before the patches: takes the patches out.
@@ -162,6 +179,15 @@ pub enum Inbound {
     Sidecars,
     /// Sidecars that take only clients of the mesh, over mTLS.
     StrictSidecars,
+}
+
+/// What came of a request.
+#[derive(Debug)]
+pub struct Answered {
+    /// The request as the pod has seen it.
+    pub seen: RequestSeen,
+    /// The cookie that came with the answer: its name and value.
+    pub cookie: Option<String>,
 }
 
 /// The pods with their sidecars, and the proxy.
@@ -222,8 +248,7 @@ impl Mesh {
         let pods = sidecars.as_ref().map_or(&*pods, Sidecars::addresses);
         let own = identity("istio-system/sa/istio-ingressgateway")?;
         let runnable = shape
-            .runnable(resources)?
-            .pods(shape.cluster, pods)?
+            .before_pods(resources, pods)?
             .identity(&own, &authority.pem());
         let Running { envoy, files } = block_in_place(|| change(runnable).start())?;
         Ok(Self {
@@ -234,10 +259,23 @@ impl Mesh {
         })
     }
 
-    /// The `host` of clients' requests.
-    #[must_use]
-    pub fn host(&self) -> &'static str {
-        self.shape.host
+    /// A `GET` through the proxy, with these headers.
+    ///
+    /// # Errors
+    /// When no pod answers it.
+    pub fn ask(&self, path: &str, headers: &[(&str, &str)]) -> Result<Answered> {
+        let url = format!("http://{}{path}", self.stage.envoy.address());
+        let request = Request::get(url).header(HOST, self.shape.host);
+        let request = headers.iter().fold(request, |request, (name, value)| {
+            request.header(*name, *value)
+        });
+        let answer = ask(request.body(())?)?;
+        let cookie = answer.headers().get(SET_COOKIE);
+        let cookie = cookie.and_then(|set| set.to_str().ok()?.split(';').next());
+        Ok(Answered {
+            cookie: cookie.map(str::to_owned),
+            seen: serde_json::from_str(answer.body()).with_context(|| answer.body().clone())?,
+        })
     }
 
     /// So many WebSockets through the proxy.
@@ -247,7 +285,7 @@ impl Mesh {
     pub fn load(&self, connections: u32) -> Result<Load> {
         let mut load = self.stage.load(connections, 0)?;
         load.headers
-            .push((HOST, HeaderValue::from_static(self.host())));
+            .push((HOST, HeaderValue::from_static(self.shape.host)));
         Ok(load)
     }
 
@@ -367,4 +405,48 @@ pub async fn assert_spreads(shape: Shape, resources: Resources, inbound: Inbound
     assert_eq!(mesh.stage.stat("pods_usable")?, 4);
     assert_eq!(mesh.stage.stat("upgrades_balanced")?, 800);
     Ok(())
+}
+
+/// The pods for [`opener_with_old_cookie`]: the first has the fewest for long.
+#[must_use]
+pub fn pods_for_sessions() -> FleetConfig {
+    preloaded(PODS, &[0, 50, 50, 50])
+}
+
+/// What carries a session goes where its cookie says, whatever the client says besides. Then an opener
+/// comes with the cookie of a session on another pod, as from a client that was there before: the
+/// names of the pod that it reaches, and of that other one.
+///
+/// Sessions are those of Socket.IO.
+///
+/// # Errors
+/// When no pod answers.
+///
+/// # Panics
+/// When something that carries a session goes elsewhere.
+pub fn opener_with_old_cookie(mesh: &Mesh) -> Result<(String, String)> {
+    const OPENER: &str = "/socket.io/?EIO=4&transport=polling";
+    const CARRIER: &str = "/socket.io/?EIO=4&transport=polling&sid=a";
+    mesh.stage.until_usable(PODS)?;
+    let opened = mesh.ask(OPENER, &[])?;
+    let own = opened.cookie.context("an opener gets a cookie")?;
+    let header = ("x-gateway-destination-endpoint", "127.0.0.1:1");
+    for _ in 0..6 {
+        let carried = mesh.ask(CARRIER, &[(COOKIE.as_str(), &own), header])?;
+        assert_eq!(carried.seen.pod_name, opened.seen.pod_name);
+        assert_eq!(carried.cookie, None);
+    }
+    let mut elsewhere = None;
+    for _ in 0..20 {
+        let left = mesh.ask(CARRIER, &[])?;
+        if left.seen.pod_name != opened.seen.pod_name {
+            elsewhere = left.cookie.map(|cookie| (left.seen.pod_name, cookie));
+        }
+    }
+    let (other, cookie) = elsewhere.context("the fallback policy takes turns")?;
+    let carried = mesh.ask(CARRIER, &[(COOKIE.as_str(), &cookie)])?;
+    assert_eq!(carried.seen.pod_name, other);
+    let cookies = format!("a=b; {cookie}; c=d");
+    let opened = mesh.ask(OPENER, &[(COOKIE.as_str(), &cookies)])?;
+    Ok((opened.seen.pod_name, other))
 }

@@ -1,5 +1,6 @@
 //! Pods in Python: a real web server with a real exporter.
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
@@ -129,7 +130,7 @@ pub struct SessionClients {
 }
 
 impl SessionClients {
-    /// Has `clients` open a session through `gateway`, with the transports that they have by
+    /// Has `clients` open a session through `gateway`, a port of this machine under any name, with the transports that they have by
     /// default or with a WebSocket alone, lose it so many times and open the next.
     ///
     /// # Errors
@@ -137,7 +138,7 @@ impl SessionClients {
     pub fn open(
         framework: Framework,
         websocket_only: bool,
-        gateway: SocketAddr,
+        gateway: impl Display,
         clients: u32,
         reconnects: u32,
     ) -> anyhow::Result<Self> {

@@ -59,6 +59,22 @@ async fn pods_that_are_listed_by_hand_even_out() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn twice_as_many_pods_even_out() -> Result<()> {
+    let few = |pods: &[SocketAddr]| endpoints(&pods[..4]);
+    let (stage, eds) = eds::stage(FleetConfig::local(8), few, every(1_000)).await?;
+    stage.until_usable(4)?;
+    let _held = stage.load(1_000, 500)?.open().await;
+    assert_eq!(stage.counts(), [250, 250, 250, 250, 0, 0, 0, 0]);
+    eds.publish(&endpoints(&addresses(&stage.fleet)))?;
+    stage.until_usable(8)?;
+    let held = stage.load(2_000, 500)?.open().await;
+    assert_all_well(&held.report());
+    let counts = stage.counts();
+    assert!(imbalance(&counts) <= 1.01, "{counts:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn pods_come_and_go_under_load() -> Result<()> {
     let few = |pods: &[SocketAddr]| endpoints(&pods[..4]);
     let (stage, eds) = eds::stage(FleetConfig::local(8), few, every(200)).await?;

@@ -5,10 +5,13 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 use wsbalancer_e2e::ask::{get, get_json};
 use wsbalancer_e2e::doctor;
+use wsbalancer_e2e::envoy_gateway::{LISTENER, keep_sessions, order_filters};
 use wsbalancer_e2e::istio::documents;
-use wsbalancer_e2e::mesh::{Inbound, Mesh, PODS, Shape, assert_spreads, seldom};
-use wsbalancer_e2e::preloaded;
+use wsbalancer_e2e::mesh::{
+    Inbound, Mesh, PODS, Shape, assert_spreads, opener_with_old_cookie, pods_for_sessions, seldom,
+};
 use wsbalancer_e2e::resources::{Kind, Resources};
+use wsbalancer_e2e::{markdown, preloaded};
 
 const SHAPE: Shape = Shape::ENVOY_GATEWAY;
 const FILTER: &str = "envoy.filters.http.wasm//default/wsbalancer/wasm/0";
@@ -20,7 +23,7 @@ fn recorded() -> Result<Resources> {
     let mut policies = policies.iter();
     let policy = policies.find(|policy| policy["kind"] == "EnvoyExtensionPolicy");
     let config = &policy.context("a policy")?["spec"]["wasm"][0]["config"];
-    let listener = resources.get(Kind::Listeners, "default/eg/http")?;
+    let listener = resources.get(Kind::Listeners, LISTENER)?;
     let manager = Resources::connection_managers(listener).next();
     let filter = &mut manager.context("a connection manager")?["http_filters"][0];
     assert_eq!(filter["name"], FILTER);
@@ -37,7 +40,7 @@ async fn a_filter_that_its_route_switches_on_spreads_websockets() -> Result<()> 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_a_route_that_does_not_switch_it_on_the_filter_does_nothing() -> Result<()> {
     let mut resources = recorded()?;
-    let routes = resources.get(Kind::Routes, "default/eg/http")?;
+    let routes = resources.get(Kind::Routes, LISTENER)?;
     let route = routes.pointer_mut("/virtual_hosts/0/routes/0");
     let fields = route.and_then(Value::as_object_mut).context("a route")?;
     let switch = fields.remove("typed_per_filter_config");
@@ -48,6 +51,59 @@ async fn on_a_route_that_does_not_switch_it_on_the_filter_does_nothing() -> Resu
     for upgrades in ["upgrades_balanced", "upgrades_fallback"] {
         assert_eq!(mesh.stage.stat(upgrades)?, 0, "{upgrades}");
     }
+    Ok(())
+}
+
+/// What was recorded, with sessions as the shipped HTTPRoute has them.
+fn with_sessions() -> Result<Resources> {
+    let mut resources = recorded()?;
+    let routes = documents("envoy/envoy-gateway/sessions.yaml")?;
+    keep_sessions(routes.first().context("an HTTPRoute")?, &mut resources)?;
+    Ok(resources)
+}
+
+/// Where an opener goes that has the cookie of a session on another pod.
+struct Reached {
+    pod: String,
+    other: String,
+    fewest: String,
+    mismatched: u64,
+}
+
+async fn reached_with_old_cookie(resources: Resources) -> Result<Reached> {
+    let options = markdown::snippet("In the filter's configuration, for Socket.IO")?;
+    let options: Value = serde_saphyr::from_str(&options)?;
+    let change = |runnable| seldom(runnable).option("sessions", options["sessions"].clone());
+    let pods = pods_for_sessions();
+    let mesh = Mesh::start_with(SHAPE, resources, Inbound::Nothing, pods, change).await?;
+    let (pod, other) = opener_with_old_cookie(&mesh)?;
+    let fewest = mesh.stage.pods().first().context("a pod")?.name();
+    Ok(Reached {
+        pod,
+        other,
+        fewest: fewest.to_owned(),
+        mismatched: mesh.stage.stat("upgrades_mismatched")?,
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_filter_order_has_the_cookie_read_behind_the_filter() -> Result<()> {
+    let mut resources = with_sessions()?;
+    let proxies = documents("envoy/envoy-gateway/envoyproxy.yaml")?;
+    order_filters(proxies.first().context("an EnvoyProxy")?, &mut resources)?;
+    let reached = reached_with_old_cookie(resources).await?;
+    assert_eq!(reached.pod, reached.fewest);
+    assert_eq!(reached.mismatched, 0);
+    Ok(())
+}
+
+/// Why the documentation wants the `filterOrder`.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_filter_order_the_old_cookie_wins() -> Result<()> {
+    let reached = reached_with_old_cookie(with_sessions()?).await?;
+    assert_ne!(reached.fewest, reached.other);
+    assert_eq!(reached.pod, reached.other);
+    assert_eq!(reached.mismatched, 1);
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result};
 use tokio::task::{JoinSet, block_in_place};
-use wsbalancer_backend::{Fleet, Pod, raise_descriptor_limit};
+use wsbalancer_backend::{Fleet, FleetConfig, Pod, raise_descriptor_limit};
 use wsbalancer_client::{Held, imbalance};
 use wsbalancer_e2e::{PATIENCE, addresses, assert_all_well, every, load, preloaded};
 use wsbalancer_harness::{Envoy, Sample, wait_until};
@@ -33,6 +33,18 @@ async fn open(gateways: &[Envoy], hundreds: &[u32]) -> Result<Vec<Held>> {
         assert_all_well(&held.report());
     }
     Ok(held)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_gateways_fill_empty_pods_evenly() -> Result<()> {
+    let fleet = Fleet::start(FleetConfig::local(8)).await?;
+    let pods = addresses(&fleet);
+    let gateways = [gateway(&pods)?, gateway(&pods)?];
+    let _held = open(&gateways, &[10, 10]).await?;
+    let counts: Vec<u64> = fleet.pods().iter().map(Pod::open).collect();
+    assert_eq!(counts.iter().sum::<u64>(), 2_000);
+    assert!(imbalance(&counts) <= 1.01, "{counts:?}");
+    Ok(())
 }
 
 /// Four of the pods begin with 500 WebSockets that no gateway opened, and the gateways have three,

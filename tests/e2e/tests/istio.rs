@@ -1,20 +1,24 @@
 //! The manifests for Istio as they are shipped, applied to what Istio gives to its proxies, balance.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
-use wsbalancer_backend::{Fleet, FleetConfig, Pod, RequestSeen};
+use wsbalancer_backend::{Fleet, FleetConfig, Pod};
 use wsbalancer_e2e::ask::get_json;
 use wsbalancer_e2e::doctor;
 use wsbalancer_e2e::exporter::Exporter;
 use wsbalancer_e2e::istio::{CLUSTER, Proxy, apply, documents};
-use wsbalancer_e2e::mesh::{Inbound, Mesh, PODS, Shape, assert_spreads, seldom};
+use wsbalancer_e2e::mesh::{
+    Inbound, Mesh, PODS, Shape, assert_spreads, opener_with_old_cookie, pods_for_sessions, seldom,
+};
 use wsbalancer_e2e::resources::{Kind, Resources, name_of};
 use wsbalancer_e2e::sidecars::Sidecars;
-use wsbalancer_e2e::{addresses, markdown, preloaded};
+use wsbalancer_e2e::{ROOT, addresses, markdown, preloaded};
 
 fn for_gateway() -> Result<Vec<Value>> {
     documents("envoy/istio/gateway.yaml")
@@ -179,6 +183,83 @@ async fn outlier_detection_keeps_to_one_zone_and_ejects_pods_whose_clients_left(
     Ok(())
 }
 
+/// The chain of a gateway with the cookie's filter: the names from the first of ours on.
+fn chain(resources: &mut Resources, listener: &str) -> Result<Vec<String>> {
+    let listener = resources.get(Kind::Listeners, listener)?;
+    let manager = Resources::connection_managers(listener).next();
+    let filters = manager.context("a manager")?["http_filters"].as_array();
+    let names = filters.into_iter().flatten().map(name_of);
+    let ours = names.skip_while(|name| !name.contains("wsbalancer"));
+    Ok(ours.map(str::to_owned).collect())
+}
+
+/// However the filter is loaded, and whichever manifest was applied first.
+#[test]
+fn the_cookies_filter_stands_between_wsbalancer_and_the_router() -> Result<()> {
+    let sessions = documents("envoy/istio/sessions.yaml")?;
+    let with = |file: &str| for_gateway_with_image(&format!("envoy/istio/{file}.yaml"));
+    for manifests in [
+        for_gateway()?,
+        with("wasmplugin")?,
+        with("trafficextension")?,
+    ] {
+        for applied in [
+            [manifests.clone(), sessions.clone()].concat(),
+            [sessions.clone(), manifests].concat(),
+        ] {
+            let chain = chain(&mut Shape::GATEWAY.with(&applied)?, "0.0.0.0_8080")?;
+            let [first, .., cookies, router] = &chain[..] else {
+                panic!("{chain:?}");
+            };
+            assert_ne!(first, cookies);
+            assert_eq!(cookies, "wsbalancer-sessions");
+            assert_eq!(router, "envoy.filters.http.router");
+        }
+    }
+    Ok(())
+}
+
+/// Manifests of the ingress gateway for the Gateway API's, as a comment in them says.
+fn for_gateway_api(file: &str) -> Result<Vec<Value>> {
+    let text = fs::read_to_string(Path::new(ROOT).join(file))?;
+    let selector = "  workloadSelector:\n    labels: { istio: ingressgateway }\n";
+    let text = text
+        .replace(selector, "")
+        .replace("# targetRefs: ", "targetRefs: ");
+    let mut manifests: Vec<Value> = serde_saphyr::from_multiple(&text)?;
+    for manifest in &mut manifests {
+        manifest["metadata"]["namespace"] = "istio-ingress".into();
+    }
+    Ok(manifests)
+}
+
+/// With the options that the documentation has for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_carries_a_session_follows_its_cookie_and_what_opens_one_does_not() -> Result<()> {
+    let options = markdown::snippet("In the filter's configuration, for Socket.IO")?;
+    let options: Value = serde_saphyr::from_str(&options)?;
+    let mut of_gateway = for_gateway_with_image("envoy/istio/wasmplugin.yaml")?;
+    of_gateway.extend(documents("envoy/istio/sessions.yaml")?);
+    let mut of_gateway_api = documents("envoy/istio/gateway-api.yaml")?;
+    of_gateway_api.extend(for_gateway_api("envoy/istio/sessions.yaml")?);
+    for (shape, manifests) in [
+        (Shape::AMBIENT, of_gateway),
+        (Shape::GATEWAY_API, of_gateway_api),
+    ] {
+        let resources = shape.with(&manifests)?;
+        let change = |runnable| seldom(runnable).option("sessions", options["sessions"].clone());
+        let pods = pods_for_sessions();
+        let mesh = Mesh::start_with(shape, resources, Inbound::Nothing, pods, change).await?;
+        let (reached, other) = opener_with_old_cookie(&mesh)?;
+        assert_eq!(
+            reached,
+            mesh.stage.pods()[0].name(),
+            "not {other}: {shape:?}"
+        );
+    }
+    Ok(())
+}
+
 /// What every other test here relies on: the sidecars of the pods judge the `host` of a request.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_sidecar_of_a_pod_refuses_a_host_that_http_does_not_allow() -> Result<()> {
@@ -207,16 +288,6 @@ fn get(address: SocketAddr, path: &str, head: &str) -> Result<String> {
     let mut answer = String::new();
     server.read_to_string(&mut answer)?;
     Ok(answer)
-}
-
-/// Which pod a `GET` through the proxy reaches, with these lines of a head.
-fn reached(mesh: &Mesh, path: &str, head: &str) -> Result<RequestSeen> {
-    let head = format!("host: {}\r\n{head}", mesh.host());
-    let answer = get(mesh.stage.envoy.address(), path, &head)?;
-    let (_head, body) = answer.split_once("\r\n\r\n").context("no body")?;
-    let whole = body.find('{').zip(body.rfind('}'));
-    let (start, end) = whole.with_context(|| answer.clone())?;
-    Ok(serde_json::from_str(&body[start..=end])?)
 }
 
 /// Istio's retries never go where an attempt has been.
@@ -253,7 +324,7 @@ async fn assert_shows_status(manifests: &[Value]) -> Result<()> {
     assert_eq!(service["podsUsable"], 4);
     assert_eq!(service["silentFor"], Value::Null);
     for path in ["/balancer-metrics", "/balancer-metrics?format=json"] {
-        assert_eq!(reached(&mesh, path, "")?.path, path);
+        assert_eq!(mesh.ask(path, &[])?.seen.path, path);
     }
     doctor::until_found(&stage.envoy, &[])?;
     Ok(())
@@ -300,10 +371,11 @@ async fn no_client_chooses_its_pod_even_without_the_filter() -> Result<()> {
         without_filter(&mut resources);
         let mesh = Mesh::start(shape, resources, Inbound::Nothing, |runnable| runnable).await?;
         let pod = mesh.stage.pods().first().context("a pod")?;
-        let head = format!("x-gateway-destination-endpoint: {}\r\n", pod.address());
+        let address = pod.address().to_string();
+        let header = ("x-gateway-destination-endpoint", address.as_str());
         let mut names = Vec::new();
         for _ in 0..40 {
-            let seen = reached(&mesh, "/", &head)?;
+            let seen = mesh.ask("/", &[header])?.seen;
             assert!(!seen.headers.contains_key("x-gateway-destination-endpoint"));
             names.push(seen.pod_name);
         }

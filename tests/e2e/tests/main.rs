@@ -7,6 +7,9 @@ mod capacity;
 mod clusters;
 mod configuration;
 mod crossings;
+// Helm comes as a wheel for this processor alone.
+#[cfg(target_arch = "x86_64")]
+mod deploy;
 mod discovery;
 mod doctor;
 mod documentation;

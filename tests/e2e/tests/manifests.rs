@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kcr_extensions_istio_io::v1alpha1::wasmplugins::WasmPlugin;
 use kcr_monitoring_coreos_com::v1::podmonitors::PodMonitor;
+use kcr_monitoring_coreos_com::v1::prometheusrules::PrometheusRule;
 use kcr_networking_istio_io::v1::destinationrules::DestinationRule;
 use kcr_networking_istio_io::v1alpha3::envoyfilters::EnvoyFilter;
 use kcr_security_istio_io::v1::authorizationpolicies::AuthorizationPolicy;
@@ -23,10 +24,11 @@ use wsbalancer_e2e::{ROOT, Stage, assert_all_well, every, preloaded};
 use wsbalancer_harness::{Envoy, Sample};
 
 /// For `kubectl apply`.
-const MANIFESTS: [&str; 15] = [
+const MANIFESTS: [&str; 17] = [
     "envoy/istio/gateway.yaml",
     "envoy/istio/gateway-api.yaml",
     "envoy/istio/podmonitor.yaml",
+    "envoy/istio/sessions.yaml",
     "envoy/istio/sidecar.yaml",
     "envoy/istio/status.yaml",
     "envoy/istio/status-image.yaml",
@@ -37,6 +39,7 @@ const MANIFESTS: [&str; 15] = [
     "envoy/kubernetes/podmonitor.yaml",
     "envoy/envoy-gateway/envoyproxy.yaml",
     "envoy/envoy-gateway/podmonitor.yaml",
+    "envoy/envoy-gateway/sessions.yaml",
     "envoy/envoy-gateway/status.yaml",
     "envoy/envoy-gateway/wsbalancer.yaml",
 ];
@@ -84,7 +87,8 @@ fn commented(file: &str) -> Result<Value> {
     Ok(serde_saphyr::from_str(&lines.join("\n"))?)
 }
 
-fn check_manifest(manifest: &Value) -> Result<()> {
+/// Compares a manifest with its schema, where there is one.
+pub(crate) fn check_manifest(manifest: &Value) -> Result<()> {
     let text = |field| manifest[field].as_str().unwrap_or_default();
     match (text("apiVersion"), text("kind")) {
         ("apps/v1", "Deployment") => check::<Deployment>(manifest),
@@ -92,6 +96,7 @@ fn check_manifest(manifest: &Value) -> Result<()> {
         ("v1", "ConfigMap") => check::<ConfigMap>(manifest),
         ("networking.k8s.io/v1", "NetworkPolicy") => check::<NetworkPolicy>(manifest),
         ("monitoring.coreos.com/v1", "PodMonitor") => check::<PodMonitor>(manifest),
+        ("monitoring.coreos.com/v1", "PrometheusRule") => check::<PrometheusRule>(manifest),
         ("networking.istio.io/v1alpha3", "EnvoyFilter") => check::<EnvoyFilter>(manifest),
         ("networking.istio.io/v1", "DestinationRule") => check::<DestinationRule>(manifest),
         ("security.istio.io/v1", "AuthorizationPolicy") => check::<AuthorizationPolicy>(manifest),
@@ -99,8 +104,11 @@ fn check_manifest(manifest: &Value) -> Result<()> {
         ("extensions.istio.io/v1alpha1", "TrafficExtension") => {
             check::<WasmPlugin>(&as_wasm_plugin(manifest)?)
         }
-        // No package registry has the schemas of Envoy Gateway.
-        ("gateway.envoyproxy.io/v1alpha1", _) => Ok(()),
+        // No package registry has the schemas of Envoy Gateway, nor the part of the Gateway API's that
+        // is experimental.
+        ("gateway.envoyproxy.io/v1alpha1", _) | ("gateway.networking.k8s.io/v1", "HTTPRoute") => {
+            Ok(())
+        }
         (version, kind) => bail!("what is {version} {kind}?"),
     }
 }

@@ -9,14 +9,19 @@ use tokio::task::block_in_place;
 use wsbalancer_client::imbalance;
 use wsbalancer_e2e::ask::ask;
 use wsbalancer_e2e::doctor;
+use wsbalancer_e2e::envoy_gateway::{keep_sessions, order_filters};
+use wsbalancer_e2e::istio::documents;
+use wsbalancer_e2e::mesh::{PODS, Shape};
 use wsbalancer_e2e::python::{Framework, SessionClients, SessionPods};
+use wsbalancer_e2e::runnable::ADMIN_CLUSTER;
 use wsbalancer_e2e::{PATIENCE, ROOT, markdown};
 use wsbalancer_harness::{Envoy, Sample, wait_until};
 
 const KEEPER: &str = "envoy.filters.http.stateful_session";
 /// As the pods are at the start: half of them have connections of others.
 const SKEW: [u64; 8] = [20, 0, 20, 0, 20, 0, 20, 0];
-const CLIENTS: u32 = 200;
+/// So many come for each pod.
+const CLIENTS: u64 = 25;
 
 /// The project's sample for Socket.IO.
 fn sample() -> Result<Sample> {
@@ -44,12 +49,17 @@ fn keeper(sample: &mut Sample) -> &mut Value {
 /// An Envoy before these pods that knows them all.
 fn start(sample: Sample, pods: &SessionPods) -> Result<Envoy> {
     let sample = sample.pods(pods.addresses());
+    let envoy = block_in_place(|| Envoy::start(&sample))?;
+    until_usable(&envoy, pods)?;
+    Ok(envoy)
+}
+
+fn until_usable(envoy: &Envoy, pods: &SessionPods) -> Result<()> {
     let count = u64::try_from(pods.addresses().len())?;
     block_in_place(|| {
-        let envoy = Envoy::start(&sample)?;
-        envoy.wait_for_filter_stat("pods_usable", |usable| usable == count, PATIENCE)?;
-        Ok(envoy)
-    })
+        envoy.wait_for_filter_stat("pods_usable", |usable| usable == count, PATIENCE)
+    })?;
+    Ok(())
 }
 
 fn stat(envoy: &Envoy, name: &str) -> Result<u64> {
@@ -64,16 +74,30 @@ fn assert_sessions(
     framework: Framework,
     websocket_only: bool,
 ) -> Result<()> {
-    let gateway = envoy.address();
-    let clients =
-        block_in_place(|| SessionClients::open(framework, websocket_only, gateway, CLIENTS, 1))?;
+    let host = envoy.address().ip().to_string();
+    assert_sessions_at(&host, envoy, pods, framework, websocket_only)
+}
+
+/// The same, of clients that know the gateway as `host`.
+fn assert_sessions_at(
+    host: &str,
+    envoy: &Envoy,
+    pods: &SessionPods,
+    framework: Framework,
+    websocket_only: bool,
+) -> Result<()> {
+    let gateway = format!("{host}:{}", envoy.address().port());
+    let count = CLIENTS * u64::try_from(pods.addresses().len())?;
+    let clients = block_in_place(|| {
+        SessionClients::open(framework, websocket_only, gateway, count.try_into()?, 1)
+    })?;
     assert_eq!(clients.failed, Vec::<Value>::new());
-    assert_eq!(clients.open, u64::from(CLIENTS));
-    assert_eq!(pods.stats("refused")?, [0; 8]);
+    assert_eq!(clients.open, count);
+    assert_eq!(pods.stats("refused")?.iter().sum::<u64>(), 0);
     let open = block_in_place(|| {
         wait_until("the sessions that were lost have ended", PATIENCE, || {
             let open = pods.stats("websockets").ok()?;
-            (open.iter().sum::<u64>() == u64::from(CLIENTS)).then_some(open)
+            (open.iter().sum::<u64>() == count).then_some(open)
         })
     })?;
     let held: Vec<u64> = open
@@ -82,7 +106,7 @@ fn assert_sessions(
         .map(|(open, skew)| open + skew)
         .collect();
     assert!(imbalance(&held) <= 1.05, "{held:?}");
-    let sessions = 2 * u64::from(CLIENTS);
+    let sessions = 2 * count;
     let carried = if websocket_only { 0 } else { sessions };
     for (name, expect) in [
         ("upgrades_balanced", sessions),
@@ -119,6 +143,38 @@ async fn negotiated_connections_as_signalr_has_them() -> Result<()> {
         &pods,
     )?;
     assert_sessions(&envoy, &pods, Framework::SignalR, false)
+}
+
+/// What control planes make of the manifests: Istio with the filter from a file, and Envoy Gateway.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_default_clients_of_socket_io_through_istio_and_envoy_gateway() -> Result<()> {
+    let options = markdown::snippet("In the filter's configuration, for Socket.IO")?;
+    let options: Value = serde_saphyr::from_str(&options)?;
+    let mut of_istio = documents("envoy/istio/sessions.yaml")?;
+    of_istio.extend(documents("envoy/istio/gateway.yaml")?);
+    let mut of_envoy_gateway = Shape::ENVOY_GATEWAY.before()?;
+    for route in documents("envoy/envoy-gateway/sessions.yaml")? {
+        keep_sessions(&route, &mut of_envoy_gateway)?;
+    }
+    for proxy in documents("envoy/envoy-gateway/envoyproxy.yaml")? {
+        order_filters(&proxy, &mut of_envoy_gateway)?;
+    }
+    for (shape, resources) in [
+        (Shape::GATEWAY, Shape::GATEWAY.with(&of_istio)?),
+        (Shape::ENVOY_GATEWAY, of_envoy_gateway),
+    ] {
+        let pods = SessionPods::start(Framework::SocketIo, true, &SKEW[..PODS])?;
+        let runnable = shape.before_pods(resources, pods.addresses())?;
+        let discovery = json!({ "adminCluster": ADMIN_CLUSTER, "interval": "100ms" });
+        let runnable = runnable
+            .option("discovery", discovery)
+            .option("sessions", options["sessions"].clone());
+        let running = block_in_place(|| runnable.start())?;
+        let envoy = &running.envoy;
+        until_usable(envoy, &pods)?;
+        assert_sessions_at(shape.host(), envoy, &pods, Framework::SocketIo, false)?;
+    }
+    Ok(())
 }
 
 /// Without the filter that keeps sessions, which is what this is about.
@@ -224,9 +280,17 @@ async fn the_cookie_leads_what_carries_a_session_and_not_what_opens_one() -> Res
     // The other way round the cookie has been read before it is taken away.
     let filters = sample.connection_manager()["http_filters"].as_array_mut();
     filters.context("HTTP filters")?.swap(0, 1);
+    sample.plugin_configuration()["discovery"]["interval"] = "100ms".into();
     let envoy = start(sample, &pods)?;
-    let opened = send(&envoy, Method::POST, OPENER, &[(COOKIE.as_str(), &cookies)])?;
-    assert_eq!(opened.pod, other);
+    for _ in 0..5 {
+        let opened = send(&envoy, Method::POST, OPENER, &[(COOKIE.as_str(), &cookies)])?;
+        assert_eq!(opened.pod, other);
+    }
+    // It is what tells the two from each other.
+    assert_eq!(stat(&envoy, "upgrades_mismatched")?, 5);
+    let warning = "the stateful_session filter stands before this one and has read the cookie \
+                   wsbalancer-pod by the time";
+    block_in_place(|| envoy.wait_for_log(warning, PATIENCE))?;
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::files::samples;
+use crate::files::{ROOT, samples};
 
 fn check(arguments: &[&str], input: &str) -> Output {
     let mut tool = Command::new(env!("CARGO_BIN_EXE_wsbalancer"))
@@ -242,20 +242,42 @@ fn the_samples_are_right() {
     assert_eq!(configurations, 15);
 }
 
+/// What the page on frameworks has for each of them.
 #[test]
-fn the_man_page_and_the_completions_know_the_commands() {
-    let run = |arguments: &[&str]| {
-        let tool = Command::new(env!("CARGO_BIN_EXE_wsbalancer"))
-            .args(arguments)
-            .output();
-        let output = tool.unwrap();
-        assert!(output.status.success(), "{arguments:?}");
-        String::from_utf8(output.stdout).unwrap()
-    };
-    let man = run(&["man"]);
-    assert!(man.starts_with(".ie"), "{man}");
-    assert!(man.contains(".SH WSBALANCER CHECK"), "{man}");
-    for shell in ["bash", "fish", "zsh"] {
-        assert!(run(&["completions", shell]).contains("check"), "{shell}");
+fn the_lines_for_frameworks_are_accepted() {
+    let page = fs::read_to_string(format!("{ROOT}/docs/frameworks.md")).unwrap();
+    let mut frameworks = Vec::new();
+    let start = "```yaml\n# In the filter's configuration, for ";
+    for block in page.split(start).skip(1) {
+        let (block, _) = block.split_once("```").unwrap();
+        let (title, lines) = block.split_once(":\n").unwrap();
+        let around = "services: [{ cluster: chat }]\ndiscovery: { adminCluster: admin }\n";
+        assert_eq!(said(&format!("{around}{lines}")).0, 0, "{title}: {lines}");
+        frameworks.push(title.split([' ', '\'']).next().unwrap());
+    }
+    frameworks.sort_unstable();
+    frameworks.dedup();
+    let all = [
+        "Django",
+        "Phoenix",
+        "SignalR",
+        "Socket.IO",
+        "Spring",
+        "graphql-ws",
+    ];
+    assert_eq!(frameworks, all);
+}
+
+/// Not even where they are the mistake.
+#[test]
+fn the_headers_of_polls_are_not_repeated() {
+    let around = "services: [{ cluster: chat }]\ndiscovery: { adminCluster: admin }\n";
+    for headers in ["{ x-key: \"s3cr3t\\n\" }", "{ accept: s3cr3t }", "s3cr3t"] {
+        let (code, told) = said(&format!("{around}metricHeaders: {headers}"));
+        assert_eq!(code, 1, "{told}");
+        assert!(
+            told.contains("metricHeaders") && !told.contains("s3cr3t"),
+            "{told}"
+        );
     }
 }

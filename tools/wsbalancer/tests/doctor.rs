@@ -13,7 +13,11 @@ use crate::files::ROOT;
 
 /// The sample, as Envoy would dump it.
 fn sample() -> Value {
-    let text = fs::read_to_string(format!("{ROOT}/envoy/envoy.yaml")).unwrap();
+    sample_of("envoy.yaml")
+}
+
+fn sample_of(file: &str) -> Value {
+    let text = fs::read_to_string(format!("{ROOT}/envoy/{file}")).unwrap();
     serde_saphyr::from_str(&text).unwrap()
 }
 
@@ -172,6 +176,30 @@ fn two_filters_and_a_public_status_are_found() {
         rules(&examine(&snapshot(&wrong))),
         BTreeSet::from(["chain"])
     );
+}
+
+#[test]
+fn what_keeps_sessions_stands_behind_the_filter() {
+    let sound = sample_of("socketio.yaml");
+    assert_eq!(examine(&snapshot(&sound)), []);
+    let changed = |change: fn(&mut Vec<Value>)| {
+        let mut wrong = sound.clone();
+        let filters = wrong.pointer_mut(&format!("{MANAGER}/http_filters"));
+        change(filters.unwrap().as_array_mut().unwrap());
+        examine(&snapshot(&wrong))
+    };
+    let mistakes: [(fn(&mut Vec<Value>), &str); 2] = [
+        (|filters| filters.swap(0, 1), "stands before this one"),
+        (
+            |filters| drop(filters.remove(1)),
+            "nothing in the chain keeps sessions by the cookie wsbalancer-pod",
+        ),
+    ];
+    for (change, told) in mistakes {
+        let findings = changed(change);
+        assert_eq!(rules(&findings), BTreeSet::from(["sessions"]));
+        assert!(findings[0].what.contains(told), "{findings:#?}");
+    }
 }
 
 #[test]

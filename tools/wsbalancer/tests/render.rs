@@ -33,6 +33,10 @@ fn sample(file: &str) -> String {
     fs::read_to_string(format!("{ROOT}/envoy/{file}")).unwrap()
 }
 
+/// Sessions of Socket.IO.
+const SESSIONS: &str = "sessions: { openedBy: [{ pathPrefix: /socket.io/ }], \
+                        carriedBy: [{ query: sid }], keptBy: { cookie: wsbalancer-pod } }\n";
+
 /// `WSBALANCER_WRITE_SAMPLES=1 cargo test -p wsbalancer-cli --test render` writes them.
 #[test]
 fn the_samples_are_made_of_the_short_file() {
@@ -42,7 +46,11 @@ fn the_samples_are_made_of_the_short_file() {
         (Target::Istio, "istio/"),
         (Target::EnvoyGateway, "envoy-gateway/"),
     ] {
-        for file in rendered(&short, target).files {
+        let mut files = rendered(&short, target).files;
+        if target == Target::Istio {
+            files.extend(rendered(&format!("{short}{SESSIONS}"), target).files.pop());
+        }
+        for file in files {
             let path = format!("{folder}{}", file.name);
             if std::env::var_os("WSBALANCER_WRITE_SAMPLES").is_some() {
                 fs::write(format!("{ROOT}/envoy/{path}"), &file.text).unwrap();
@@ -192,6 +200,30 @@ fn what_the_short_file_says_is_all_that_differs() {
     }
 }
 
+/// What keeps the sessions comes with them, behind the filter.
+#[test]
+fn sessions_bring_the_filter_that_keeps_them() {
+    let short = format!(
+        "pods: [10.0.0.1:80]\n{}",
+        SESSIONS.replace("wsbalancer-pod", "my-pod")
+    );
+    let made: Value = serde_saphyr::from_str(&main_file(&short, Target::Envoy)).unwrap();
+    let manager = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
+    let filters = &made.pointer(manager).unwrap()["http_filters"];
+    let names: Vec<&Value> = (0..3).map(|place| &filters[place]["name"]).collect();
+    let keeper = "envoy.filters.http.stateful_session";
+    assert_eq!(names, ["wsbalancer", keeper, "envoy.filters.http.router"]);
+    let state = &filters[1]["typed_config"]["session_state"];
+    assert_eq!(state["typed_config"]["cookie"]["name"], "my-pod");
+
+    let short = format!("services: [\"http://a.b\"]\n{SESSIONS}");
+    let remarks = rendered(&short, Target::EnvoyGateway).remarks;
+    assert!(
+        remarks[0].contains("sessionName wsbalancer-pod"),
+        "{remarks:?}"
+    );
+}
+
 #[test]
 fn a_write_timeout_holds_for_clients_and_pods() {
     let made = main_file("pods: [10.0.0.1:80]\nwriteTimeout: 2s", Target::Envoy);
@@ -268,6 +300,8 @@ fn a_file_of_the_plugin_makes_a_gateway_of_every_kind() {
         istio.contains("outbound|80||agents.chat.svc.cluster.local"),
         "{istio}"
     );
+    let proxy = &rendered(PLUGIN, Target::EnvoyGateway).files[1].text;
+    assert!(proxy.contains("\n  namespace: chat\n"), "{proxy}");
     let gateway = main_file(PLUGIN, Target::EnvoyGateway);
     assert!(
         gateway.contains("httproute/chat/agents/rule/0"),

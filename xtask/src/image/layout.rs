@@ -3,7 +3,7 @@
 //!
 //! It depends on the module and the tag alone, and its digest on the module alone.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::Path;
 
@@ -16,6 +16,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use super::layer;
+use crate::archive::gzip;
 
 /// The file that every layout has, and nothing else.
 const MARK: &str = "oci-layout";
@@ -36,7 +37,7 @@ pub(crate) fn write(folder: &Path, tag: &str, module: &[u8]) -> Result<Digest> {
     fs::write(folder.join(MARK), json(&layout)?)?;
 
     let archive = layer::archive(module)?;
-    let compressed = layer::compress(&archive)?;
+    let compressed = gzip(&archive)?;
     let layer = store(folder, MediaType::ImageLayerGzip, &compressed)?;
     let root = RootFsBuilder::default()
         .typ("layers")
@@ -67,6 +68,24 @@ pub(crate) fn write(folder: &Path, tag: &str, module: &[u8]) -> Result<Digest> {
         .build()?;
     fs::write(folder.join(INDEX), json(&index)?)?;
     Ok(digest)
+}
+
+/// All files of a layout, by their names in it.
+pub(crate) fn files(layout: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
+    let mut files = BTreeMap::new();
+    let mut folders = vec![layout.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.strip_prefix(layout)?.display().to_string();
+                files.insert(name, fs::read(path)?);
+            }
+        }
+    }
+    Ok(files)
 }
 
 /// Removes the layout of an earlier build, but nothing that is not one.
@@ -107,7 +126,6 @@ fn json(content: &impl Serialize) -> Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::io::Read;
     use std::path::PathBuf;
 
@@ -133,22 +151,8 @@ mod tests {
             self.folder.path().join("image")
         }
 
-        /// All files, by their paths in the layout.
-        fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
-            let mut files = BTreeMap::new();
-            let mut folders = vec![self.path()];
-            while let Some(folder) = folders.pop() {
-                for entry in fs::read_dir(folder).unwrap() {
-                    let path = entry.unwrap().path();
-                    if path.is_dir() {
-                        folders.push(path);
-                    } else {
-                        let name = path.strip_prefix(self.path()).unwrap().to_owned();
-                        files.insert(name, fs::read(path).unwrap());
-                    }
-                }
-            }
-            files
+        fn files(&self) -> BTreeMap<String, Vec<u8>> {
+            files(&self.path()).unwrap()
         }
 
         /// What a descriptor tells of, which has to be as it says.

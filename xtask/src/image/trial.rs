@@ -36,11 +36,22 @@ pub(crate) fn try_out(shell: &Shell) -> Result<()> {
     );
     cmd!(shell, "skopeo copy --dest-tls-verify=false {from} {to}").run()?;
 
-    let manifest = manifest(&registry, "tried")?;
-    ensure!(
-        manifest == self::manifest(&registry, digest.as_ref())?,
-        "the registry does not have the image under its digest"
+    // And as one file, as a release has it.
+    let archive = folder.path().join("image.tar");
+    fs::write(&archive, super::archive(&name)?.tar(0)?)?;
+    let (from, to) = (
+        format!("oci-archive:{}:tried", archive.display()),
+        format!("docker://{}/wsbalancer:archive", registry.address),
     );
+    cmd!(shell, "skopeo copy --dest-tls-verify=false {from} {to}").run()?;
+
+    let manifest = manifest(&registry, "tried")?;
+    for name in ["archive", digest.as_ref()] {
+        ensure!(
+            manifest == self::manifest(&registry, name)?,
+            "the registry does not have the image under the name {name}"
+        );
+    }
     let manifest: Value = serde_json::from_slice(&manifest)?;
     let layers = manifest["layers"].as_array();
     let layer = layers

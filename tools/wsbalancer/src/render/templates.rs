@@ -72,6 +72,7 @@ const COMPOSE: &str = include_str!("../../templates/docker-compose.yml");
 const ISTIO: &str = include_str!("../../templates/istio/gateway.yaml");
 const ISTIO_GATEWAY_API: &str = include_str!("../../templates/istio/gateway-api.yaml");
 const ISTIO_SIDECAR: &str = include_str!("../../templates/istio/sidecar.yaml");
+const ISTIO_SESSIONS: &str = include_str!("../../templates/istio/sessions.yaml");
 const WASM_PLUGIN: &str = include_str!("../../templates/istio/wasmplugin.yaml");
 const TRAFFIC_EXTENSION: &str = include_str!("../../templates/istio/trafficextension.yaml");
 const ENVOY_GATEWAY: &str = include_str!("../../templates/envoy-gateway/wsbalancer.yaml");
@@ -99,7 +100,7 @@ pub fn render(short: &Short, target: Target) -> Result<Rendered, RenderError> {
             Target::Envoy => vec![file("envoy.yaml", ENVOY, &envoy(short, "127.0.0.1"))?],
             Target::Istio => {
                 let of = service(short)?;
-                vec![
+                let mut files = vec![
                     file("gateway.yaml", ISTIO, &of)?,
                     file("gateway-patch.yaml", ISTIO_PATCH, &of)?,
                     file("wasmplugin.yaml", WASM_PLUGIN, &of)?,
@@ -109,14 +110,24 @@ pub fn render(short: &Short, target: Target) -> Result<Rendered, RenderError> {
                     file("gateway-api.yaml", ISTIO_GATEWAY_API, &of)?,
                     file("sidecar.yaml", ISTIO_SIDECAR, &of)?,
                     file("sidecar-patch.yaml", ISTIO_SIDECAR_PATCH, &of)?,
-                ]
+                ];
+                if cookie_of(short).is_some() {
+                    files.push(file("sessions.yaml", ISTIO_SESSIONS, &of)?);
+                }
+                files
             }
             Target::EnvoyGateway => {
                 let of = service(short)?;
-                vec![
-                    file("wsbalancer.yaml", ENVOY_GATEWAY, &of)?,
-                    file("envoyproxy.yaml", ENVOY_PROXY, &of)?,
-                ]
+                let mut proxy = file("envoyproxy.yaml", ENVOY_PROXY, &of)?;
+                // Where the Gateway is: the policies that name it are there, too.
+                let namespace = of
+                    .get_attr("service")
+                    .and_then(|service| service.get_attr("namespace"))
+                    .map_err(RenderError::Template)?;
+                proxy.text = proxy
+                    .text
+                    .replace("namespace: default", &format!("namespace: {namespace}"));
+                vec![file("wsbalancer.yaml", ENVOY_GATEWAY, &of)?, proxy]
             }
             Target::Kubernetes => {
                 let mut deployment = file("deployment.yaml", KUBERNETES, &context! {})?;
@@ -157,7 +168,20 @@ fn remarks(short: &Short, target: Target) -> Vec<String> {
     if target == Target::EnvoyGateway && short.is_tls() {
         remarks.push("tlsVerify: left out; pods on TLS need a BackendTLSPolicy".into());
     }
+    if let (Target::EnvoyGateway, Some(cookie)) = (target, cookie_of(short)) {
+        remarks.push(format!(
+            "sessions: the HTTPRoute needs a sessionPersistence with the sessionName {}, as in \
+             envoy/envoy-gateway/sessions.yaml",
+            written(cookie)
+        ));
+    }
     remarks
+}
+
+/// The cookie that keeps sessions on their pods, if they are kept by one: a text.
+fn cookie_of(short: &Short) -> Option<&Value> {
+    let kept_by = short.options.get("sessions")?.get("keptBy")?;
+    kept_by.get("cookie")
 }
 
 /// The filter has the last word on its options.
@@ -282,6 +306,7 @@ fn common(short: &Short) -> Template {
         .collect();
     let metric_path = short.options.get("metricPath").and_then(Value::as_str);
     context! {
+        cookie => cookie_of(short).map(written),
         dial_timeout => seconds(short.dial_timeout),
         host => short.host.as_str(),
         metric_path => metric_path.unwrap_or("/metric"),

@@ -22,11 +22,7 @@ pub(super) fn look(envoy: &Snapshot) -> Vec<Finding> {
             let by_itself = &filter["config_discovery"]["type_urls"][0];
             filter["typed_config"]["@type"] == KEEPER || *by_itself == KEEPER
         };
-        let keepers = filters
-            .iter()
-            .enumerate()
-            .filter(|(_, filter)| keeps(filter));
-        let last = keepers.map(|(place, _)| place).next_back();
+        let last = filters.iter().rposition(keeps);
         let own = filters.iter().position(|filter| envoy.is_filter(filter));
         match (own, last) {
             (_, None) => found.push(Finding::error(
