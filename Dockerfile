@@ -1,4 +1,4 @@
-# The images of docker-compose.yml. One build makes the filter and both programs.
+# The images of docker-compose.yml. One build makes the filter and the tool.
 
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /src
@@ -6,25 +6,25 @@ WORKDIR /src
 ENV CARGO_INCREMENTAL=0
 COPY . .
 # What the packages share is compiled once, and only what the images need is kept.
-RUN cargo build --locked --package xtask --package wsbalancer-backend --package wsbalancer-client \
+RUN cargo build --locked --package xtask --package wsbalancer-cli \
     && target/debug/xtask build \
     && mkdir /built \
-    && cp target/debug/wsbalancer-backend target/debug/wsbalancer-client target/wsbalancer.wasm /built \
+    && cp target/debug/wsbalancer target/wsbalancer.wasm /built \
     && rm -r target "${CARGO_HOME:-$HOME/.cargo}/registry"
 
 FROM debian:bookworm-slim AS pod
-COPY --from=build /built/wsbalancer-backend /usr/local/bin/
+COPY --from=build /built/wsbalancer /usr/local/bin/
 USER 65532:65532
 EXPOSE 8080
 # A container is a pod: it goes by the container's name and address.
-CMD ["sh", "-c", "POD_NAME=$(hostname) POD_IP=$(hostname -i) exec wsbalancer-backend --listen 0.0.0.0:8080"]
+CMD ["sh", "-c", "POD_NAME=$(hostname) POD_IP=$(hostname -i) exec wsbalancer pods --listen 0.0.0.0:8080"]
 HEALTHCHECK --interval=2s --timeout=2s --retries=5 \
     CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/8080 && printf 'GET /metric HTTP/1.0\\r\\n\\r\\n' >&3 && grep -q agentsConnections <&3"]
 
 FROM debian:bookworm-slim AS client
-COPY --from=build /built/wsbalancer-client /usr/local/bin/
+COPY --from=build /built/wsbalancer /usr/local/bin/
 USER 65532:65532
-ENTRYPOINT ["wsbalancer-client"]
+ENTRYPOINT ["wsbalancer"]
 CMD ["--help"]
 
 FROM envoyproxy/envoy:v1.40.0 AS envoy

@@ -5,7 +5,8 @@ use xshell::{Shell, cmd};
 
 use crate::{envoy, wasm};
 
-const BACKEND: &str = "target/release/wsbalancer-backend";
+/// The tool, which runs the pods.
+const TOOL: &str = "target/release/wsbalancer";
 
 /// Runs the micro-benchmark and then the comparison, which takes `arguments`.
 pub(crate) fn run(shell: &Shell, arguments: &[String]) -> Result<()> {
@@ -14,9 +15,9 @@ pub(crate) fn run(shell: &Shell, arguments: &[String]) -> Result<()> {
     cmd!(shell, "cargo bench --package wsbalancer --features testing").run()?;
     cmd!(
         shell,
-        "cargo build --quiet --release --package wsbalancer-backend --package wsbalancer-bench"
+        "cargo build --quiet --release --package wsbalancer-cli --package wsbalancer-bench"
     )
     .run()?;
-    let bench = cmd!(shell, "target/release/wsbalancer-bench --backend {BACKEND}");
+    let bench = cmd!(shell, "target/release/wsbalancer-bench --tool {TOOL}");
     Ok(bench.args(arguments).run()?)
 }

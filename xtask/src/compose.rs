@@ -126,7 +126,7 @@ impl<'a> Project<'a> {
 
     fn run_client<const N: usize>(&self, run: [&str; N], arguments: &[&str]) -> Cmd<'a> {
         self.compose(run)
-            .args(["ws://envoy:10000/", "--pods", "pod:8080", "--json"])
+            .args(["load", "ws://envoy:10000/", "--pods", "pod:8080", "--json"])
             .args(arguments)
     }
 

@@ -22,8 +22,7 @@ const THROUGH_ENVOY: u32 = 2_000;
 const RATE: u32 = 500;
 const MAX_IMBALANCE: &str = "1.02";
 
-const BACKEND: &str = "target/debug/wsbalancer-backend";
-const CLIENT: &str = "target/debug/wsbalancer-client";
+const TOOL: &str = "target/debug/wsbalancer";
 
 /// How long Envoy may take to know all pods.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -32,11 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) fn run(shell: &Shell, keep: bool) -> Result<()> {
     wasm::build(shell)?;
     envoy::provide(shell)?;
-    cmd!(
-        shell,
-        "cargo build --quiet --package wsbalancer-backend --package wsbalancer-client"
-    )
-    .run()?;
+    cmd!(shell, "cargo build --quiet --package wsbalancer-cli").run()?;
     let interrupt = Interrupt::on_signals()?;
     let balanced = show(&interrupt, keep);
     ensure!(keep || !interrupt.came(), "interrupted");
@@ -73,8 +68,9 @@ fn show(interrupt: &Interrupt, keep: bool) -> Result<ExitStatus> {
         println!("   pods        {}\n", list(&pods));
         println!("   Ctrl-C ends all.\n");
     }
-    let mut client = Command::new(CLIENT);
+    let mut client = Command::new(TOOL);
     client
+        .arg("load")
         .arg(format!("ws://{}/", envoy.address()))
         .args(["--connections", &THROUGH_ENVOY.to_string()])
         .args(["--rate", &RATE.to_string()])
@@ -86,17 +82,18 @@ fn show(interrupt: &Interrupt, keep: bool) -> Result<ExitStatus> {
 
 /// The process of the pods, and where they listen.
 fn start_pods() -> Result<(Child, Vec<SocketAddr>)> {
-    let mut backend = Command::new(BACKEND);
-    backend.args(["--pods", &PODS.to_string()]);
-    let (child, ready) = start_until_ready(backend)?;
+    let mut tool = Command::new(TOOL);
+    tool.args(["pods", "--pods", &PODS.to_string()]);
+    let (child, ready) = start_until_ready(tool)?;
     let pods = serde_json::from_value(ready["pods"].clone());
     Ok((child, pods.context("the pods do not tell their addresses")?))
 }
 
 /// Keeps [`HEAD_START`] WebSockets open on `pod`.
 fn hold_websockets(pod: SocketAddr) -> Result<Child> {
-    let mut client = Command::new(CLIENT);
+    let mut client = Command::new(TOOL);
     client
+        .arg("load")
         .arg(format!("ws://{pod}/"))
         .args(["--connections", &HEAD_START.to_string()])
         .args(["--rate", "0", "--json", "--keep"]);

@@ -7,6 +7,8 @@
 //! and each way in which it can fail, is a switch that changes at run time, by a method of
 //! [`Pod`] or over the control endpoint.
 //!
+//! The tool's `wsbalancer pods` is this behind a command line.
+//!
 //! Nothing in here rounds, caches or guesses a count: a test may compare it with `==`. What
 //! changes a pod has taken effect once the call returns, so that no test needs to sleep.
 //!

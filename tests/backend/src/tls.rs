@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use anyhow::Context;
-use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -37,7 +36,7 @@ impl Tls {
     ///
     /// Fails where a text is not what it should be, or the key is not the certificate's.
     pub(crate) fn acceptor(&self) -> anyhow::Result<TlsAcceptor> {
-        let provider = Arc::new(ring::default_provider());
+        let provider = Arc::new(rustls_graviola::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .context("the provider has no version of TLS")?;

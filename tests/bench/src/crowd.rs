@@ -97,7 +97,7 @@ struct Round {
 impl Crowd {
     /// Measures over so many rounds.
     pub(crate) async fn take(program: &PathBuf, rounds: u32, effort: Effort) -> Result<Self> {
-        let (_backend, pods) = start_pods(program, PODS)?;
+        let (_process, pods) = start_pods(program, PODS)?;
         let mut all = Vec::new();
         for number in 1..=rounds {
             eprintln!("round {number} of {rounds}: 1,000 pods");

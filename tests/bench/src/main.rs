@@ -46,9 +46,9 @@ struct Arguments {
     /// Measure only this; may be given several times.
     #[arg(long)]
     only: Vec<Part>,
-    /// The test server's program.
+    /// The project's tool, which runs the pods.
     #[arg(long, hide = true)]
-    backend: PathBuf,
+    tool: PathBuf,
     /// Where the numbers are written.
     #[arg(long, default_value = "target/bench.json")]
     output: PathBuf,
@@ -85,7 +85,7 @@ async fn main() -> Result<()> {
     let rounds = arguments.rounds;
     let mut report = Report::default();
     {
-        let (_backend, pods) = start_pods(&arguments.backend, PODS)?;
+        let (_process, pods) = start_pods(&arguments.tool, PODS)?;
         if is_wanted(Part::Proxies) {
             report.proxies = Some(Comparison::take(&pods, rounds, effort).await?);
         }
@@ -94,7 +94,7 @@ async fn main() -> Result<()> {
         }
     }
     if is_wanted(Part::Crowd) {
-        report.crowd = Some(Crowd::take(&arguments.backend, rounds, of_crowd).await?);
+        report.crowd = Some(Crowd::take(&arguments.tool, rounds, of_crowd).await?);
     }
     if is_wanted(Part::Discovery) {
         let discovery = tokio::task::block_in_place(|| Discovery::take(effort.refreshes))?;
@@ -112,9 +112,9 @@ async fn main() -> Result<()> {
 }
 
 /// The pods run in a process of their own, so that their work is not that of the load's.
-fn start_pods(program: &PathBuf, number: u32) -> Result<(Child, Vec<SocketAddr>)> {
-    let mut command = Command::new(program);
-    command.args(["--pods", &number.to_string()]);
+fn start_pods(tool: &PathBuf, number: u32) -> Result<(Child, Vec<SocketAddr>)> {
+    let mut command = Command::new(tool);
+    command.args(["pods", "--pods", &number.to_string()]);
     command.stderr(Stdio::null());
     let (child, line) = Child::start_until_line(command)?;
     let ready: Ready = serde_json::from_str(&line).context("the pods do not get ready")?;

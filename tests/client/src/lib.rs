@@ -3,8 +3,8 @@
 //!
 //! [`Load`] says what to open and opens it; [`Held`] keeps the WebSockets open; [`Report`]
 //! is what came of it; [`Pods`] asks the pods how many WebSockets they count themselves.
-//! The program `wsbalancer-client` is these four behind a command line; beside them it shows the
-//! [`Status`] that the balancer tells of itself at a [`StatusUrl`].
+//! The tool's `wsbalancer load` is these four behind a command line, and its `wsbalancer watch` shows
+//! the [`Status`] that the balancer tells of itself at a [`StatusUrl`].
 //!
 //! ```no_run
 //! # async fn example() -> anyhow::Result<()> {

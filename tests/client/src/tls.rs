@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
 /// A configuration to share among all connections of a load: reading the system's root
 /// certificates takes longer than many handshakes.
 pub(crate) fn configure(insecure: bool) -> Arc<ClientConfig> {
-    let provider = Arc::new(ring::default_provider());
+    let provider = Arc::new(rustls_graviola::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .expect("the provider supports the default versions of TLS");

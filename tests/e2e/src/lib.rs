@@ -1,13 +1,14 @@
 //! The stage of the end-to-end tests: pods, and an Envoy that runs the built filter before them.
 //!
 //! The tests load the module as Envoy does, and link the filter only as a part of the tool, which says
-//! what a chart or a base has to be.
+//! what a chart or a base has to be, and examines running Envoys.
 
 pub mod ask;
 pub mod authority;
 pub mod browser;
 pub mod compiled;
 pub mod deploy;
+pub mod doctor;
 pub mod eds;
 pub mod envoy_gateway;
 pub mod exporter;

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use tokio::task::block_in_place;
 use wsbalancer_backend::{Fleet, FleetConfig, Pod};
 use wsbalancer_client::{Held, imbalance};
+use wsbalancer_e2e::doctor;
 use wsbalancer_e2e::{PATIENCE, ROOT, Stage, addresses, assert_all_well, load, seldom};
 use wsbalancer_harness::{Envoy, Sample, wait_until};
 
@@ -246,6 +247,9 @@ async fn a_bad_change_is_rejected_and_the_old_configuration_goes_on() -> Result<
         log.contains("configuration refused: attempts: 0 is not a whole number from 1 to 16"),
         "{log}"
     );
+    let found = doctor::findings(&dynamic.envoy)?;
+    let is_it = |one: &doctor::Finding| one.rule == "refused" && one.place == "websockets";
+    assert!(found.iter().any(is_it), "{found:#?}");
     let mut new = dynamic.open(9).await?;
     assert_eq!(
         dynamic

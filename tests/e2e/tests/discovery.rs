@@ -12,9 +12,10 @@ use tokio::sync::watch;
 use tokio::task::block_in_place;
 use wsbalancer_backend::{Fleet, FleetConfig, HandshakeBehavior, Pod};
 use wsbalancer_client::{Held, imbalance};
+use wsbalancer_e2e::doctor;
 use wsbalancer_e2e::eds::{self, Endpoint, endpoints};
 use wsbalancer_e2e::{
-    PATIENCE, Stage, addresses, assert_all_well, assert_skewed_pods_even_out, brisk, every,
+    PATIENCE, ROOT, Stage, addresses, assert_all_well, assert_skewed_pods_even_out, brisk, every,
     preloaded, seldom,
 };
 use wsbalancer_harness::{Envoy, Sample};
@@ -34,18 +35,18 @@ async fn pods_of_an_endpoint_discovery_service_even_out() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_of_a_dns_name_even_out() -> Result<()> {
-    let stage = Stage::start(preloaded(8, &[500, 0]), |mut sample| {
-        let cluster = sample.cluster();
-        cluster["type"] = "STRICT_DNS".into();
-        cluster["dns_lookup_family"] = "V4_ONLY".into();
-        let group = &mut cluster["load_assignment"]["endpoints"][0];
-        for endpoint in group["lb_endpoints"].as_array_mut().into_iter().flatten() {
-            endpoint["endpoint"]["address"]["socket_address"]["address"] = "localhost".into();
-        }
-        sample
-    })
-    .await?;
-    assert_skewed_pods_even_out(&stage).await
+    let fleet = Fleet::start(preloaded(8, &[500, 0])).await?;
+    let sample = Sample::load(format!("{ROOT}/envoy/dns.yaml"))?.ready_to_run();
+    let mut sample = sample.pods(&addresses(&fleet));
+    let group = &mut sample.cluster()["load_assignment"]["endpoints"][0];
+    for endpoint in group["lb_endpoints"].as_array_mut().into_iter().flatten() {
+        endpoint["endpoint"]["address"]["socket_address"]["address"] = "localhost".into();
+    }
+    let envoy = block_in_place(|| Envoy::start(&sample))?;
+    let stage = Stage { fleet, envoy };
+    assert_skewed_pods_even_out(&stage).await?;
+    doctor::until_found(&stage.envoy, &[])?;
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -218,6 +219,9 @@ async fn a_pod_that_outlier_detection_ejects_gets_nothing_new() -> Result<()> {
         failing.address()
     );
     block_in_place(|| stage.envoy.wait_for_log(&ejected, PATIENCE))?;
+    let found = doctor::findings(&stage.envoy)?;
+    let is_it = |one: &doctor::Finding| one.what.starts_with("it is ejected: ");
+    assert!(found.iter().any(is_it), "{found:#?}");
     Ok(())
 }
 
@@ -365,6 +369,8 @@ async fn the_last_list_stays_when_the_admin_interface_fails() -> Result<()> {
         stage.until_stat("discovery_failed", |now| now >= failed + 2)?;
         let line = format!("its pods can't be found, the last known stay: {told}");
         assert_eq!(stage.envoy.log().matches(&line).count(), 1, "{line}");
+        let found = doctor::until_found(&stage.envoy, &["discovery"])?;
+        assert!(found[0].what.contains(told), "{found:#?}");
         let held = open(&stage, 9).await?;
         assert_eq!(stage.counts(), [3, 3, 3, 0], "{told}");
         assert_all_well(&held.close().await);

@@ -4,6 +4,7 @@
 use anyhow::{Context, Result};
 use serde_json::Value;
 use wsbalancer_e2e::ask::{get, get_json};
+use wsbalancer_e2e::doctor;
 use wsbalancer_e2e::envoy_gateway::{LISTENER, keep_sessions, order_filters};
 use wsbalancer_e2e::istio::documents;
 use wsbalancer_e2e::mesh::{
@@ -131,5 +132,7 @@ async fn the_status_is_on_a_listener_of_its_own() -> Result<()> {
     let public = format!("http://{}/balancer-metrics", stage.envoy.address());
     let answer: Value = serde_json::from_str(&get(&public)?)?;
     assert_eq!(answer["path"], "/balancer-metrics", "a pod has got it");
+    // The recording is older than the policy that takes the override header from clients.
+    doctor::until_found(&stage.envoy, &["header"])?;
     Ok(())
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::task::block_in_place;
 use wsbalancer_backend::{Fleet, FleetConfig, Pod};
 use wsbalancer_e2e::ask::get_json;
+use wsbalancer_e2e::doctor;
 use wsbalancer_e2e::exporter::Exporter;
 use wsbalancer_e2e::istio::{CLUSTER, Proxy, apply, documents};
 use wsbalancer_e2e::mesh::{
@@ -325,6 +326,7 @@ async fn assert_shows_status(manifests: &[Value]) -> Result<()> {
     for path in ["/balancer-metrics", "/balancer-metrics?format=json"] {
         assert_eq!(mesh.ask(path, &[])?.seen.path, path);
     }
+    doctor::until_found(&stage.envoy, &[])?;
     Ok(())
 }
 

@@ -12,6 +12,7 @@ mod crossings;
 #[cfg(target_arch = "x86_64")]
 mod deploy;
 mod discovery;
+mod doctor;
 mod documentation;
 mod envoy_gateway;
 mod exporters;

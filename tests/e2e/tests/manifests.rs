@@ -17,6 +17,7 @@ use kcr_networking_istio_io::v1alpha3::envoyfilters::EnvoyFilter;
 use kcr_security_istio_io::v1::authorizationpolicies::AuthorizationPolicy;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use wsbalancer_cli::render::{File, Short, Target, render};
 use wsbalancer_e2e::ask::{get, get_json};
 use wsbalancer_e2e::istio::documents;
 use wsbalancer_e2e::{ROOT, Stage, assert_all_well, every, preloaded};
@@ -123,6 +124,90 @@ fn the_manifests_are_as_their_schemas_want_them() -> Result<()> {
         for manifest in documents(file)? {
             check::<Deployment>(&manifest).with_context(|| file.to_owned())?;
         }
+    }
+    Ok(())
+}
+
+/// Short files that use what the samples don't: TLS, origins, sessions, other names and times.
+const SHORT_FILES: [&str; 3] = [
+    "
+name: agents
+host: agents.example.org
+services: [\"https://agents.chat.svc.cluster.local:8443\"]
+tlsVerify: false
+dialTimeout: 250ms
+readTimeout: 5
+cacheTTL: 45
+metricPath: /count
+balancerMetricPath: /balance
+allowedOrigins: [\"https://*.example.org\"]
+debugHeaders: true
+",
+    "
+services: [\"https://agents.chat:8443\"]
+writeTimeout: 1500ms
+slowStart: { window: 10s }
+rebalance: { threshold: 1.5 }
+sessions: { openedBy: [{ pathPrefix: /io/ }], carriedBy: [{ query: sid }], keptBy: { cookie: pod } }
+",
+    // As the Traefik plugin has it in a Middleware.
+    "
+apiVersion: traefik.io/v1alpha1
+kind: Middleware
+metadata: { name: agents }
+spec:
+  plugin:
+    traefikwsbalancer:
+      metricPath: /metric
+      balancerMetricPath: /balance
+      services: [\"http://agents.chat.svc.cluster.local:80\"]
+      cacheTTL: 30
+      enableIPScanning: true
+",
+];
+
+fn rendered(short: &str, target: Target) -> Result<Vec<File>> {
+    Ok(render(&Short::parse(short)?, target)?.files)
+}
+
+#[test]
+fn what_is_rendered_is_as_the_schemas_want_it() -> Result<()> {
+    for short in SHORT_FILES {
+        for target in [Target::Istio, Target::EnvoyGateway, Target::Kubernetes] {
+            for file in rendered(short, target)? {
+                let manifests: Vec<Value> = serde_saphyr::from_multiple(&file.text)?;
+                for manifest in manifests {
+                    let checked = match file.name {
+                        "envoy.yaml" => Ok(()),
+                        name if name.ends_with("-patch.yaml") => check::<Deployment>(&manifest),
+                        _ => check_manifest(&manifest),
+                    };
+                    checked.with_context(|| format!("{}: {}", file.name, manifest["kind"]))?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_rendered_for_envoy_is_taken_by_it() -> Result<()> {
+    let module = Path::new(ROOT).join("target/wsbalancer.wasm");
+    let module = module.to_str().context("a path")?;
+    let pods = "pods: [\"https://10.0.0.1:8443\", \"https://[fd00::1]:8443\"]\n";
+    let of_pods = SHORT_FILES[1].replace("services: [\"https://agents.chat:8443\"]\n", pods);
+    for (short, target) in [
+        (SHORT_FILES[0], Target::Kubernetes),
+        (SHORT_FILES[1], Target::Compose),
+        (SHORT_FILES[2], Target::Envoy),
+        (of_pods.as_str(), Target::Envoy),
+    ] {
+        let files = rendered(short, target)?;
+        let envoy = files.iter().find(|file| file.name == "envoy.yaml");
+        let text = &envoy.context("a configuration of Envoy")?.text;
+        assert!(text.contains("/etc/envoy/wsbalancer.wasm"));
+        let text = text.replace("/etc/envoy/wsbalancer.wasm", module);
+        assert_eq!(Envoy::validate_yaml(&text), Ok(()), "{target:?}: {short}");
     }
     Ok(())
 }

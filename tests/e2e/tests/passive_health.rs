@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use wsbalancer_backend::{FleetConfig, HandshakeBehavior, Pod};
 use wsbalancer_client::{Held, Load};
 use wsbalancer_e2e::ask::get_json;
+use wsbalancer_e2e::doctor;
 use wsbalancer_e2e::{Stage, assert_all_well, brisk, every, preloaded};
 use wsbalancer_harness::Sample;
 
@@ -135,6 +136,8 @@ async fn fails(behavior: HandshakeBehavior) -> Result<()> {
         "{log}"
     );
     assert!(log.contains(reason), "{log}");
+    let found = doctor::until_found(&stage.envoy, &["pods"])?;
+    assert!(found[0].what.starts_with("it is failing: "), "{found:#?}");
 
     // It is tried by single ones, and the first that is well brings it back.
     failing.answer_handshake(HandshakeBehavior::Accept);

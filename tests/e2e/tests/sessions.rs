@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio::task::block_in_place;
 use wsbalancer_client::imbalance;
 use wsbalancer_e2e::ask::ask;
+use wsbalancer_e2e::doctor;
 use wsbalancer_e2e::envoy_gateway::{keep_sessions, order_filters};
 use wsbalancer_e2e::istio::documents;
 use wsbalancer_e2e::mesh::{PODS, Shape};
@@ -129,6 +130,7 @@ async fn the_default_clients_of_socket_io_stay_on_their_pods_and_even_them_out()
 async fn clients_of_socket_io_with_websockets_alone() -> Result<()> {
     let pods = SessionPods::start(Framework::SocketIo, true, &SKEW)?;
     let envoy = start(sample()?, &pods)?;
+    doctor::until_found(&envoy, &[])?;
     assert_sessions(&envoy, &pods, Framework::SocketIo, true)
 }
 

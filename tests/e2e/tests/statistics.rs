@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::task::block_in_place;
 use wsbalancer_backend::FleetConfig;
 use wsbalancer_e2e::ask::{get, get_json};
+use wsbalancer_e2e::doctor;
 use wsbalancer_e2e::istio::documents;
 use wsbalancer_e2e::mesh::{Inbound, Mesh, PODS, Shape, seldom};
 use wsbalancer_e2e::{PATIENCE, ROOT, Stage, assert_all_well};
@@ -136,6 +137,8 @@ async fn where_envoy_keeps_no_counters_the_status_has_none() -> Result<()> {
     };
     let shown = block_in_place(|| wait_until("five WebSockets", PATIENCE, open))?;
     assert_eq!(shown["statistics"]["upgrades_balanced"], 0);
+    let found = doctor::until_found(&stage.envoy, &["alerts"])?;
+    assert!(found[0].what.contains("statistics are kept"), "{found:#?}");
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use tokio::task::block_in_place;
 use wsbalancer_backend::{FleetConfig, MetricBehavior};
 use wsbalancer_client::Held;
 use wsbalancer_e2e::ask::{get, get_json};
+use wsbalancer_e2e::doctor;
 use wsbalancer_e2e::{PATIENCE, Stage, assert_all_well, every, preloaded};
 use wsbalancer_harness::{Envoy, Sample, wait_until};
 
@@ -65,6 +66,9 @@ fn until_warned(envoy: &Envoy, kind: &str, cause: &str) -> Result<Value> {
     if let Some(advice) = warning["advice"].as_str() {
         assert!(log.contains(advice), "no {advice} in\n{log}");
     }
+    let found = doctor::findings(envoy)?;
+    let is_it = |one: &doctor::Finding| one.rule == "warnings" && one.what.contains(cause);
+    assert!(found.iter().any(is_it), "{found:#?}");
     Ok(warning["advice"].clone())
 }
 
@@ -110,6 +114,7 @@ async fn open(stage: &Stage, count: u32) -> Result<Held> {
 async fn a_sound_envoy_warns_of_nothing() -> Result<()> {
     let stage = stage(|sample| sample).await?;
     let held = open(&stage, 60).await?;
+    doctor::until_found(&stage.envoy, &[])?;
     drop(held);
     // One pod is gone, and its handshakes go on to the next.
     stage.pods()[0].refuse().await;

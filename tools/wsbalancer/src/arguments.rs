@@ -7,7 +7,11 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-/// Checks configurations of wsbalancer, the WebSocket connection balancer for Envoy and Istio.
+use crate::load::LoadArguments;
+use crate::pods::PodsArguments;
+use crate::watch::WatchArguments;
+
+/// The tool of wsbalancer, the WebSocket connection balancer for Envoy and Istio.
 #[derive(Parser)]
 #[command(name = "wsbalancer", version, max_term_width = 100)]
 pub(crate) struct Arguments {
@@ -20,6 +24,9 @@ pub(crate) enum Command {
     Check(CheckArguments),
     Render(RenderArguments),
     Doctor(DoctorArguments),
+    Watch(WatchArguments),
+    Load(Box<LoadArguments>),
+    Pods(Box<PodsArguments>),
     /// Print the completions for a shell.
     Completions {
         /// The shell.
@@ -74,7 +81,7 @@ pub(crate) struct RenderArguments {
 pub(crate) enum For {
     /// An Envoy with a configuration of its own.
     Envoy,
-    /// Istio's ingress gateway.
+    /// Istio: its ingress gateway, one of the Gateway API, or the sidecars of clients.
     Istio,
     /// Envoy Gateway.
     EnvoyGateway,

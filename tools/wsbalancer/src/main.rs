@@ -3,6 +3,12 @@
 //! Standard output carries the result and nothing else; remarks go to standard error.
 
 mod arguments;
+mod bar;
+mod load;
+mod pods;
+mod signals;
+mod terminal;
+mod watch;
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -40,6 +46,12 @@ fn run(command: Command) -> Result<u8> {
         Command::Check(arguments) => Ok(check(&arguments)),
         Command::Render(arguments) => render(&arguments),
         Command::Doctor(arguments) => doctor(&arguments),
+        Command::Watch(arguments) => wait_for(watch::run(&arguments)).map(|()| FINE),
+        Command::Load(arguments) => {
+            let is_fine = wait_for(load::run(&arguments))?;
+            Ok(if is_fine { FINE } else { WRONG })
+        }
+        Command::Pods(arguments) => wait_for(pods::run(*arguments)).map(|()| FINE),
         Command::Completions { shell } => {
             clap_complete::generate(
                 shell,
@@ -56,6 +68,11 @@ fn run(command: Command) -> Result<u8> {
     }
 }
 
+/// Runs what has many connections at a time.
+fn wait_for<T>(doing: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::runtime::Runtime::new()?.block_on(doing)
+}
+
 /// One page for the tool and all of its commands.
 fn man(out: &mut impl Write) -> io::Result<()> {
     let mut command = Arguments::command();
@@ -70,6 +87,9 @@ fn man(out: &mut impl Write) -> io::Result<()> {
         writeln!(out, ".SH {}", name.to_uppercase())?;
         page.render_description_section(out)?;
         page.render_options_section(out)?;
+        if subcommand.get_after_help().is_some() {
+            page.render_extra_section(out)?;
+        }
     }
     Ok(())
 }

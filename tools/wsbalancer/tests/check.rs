@@ -242,24 +242,6 @@ fn the_samples_are_right() {
     assert_eq!(configurations, 15);
 }
 
-#[test]
-fn the_man_page_and_the_completions_know_the_commands() {
-    let run = |arguments: &[&str]| {
-        let tool = Command::new(env!("CARGO_BIN_EXE_wsbalancer"))
-            .args(arguments)
-            .output();
-        let output = tool.unwrap();
-        assert!(output.status.success(), "{arguments:?}");
-        String::from_utf8(output.stdout).unwrap()
-    };
-    let man = run(&["man"]);
-    assert!(man.starts_with(".ie"), "{man}");
-    assert!(man.contains(".SH WSBALANCER CHECK"), "{man}");
-    for shell in ["bash", "fish", "zsh"] {
-        assert!(run(&["completions", shell]).contains("check"), "{shell}");
-    }
-}
-
 /// What the page on frameworks has for each of them.
 #[test]
 fn the_lines_for_frameworks_are_accepted() {

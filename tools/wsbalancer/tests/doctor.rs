@@ -45,6 +45,7 @@ fn rules(findings: &[Finding]) -> BTreeSet<&'static str> {
 
 const MANAGER: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
 const ROUTE: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/route_config/virtual_hosts/0/routes/0/route";
+const HOST: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/route_config/virtual_hosts/0";
 const CLUSTER: &str = "/static_resources/clusters/0";
 
 #[test]
@@ -61,7 +62,7 @@ fn each_mistake_is_found() {
         "{CLUSTER}/load_balancing_policy/policies/0/typed_extension_config/typed_config/override_host_sources"
     );
     let limits = format!("{CLUSTER}/circuit_breakers/thresholds/0");
-    let mistakes: [(&str, &str, Value, &str); 17] = [
+    let mistakes: [(&str, &str, Value, &str); 21] = [
         (ROUTE, "idle_timeout", json!("60s"), "timeouts"),
         (ROUTE, "timeout", Value::Null, "timeouts"),
         (
@@ -80,6 +81,31 @@ fn each_mistake_is_found() {
             "services",
             json!([{ "cluster": "chats" }]),
             "steering",
+        ),
+        (
+            HOST,
+            "request_headers_to_remove",
+            json!(["X-Gateway-Destination-Endpoint"]),
+            "steering",
+        ),
+        (&value, "routeBy", json!("cluster"), "steering"),
+        (
+            "",
+            "overload_manager",
+            json!({ "resource_monitors": [{
+                "typed_config": { "max_active_downstream_connections": "50000" },
+            }] }),
+            "circuit-breakers",
+        ),
+        (
+            &value,
+            "sessions",
+            json!({
+                "openedBy": [{ "pathPrefix": "/socket.io/" }],
+                "carriedBy": [{ "query": "sid" }],
+                "keptBy": { "cookie": "pod" },
+            }),
+            "sessions",
         ),
         (MANAGER, "upgrade_configs", Value::Null, "upgrades"),
         (ROUTE, "retry_policy", Value::Null, "retries"),
@@ -116,6 +142,10 @@ fn each_mistake_is_found() {
         match field.parse::<usize>() {
             Ok(index) => place[index] = value.clone(),
             Err(_) => place[field] = value.clone(),
+        }
+        if field == "routeBy" {
+            // What does not go with it is a mistake of its own.
+            place.as_object_mut().unwrap().remove("discovery");
         }
         let findings = examine(&snapshot(&wrong));
         assert_eq!(
@@ -215,7 +245,7 @@ fn the_status_says_which_pods_are_wrong() {
 fn alerts_that_can_not_match_are_found() {
     for (series, found) in [
         ("wsbalancer_polls_ok{service=\"chat\"} 5\n", false),
-        ("wsbalancer_chat_polls_ok{} 5\n", true),
+        ("wsbalancer_chat_polls_ok{} 5\n", false),
         ("", true),
     ] {
         let mut envoy = snapshot(&sample());
@@ -224,6 +254,35 @@ fn alerts_that_can_not_match_are_found() {
         assert_eq!(rules(&findings).contains("alerts"), found, "{series}");
         assert_eq!(findings.len(), usize::from(found));
     }
+    let mut wrong = sample();
+    let listeners = wrong["static_resources"]["listeners"].as_array_mut();
+    listeners.unwrap().truncate(1);
+    let findings = examine(&snapshot(&wrong));
+    assert_eq!(rules(&findings), BTreeSet::from(["alerts"]));
+}
+
+#[test]
+fn what_the_filter_warns_of_is_found() {
+    let mut envoy = snapshot(&sample());
+    let warning =
+        |kind: &str, advice: Value| json!({ "kind": kind, "message": kind, "advice": advice });
+    envoy.status = json!({
+        "warnings": [warning("vmId", json!("vm_id: wsbalancer"))],
+        "services": [{ "url": "chat", "warnings": [
+            warning("ports", json!("# In the cluster:\na: 1\n")),
+            warning("twoFilters", Value::Null),
+        ]}],
+    });
+    let findings = examine(&envoy);
+    let text: Vec<String> = findings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        text,
+        [
+            "error: cluster chat: ports [warnings]\n  # In the cluster:\n  a: 1",
+            "warning: Envoy: vmId [warnings]\n  vm_id: wsbalancer",
+            "warning: cluster chat: twoFilters [warnings]\n  see the warning twoFilters in operations.md",
+        ]
+    );
 }
 
 #[test]
@@ -255,8 +314,8 @@ fn recorded(name: &str) -> Snapshot {
     Snapshot::of_resources(&serde_json::from_str(&text).unwrap())
 }
 
-/// The recordings are older than the removal of the override header, and than `adminCluster`'s place
-/// in the bootstrap.
+/// The recordings are older than the removal of the override header, than the status, and than
+/// `adminCluster`'s place in the bootstrap.
 #[test]
 fn what_real_control_planes_made_is_examined() {
     for name in [
@@ -266,7 +325,7 @@ fn what_real_control_planes_made_is_examined() {
     ] {
         let findings = examine(&recorded(name));
         let found = rules(&findings);
-        let known = BTreeSet::from(["discovery", "header"]);
+        let known = BTreeSet::from(["alerts", "discovery", "header"]);
         assert!(!found.contains("chain"), "{name}: {findings:#?}");
         assert!(found.is_subset(&known), "{name}: {findings:#?}");
     }

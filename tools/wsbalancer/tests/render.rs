@@ -61,6 +61,101 @@ fn the_samples_are_made_of_the_short_file() {
     }
 }
 
+/// Where the first chain of HTTP filters is …
+const FILTERS: &str =
+    "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters";
+
+/// … and the options of its first one.
+const OPTIONS: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config\
+    /http_filters/0/typed_config/config/configuration/value";
+
+fn read(text: &str) -> Value {
+    serde_saphyr::from_str(text).unwrap()
+}
+
+/// They explain only what differs from `envoy.yaml`, so they are no output as they stand.
+#[test]
+fn the_samples_for_socket_io_and_for_dns_say_what_short_files_make() {
+    let mut sample_for_sessions = read(&sample("socketio.yaml"));
+    let options = sample_for_sessions.pointer_mut(OPTIONS).unwrap();
+    let sessions = options["services"][0].as_object_mut().unwrap();
+    // Beside the services it says the same.
+    options["sessions"] = sessions.remove("sessions").unwrap();
+    let sessions = format!("sessions: {}\n", options["sessions"]);
+    let short = sample("service.yaml") + &sessions;
+    let mut made = read(&main_file(&short, Target::Envoy));
+    // Who keeps the sessions is the sample's own.
+    for configuration in [&mut made, &mut sample_for_sessions] {
+        let filters = configuration.pointer_mut(FILTERS).unwrap();
+        let keeps = |filter: &Value| filter["name"] == "envoy.filters.http.stateful_session";
+        filters
+            .as_array_mut()
+            .unwrap()
+            .retain(|filter| !keeps(filter));
+    }
+    assert_eq!(made, sample_for_sessions);
+
+    let mut sample_for_dns = read(&sample("dns.yaml"));
+    let short = "name: chat\nservices: [\"http://chat-headless:8080\"]\nrefreshInterval: 1s\n";
+    let made = read(&main_file(short, Target::Compose));
+    // What is not left to defaults there.
+    let options = sample_for_dns.pointer_mut(OPTIONS).unwrap();
+    let discovery = options["discovery"].as_object_mut().unwrap();
+    assert_eq!(discovery.remove("interval"), Some("1s".into()));
+    let status = OPTIONS.replace("listeners/0", "listeners/1") + "/status";
+    let status = sample_for_dns.pointer_mut(&status).unwrap();
+    let hosts = status.as_object_mut().unwrap().remove("hosts");
+    assert_eq!(hosts, Some(serde_json::json!(["envoy"])));
+    let cluster = &mut sample_for_dns["static_resources"]["clusters"][0];
+    cluster["dns_lookup_family"] = "V4_PREFERRED".into();
+    assert_eq!(made, sample_for_dns);
+}
+
+/// Each file that it mounts is made with it, but for the module; each port is one that Envoy listens on.
+#[test]
+fn the_compose_file_fits_the_configuration_beside_it() {
+    let made = rendered("services: [\"http://pod:8080\"]", Target::Compose);
+    let [envoy, compose] = &made.files[..] else {
+        panic!("two files")
+    };
+    assert_eq!(
+        (envoy.name, compose.name),
+        ("envoy.yaml", "docker-compose.yml")
+    );
+    let (envoy, compose) = (read(&envoy.text), read(&compose.text));
+    let service = &compose["services"]["envoy"];
+    let texts = |list: &str| -> Vec<String> {
+        let list = service[list].as_array().unwrap().iter();
+        list.map(|one| one.as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(
+        texts("volumes"),
+        [
+            "./envoy.yaml:/etc/envoy/envoy.yaml:ro",
+            "./wsbalancer.wasm:/etc/envoy/wsbalancer.wasm:ro",
+        ]
+    );
+    let listeners = envoy["static_resources"]["listeners"].as_array().unwrap();
+    let addresses = listeners
+        .iter()
+        .map(|one| &one["address"]["socket_address"]);
+    let published: Vec<String> = addresses
+        .map(|address| {
+            assert_eq!(
+                address["address"], "0.0.0.0",
+                "from outside of the container"
+            );
+            format!(":{}", address["port_value"])
+        })
+        .collect();
+    let ports = texts("ports");
+    assert_eq!(ports.len(), published.len());
+    for (port, listener) in ports.iter().zip(&published) {
+        assert!(port.ends_with(listener), "{port}: {listener}");
+    }
+    assert!(envoy["admin"]["address"]["socket_address"]["address"] == "127.0.0.1");
+}
+
 /// The lines that one has and the other has not.
 fn added(one: &str, other: &str) -> Vec<String> {
     let known: Vec<&str> = other.lines().collect();

@@ -3,7 +3,6 @@
 mod control;
 mod counting;
 mod metric;
-mod program;
 mod refusing;
 mod support;
 mod websocket;

@@ -6,7 +6,6 @@ use std::time::Duration;
 use crate::servers::{self, Conduct, Deserted, Server, wait_for};
 use axum::http::StatusCode;
 use rustls::ServerConfig;
-use rustls::crypto::ring;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -330,7 +329,7 @@ async fn a_certificate_of_nobody_is_accepted_only_if_told_so() {
         .serialize_der()
         .try_into()
         .expect("a private key");
-    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls_graviola::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("the provider's versions of TLS")
         .with_no_client_auth()

@@ -1,6 +1,4 @@
-//! The client, as a library and as a program, against small real servers.
+//! The client, against small real servers.
 
 mod library;
-mod program;
 mod servers;
-mod watch;

@@ -15,6 +15,7 @@ mod timeouts;
 mod upgrades;
 mod version;
 mod vm;
+mod warnings;
 mod zones;
 
 use serde_json::Value;
@@ -27,7 +28,7 @@ use super::snapshot::{Route, Snapshot};
 pub(super) type Rule = fn(&Snapshot) -> Vec<Finding>;
 
 /// All of them.
-pub(super) const ALL: [Rule; 16] = [
+pub(super) const ALL: [Rule; 17] = [
     alerts::look,
     chain::look,
     circuit_breakers::look,
@@ -43,6 +44,7 @@ pub(super) const ALL: [Rule; 16] = [
     upgrades::look,
     version::look,
     vm::look,
+    warnings::look,
     zones::look,
 ];
 
@@ -71,7 +73,10 @@ impl Balanced<'_> {
 impl<'envoy> Balanced<'envoy> {
     /// The routes that lead to it.
     fn routes(&self, envoy: &'envoy Snapshot) -> Vec<Route<'envoy>> {
-        envoy.routes_to(self.manager, &self.service.cluster)
+        let routes = envoy.routes(self.manager).into_iter();
+        routes
+            .filter(|route| route.leads_to(&self.service.cluster))
+            .collect()
     }
 }
 

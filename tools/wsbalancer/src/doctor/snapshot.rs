@@ -57,12 +57,12 @@ pub struct Filter<'envoy> {
     pub config: Option<Config>,
 }
 
-/// A route to the cluster of a service.
+/// A route of a connection manager.
 pub struct Route<'envoy> {
     /// The virtual host's name.
     pub host: &'envoy str,
-    /// The virtual host.
-    pub virtual_host: &'envoy Value,
+    /// What it stands in, from the inside: the route, the virtual host, the route configuration.
+    pub places: [&'envoy Value; 3],
     /// The route's action.
     pub action: &'envoy Value,
 }
@@ -186,37 +186,47 @@ impl Snapshot {
         })
     }
 
-    /// The routes of a connection manager that lead to this cluster.
+    /// The routes of a connection manager.
     #[must_use]
-    pub fn routes_to<'envoy>(
-        &'envoy self,
-        manager: &'envoy Value,
-        cluster: &str,
-    ) -> Vec<Route<'envoy>> {
+    pub fn routes<'envoy>(&'envoy self, manager: &'envoy Value) -> Vec<Route<'envoy>> {
         let inline = manager.get("route_config");
         let name = &manager["rds"]["route_config_name"];
         let by_name = self.routes.iter().find(|routes| routes["name"] == *name);
-        let configuration = inline.or(by_name.filter(|_| name.is_string()));
-        let hosts = configuration.map(|routes| routes["virtual_hosts"].as_array());
-        let hosts = hosts.flatten().into_iter().flatten();
+        let Some(configuration) = inline.or(by_name.filter(|_| name.is_string())) else {
+            return Vec::new();
+        };
+        let hosts = configuration["virtual_hosts"].as_array();
+        let hosts = hosts.into_iter().flatten();
         hosts
             .flat_map(|virtual_host| {
                 let routes = virtual_host["routes"].as_array().into_iter().flatten();
                 routes.map(move |route| Route {
                     host: virtual_host["name"].as_str().unwrap_or_default(),
-                    virtual_host,
+                    places: [route, virtual_host, configuration],
                     action: &route["route"],
                 })
             })
-            .filter(|route| leads_to(route.action, cluster))
             .collect()
     }
 }
 
-fn leads_to(action: &Value, cluster: &str) -> bool {
-    let weighted = action["weighted_clusters"]["clusters"].as_array();
-    let mut weighted = weighted.into_iter().flatten();
-    action["cluster"] == cluster || weighted.any(|one| one["name"] == cluster)
+impl Route<'_> {
+    /// Whether it leads to this cluster.
+    #[must_use]
+    pub fn leads_to(&self, cluster: &str) -> bool {
+        let weighted = self.action["weighted_clusters"]["clusters"].as_array();
+        let mut weighted = weighted.into_iter().flatten();
+        self.action["cluster"] == cluster || weighted.any(|one| one["name"] == cluster)
+    }
+
+    /// Whether it takes this header away from what it sends on.
+    #[must_use]
+    pub fn removes(&self, header: &str) -> bool {
+        let lists = self.places.iter();
+        let lists = lists.filter_map(|place| place["request_headers_to_remove"].as_array());
+        let mut removed = lists.flatten().filter_map(Value::as_str);
+        removed.any(|removed| removed.eq_ignore_ascii_case(header))
+    }
 }
 
 /// Resources that Envoy did not take, where its dump has them.

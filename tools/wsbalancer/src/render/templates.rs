@@ -17,7 +17,7 @@ use crate::yaml::{self, Dialect};
 pub enum Target {
     /// An Envoy with a configuration of its own.
     Envoy,
-    /// Istio's ingress gateway.
+    /// Istio: its ingress gateway, one of the Gateway API, or the sidecars of clients.
     Istio,
     /// Envoy Gateway.
     EnvoyGateway,
@@ -70,6 +70,8 @@ impl std::error::Error for RenderError {}
 const ENVOY: &str = include_str!("../../templates/envoy.yaml");
 const COMPOSE: &str = include_str!("../../templates/docker-compose.yml");
 const ISTIO: &str = include_str!("../../templates/istio/gateway.yaml");
+const ISTIO_GATEWAY_API: &str = include_str!("../../templates/istio/gateway-api.yaml");
+const ISTIO_SIDECAR: &str = include_str!("../../templates/istio/sidecar.yaml");
 const ISTIO_SESSIONS: &str = include_str!("../../templates/istio/sessions.yaml");
 const WASM_PLUGIN: &str = include_str!("../../templates/istio/wasmplugin.yaml");
 const TRAFFIC_EXTENSION: &str = include_str!("../../templates/istio/trafficextension.yaml");
@@ -77,6 +79,7 @@ const ENVOY_GATEWAY: &str = include_str!("../../templates/envoy-gateway/wsbalanc
 
 // What has nothing of the service in it is the sample itself.
 const ISTIO_PATCH: &str = include_str!("../../../../envoy/istio/gateway-patch.yaml");
+const ISTIO_SIDECAR_PATCH: &str = include_str!("../../../../envoy/istio/sidecar-patch.yaml");
 const ISTIO_STATUS: &str = include_str!("../../../../envoy/istio/status.yaml");
 const ISTIO_STATUS_IMAGE: &str = include_str!("../../../../envoy/istio/status-image.yaml");
 const ENVOY_PROXY: &str = include_str!("../../../../envoy/envoy-gateway/envoyproxy.yaml");
@@ -104,6 +107,9 @@ pub fn render(short: &Short, target: Target) -> Result<Rendered, RenderError> {
                     file("trafficextension.yaml", TRAFFIC_EXTENSION, &of)?,
                     file("status.yaml", ISTIO_STATUS, &of)?,
                     file("status-image.yaml", ISTIO_STATUS_IMAGE, &of)?,
+                    file("gateway-api.yaml", ISTIO_GATEWAY_API, &of)?,
+                    file("sidecar.yaml", ISTIO_SIDECAR, &of)?,
+                    file("sidecar-patch.yaml", ISTIO_SIDECAR_PATCH, &of)?,
                 ];
                 if cookie_of(short).is_some() {
                     files.push(file("sessions.yaml", ISTIO_SESSIONS, &of)?);
@@ -132,7 +138,8 @@ pub fn render(short: &Short, target: Target) -> Result<Rendered, RenderError> {
                     "kubectl apply -f envoy/kubernetes/chat.yaml -f envoy/kubernetes/envoy.yaml",
                     "kubectl apply -f deployment.yaml",
                 )
-                .replace("--from-file target/wsbalancer.wasm", "--from-file wsbalancer.wasm");
+                .replace("--from-file target/wsbalancer.wasm", "--from-file wsbalancer.wasm")
+                .replace("the headless Service `chat-headless`", &format!("`{}`", short.name));
                 vec![
                     file("envoy.yaml", ENVOY, &envoy(short, "127.0.0.1"))?,
                     deployment,

@@ -1,31 +1,32 @@
-//! Whether the alerts and the dashboard find the statistics that they are about.
+//! Whether the alerts and the dashboard find the series that they are about.
 
 use super::balanced;
 use crate::doctor::finding::Finding;
 use crate::doctor::snapshot::Snapshot;
 
 pub(super) fn look(envoy: &Snapshot) -> Vec<Finding> {
-    let Some(series) = envoy
-        .series
-        .as_ref()
-        .filter(|_| !balanced(envoy).is_empty())
-    else {
-        return Vec::new();
-    };
-    let mut own = series
-        .lines()
-        .filter(|line| line.starts_with("wsbalancer_"));
-    let (what, remedy) = match own.clone().next() {
-        None => (
-            "none of the filter's statistics are kept: alerts on them never fire",
-            "in Istio, add wasmcustom to the inclusionPrefixes of proxyStatsMatcher",
-        ),
-        Some(_) if !own.any(|line| line.contains("service=\"")) => (
-            "the filter's statistics have no label service: alerts and dashboard go by it",
-            "set stats_tags as in envoy/envoy.yaml; where a control plane writes the bootstrap, go \
-             by the series of the status",
-        ),
-        Some(_) => return Vec::new(),
-    };
-    vec![Finding::warning("alerts", "Envoy", what, remedy)]
+    let mut found = Vec::new();
+    if balanced(envoy).is_empty() {
+        return found;
+    }
+    let mut warn = |what, remedy| found.push(Finding::warning("alerts", "Envoy", what, remedy));
+    let chains = envoy.chains();
+    let mut configs = chains
+        .iter()
+        .flat_map(|chain| &chain.filters)
+        .filter_map(|filter| filter.config.as_ref());
+    if !configs.any(|config| config.settings.status.is_some()) {
+        warn(
+            "no filter shows a status: alerts and dashboard go by its series",
+            "add a status on a listener of its own, which only operators reach",
+        );
+    }
+    let is_kept = |series: &String| series.lines().any(|line| line.starts_with("wsbalancer_"));
+    if envoy.series.as_ref().is_some_and(|series| !is_kept(series)) {
+        warn(
+            "none of the filter's statistics are kept: counters in the status stay at 0",
+            "let the stats_matcher keep what begins with wasmcustom",
+        );
+    }
+    found
 }

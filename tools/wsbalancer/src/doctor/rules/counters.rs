@@ -5,7 +5,7 @@ use crate::doctor::finding::Finding;
 use crate::doctor::snapshot::Snapshot;
 
 /// Statistics of the filter, with what they say and what to do.
-const OF_FILTER: [(&str, &str, &str); 4] = [
+const OF_FILTER: [(&str, &str, &str); 6] = [
     (
         "upgrades_mismatched",
         "handshakes went to other pods than the chosen ones",
@@ -25,6 +25,16 @@ const OF_FILTER: [(&str, &str, &str); 4] = [
         "upgrades_full",
         "handshakes got 503, because all pods were full",
         "raise their maxConnections, or add pods",
+    ),
+    (
+        "upgrades_forbidden",
+        "handshakes got 403 because of their origin",
+        "the log names the origins: add those of your own pages to allowedOrigins",
+    ),
+    (
+        "workers_lost",
+        "workers gave no sign of life: the filter has crashed in them, or was held up",
+        "see Envoy's log of its component wasm; failure_policy: FAIL_RELOAD starts it anew",
     ),
 ];
 

@@ -42,7 +42,7 @@ pub(super) fn look(envoy: &Snapshot) -> Vec<Finding> {
                     "pods",
                     &place,
                     format!("it is {state}: {reason}"),
-                    "see the troubleshooting page for what the error means",
+                    remedy(state),
                 ));
             }
             if let Some(complaint) = text("complaint") {
@@ -64,4 +64,16 @@ pub(super) fn look(envoy: &Snapshot) -> Vec<Finding> {
         }
     }
     found
+}
+
+/// What to do about a pod in this state; the reasons of the others say it themselves.
+fn remedy(state: &str) -> &'static str {
+    match state {
+        "ejected" => "see the cluster's health checks and outlier detection, or the control plane",
+        "failing" => "see in the access log what it answers and how its WebSockets end; replace it",
+        "refusing" => {
+            "let it accept connections; with the next answer to a poll it is usable again"
+        }
+        _ => "see Troubleshooting in docs/operations.md for what the error means",
+    }
 }

@@ -19,7 +19,7 @@ pub(super) fn look(envoy: &Snapshot) -> Vec<Finding> {
             let place = format!("{}, route of {}", service.place(), route.host);
             let policies = [
                 &route.action["retry_policy"],
-                &route.virtual_host["retry_policy"],
+                &route.places[1]["retry_policy"],
             ];
             let policy = policies.into_iter().find(|policy| !policy.is_null());
             let Some(policy) = policy.filter(|policy| policy["num_retries"] != 0) else {

@@ -8,11 +8,12 @@ use crate::doctor::snapshot::Snapshot;
 
 pub(super) fn look(envoy: &Snapshot) -> Vec<Finding> {
     let mut found = Vec::new();
-    for service in balanced(envoy)
-        .into_iter()
-        .filter(Balanced::is_steered_by_host)
-    {
+    for service in balanced(envoy) {
         let place = service.place();
+        if !service.is_steered_by_host() {
+            found.extend(by_cluster(&service, envoy));
+            continue;
+        }
         let Some(cluster) = envoy.cluster(&service.service.cluster) else {
             found.push(Finding::error(
                 "steering",
@@ -22,7 +23,8 @@ pub(super) fn look(envoy: &Snapshot) -> Vec<Finding> {
             ));
             continue;
         };
-        if service.routes(envoy).is_empty() {
+        let routes = service.routes(envoy);
+        if routes.is_empty() {
             found.push(Finding::error(
                 "steering",
                 &place,
@@ -31,6 +33,14 @@ pub(super) fn look(envoy: &Snapshot) -> Vec<Finding> {
             ));
         }
         let header = &service.settings.override_header;
+        for route in routes.iter().filter(|route| route.removes(header)) {
+            found.push(Finding::error(
+                "steering",
+                format!("{place}, route of {}", route.host),
+                format!("it takes {header} away, with what the filter has chosen"),
+                "remove it from request_headers_to_remove",
+            ));
+        }
         let read = headers(cluster);
         if read.is_empty() {
             found.push(Finding::error(
@@ -52,6 +62,26 @@ pub(super) fn look(envoy: &Snapshot) -> Vec<Finding> {
         }
     }
     found
+}
+
+/// Where each pod is a cluster, a route takes the cluster's name from the header.
+fn by_cluster(service: &Balanced<'_>, envoy: &Snapshot) -> Option<Finding> {
+    let header = service.settings.override_header.as_str();
+    let routes = envoy.routes(service.manager);
+    let mut named = routes
+        .iter()
+        .filter_map(|route| route.action["cluster_header"].as_str());
+    (!named.any(|named| named.eq_ignore_ascii_case(header))).then(|| {
+        Finding::error(
+            "steering",
+            service.place(),
+            format!(
+                "no route of listener {} has the cluster_header {header}",
+                service.listener
+            ),
+            "set cluster_header in the route, in the place of its cluster",
+        )
+    })
 }
 
 /// The headers that the policy of a cluster reads.

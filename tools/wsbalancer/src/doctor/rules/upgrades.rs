@@ -7,22 +7,20 @@ use crate::doctor::finding::Finding;
 use crate::doctor::snapshot::Snapshot;
 
 pub(super) fn look(envoy: &Snapshot) -> Vec<Finding> {
-    let services = balanced(envoy).into_iter();
-    let closed = services.filter(|service| {
+    let mut found = Vec::new();
+    for service in balanced(envoy) {
         let routes = service.routes(envoy);
         let mut actions = routes.iter().map(|route| route.action);
-        !allows(service.manager) && !actions.any(allows)
-    });
-    closed
-        .map(|service| {
-            Finding::error(
+        if !allows(service.manager) && !actions.any(allows) {
+            found.push(Finding::error(
                 "upgrades",
                 format!("listener {}", service.listener),
                 "WebSockets get 403: it allows no upgrade to websocket",
                 "add upgrade_configs: [{ upgrade_type: websocket }] to the connection manager",
-            )
-        })
-        .collect()
+            ));
+        }
+    }
+    found
 }
 
 fn allows(place: &Value) -> bool {

@@ -12,8 +12,6 @@ use wsbalancer_client::{Handshake, PodShare, Report};
 
 use crate::bar;
 
-/// Where the output goes to no terminal.
-const DEFAULT_WIDTH: u16 = 80;
 const HEADER: [&str; 5] = ["Pod", "Before", "After", "New", "Share"];
 /// Explains the mark in the bars below it.
 const EVEN_HEADER: &str = "│ even share";
@@ -25,11 +23,6 @@ const LONGEST_BAR: usize = 40;
 const MOST_REASONS: usize = 5;
 /// Stands for a number that a pod did not tell.
 const UNKNOWN: &str = "–";
-
-/// Columns of the terminal on standard output.
-pub(crate) fn terminal_width() -> u16 {
-    Table::new().width().unwrap_or(DEFAULT_WIDTH)
-}
 
 /// The report as text of at most `width` columns where the contents allow it; no line break
 /// at the end.

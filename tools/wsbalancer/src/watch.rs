@@ -1,8 +1,9 @@
-//! The state of the balancer: watched live in the terminal, or printed once.
+//! `wsbalancer watch`: the state of the balancer, watched live in the terminal, or printed once.
 //!
 //! In here is all that reads, waits and writes. [`view`] is what the user looks at and what keys
 //! do, [`screen`], [`heading`] and [`pods`] draw it into a buffer, [`plain`] makes text of it.
 
+mod arguments;
 mod heading;
 mod order;
 mod plain;
@@ -24,20 +25,16 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::arguments::WatchArguments;
-use crate::table;
-use crate::watch::view::{Outcome, View};
+pub(crate) use self::arguments::WatchArguments;
+use self::view::{Outcome, View};
+use crate::{signals, terminal};
 
 /// How long an answer may take.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
-/// Where the output goes to no terminal: as wide as most terminals, in which it may be looked at.
-const PLAIN_WIDTH: u16 = 80;
 
 /// Shows the state as the user asks for it.
-pub(crate) async fn run(
-    arguments: &WatchArguments,
-    stop: &CancellationToken,
-) -> anyhow::Result<()> {
+pub(crate) async fn run(arguments: &WatchArguments) -> anyhow::Result<()> {
+    let stop = signals::stop_on_signals()?;
     if arguments.once {
         let printed = stop.run_until_cancelled(print_once(arguments)).await;
         return printed.unwrap_or_else(|| Err(anyhow!("interrupted")));
@@ -46,20 +43,15 @@ pub(crate) async fn run(
         io::stdout().is_terminal(),
         "standard output is no terminal: use --once"
     );
-    show_live(arguments, stop).await
+    show_live(arguments, &stop).await
 }
 
 async fn print_once(arguments: &WatchArguments) -> anyhow::Result<()> {
     let answer = arguments.url.fetch(ANSWER_LIMIT).await;
     let status = answer.map_err(|reason| anyhow!("{}: {}", arguments.url, text::clean(&reason)))?;
     let mut output = io::stdout().lock();
-    let width = if output.is_terminal() {
-        table::terminal_width()
-    } else {
-        PLAIN_WIDTH
-    };
     output
-        .write_all(plain::render(&status, width).as_bytes())
+        .write_all(plain::render(&status, terminal::width()).as_bytes())
         .and_then(|()| output.flush())
         .context("cannot write the state to standard output")
 }

@@ -1,8 +1,7 @@
-//! The binary: its one line of output, its environment, its end.
+//! `pods` as users run it: its one line of output, its environment, its end.
 
 use std::process::Stdio;
 
-use axum::http::Method;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -12,8 +11,6 @@ use tokio::process::{Child, ChildStdout, Command};
 use tokio_tungstenite::client_async;
 use wsbalancer_backend::Ready;
 
-use crate::support::request;
-
 struct Program {
     process: Child,
     output: Lines<BufReader<ChildStdout>>,
@@ -21,7 +18,8 @@ struct Program {
 }
 
 async fn run(arguments: &[&str]) -> Program {
-    let mut process = Command::new(env!("CARGO_BIN_EXE_wsbalancer-backend"))
+    let mut process = Command::new(env!("CARGO_BIN_EXE_wsbalancer"))
+        .arg("pods")
         .args(arguments)
         .envs([
             ("POD_NAME", "echo-7"),
@@ -44,7 +42,8 @@ async fn run(arguments: &[&str]) -> Program {
 
 async fn tell(address: impl std::fmt::Display, path: &str) -> Value {
     let url = format!("http://{address}{path}");
-    request(Method::GET, url, "").await.json()
+    let body = tokio::task::spawn_blocking(move || ureq::get(url).call()?.into_body().read_json());
+    body.await.unwrap().unwrap()
 }
 
 async fn assert_ends_cleanly(mut program: Program, signal: Signal) {

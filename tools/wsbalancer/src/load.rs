@@ -1,48 +1,28 @@
-//! The program: a load of WebSockets from the command line, or a look at the balancer.
+//! `wsbalancer load`: a load of WebSockets.
 //!
-//! Standard output carries the report and nothing else; progress and remarks go to standard
-//! error. The exit code is 0 if all went well, 1 if anything failed or the pods are less
-//! even than allowed, 2 for bad usage.
+//! Progress and remarks go to standard error; the report alone to standard output.
 
 mod arguments;
-mod bar;
 mod progress;
-mod signals;
 mod table;
-mod watch;
 
 use std::io::{self, Write};
-use std::process::ExitCode;
 
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
+use wsbalancer_backend::raise_descriptor_limit;
 use wsbalancer_client::{Held, Report};
 
-use crate::arguments::{Arguments, Invocation};
-use crate::progress::Progress;
+pub(crate) use self::arguments::LoadArguments;
+use self::progress::Progress;
+use crate::{signals, terminal};
 
 /// File descriptors of the process besides those of the connections, roughly.
 const SPARE_DESCRIPTORS: u64 = 64;
 
-#[tokio::main]
-async fn main() -> anyhow::Result<ExitCode> {
-    let fine = match Invocation::parse() {
-        Invocation::Load(arguments) => load(&arguments).await?,
-        Invocation::Watch(arguments) => {
-            watch::run(&arguments, &signals::stop_on_signals()?).await?;
-            true
-        }
-    };
-    Ok(if fine {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
-}
-
 /// Opens WebSockets and closes them; returns whether all went well.
-async fn load(arguments: &Arguments) -> anyhow::Result<bool> {
-    raise_descriptor_limit(arguments)?;
+pub(crate) async fn run(arguments: &LoadArguments) -> anyhow::Result<bool> {
+    raise_limit(arguments)?;
     let stop = signals::stop_on_signals()?;
     if arguments.keep {
         report_and_keep(arguments, &stop).await
@@ -52,9 +32,8 @@ async fn load(arguments: &Arguments) -> anyhow::Result<bool> {
 }
 
 /// Each connection takes a file descriptor, and the soft limit is often 1024.
-fn raise_descriptor_limit(arguments: &Arguments) -> anyhow::Result<()> {
-    let limit = rlimit::increase_nofile_limit(u64::MAX)
-        .context("cannot raise the soft limit of open files to the hard one")?;
+fn raise_limit(arguments: &LoadArguments) -> anyhow::Result<()> {
+    let limit = raise_descriptor_limit()?;
     if u64::from(arguments.connections) + SPARE_DESCRIPTORS > limit {
         eprintln!("only {limit} files may be open: raise the hard limit, as with `ulimit -Hn`");
     }
@@ -62,7 +41,10 @@ fn raise_descriptor_limit(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 /// Opens, holds for the given time, closes, reports; returns whether all went well.
-async fn hold_and_report(arguments: &Arguments, stop: &CancellationToken) -> anyhow::Result<bool> {
+async fn hold_and_report(
+    arguments: &LoadArguments,
+    stop: &CancellationToken,
+) -> anyhow::Result<bool> {
     let progress = Progress::start(arguments.connections);
     let Opened { held, pods } = open(arguments, stop, &progress).await;
     if !arguments.hold.is_zero() {
@@ -83,7 +65,10 @@ async fn hold_and_report(arguments: &Arguments, stop: &CancellationToken) -> any
 }
 
 /// Opens, reports, holds until a signal comes, closes; returns whether all went well.
-async fn report_and_keep(arguments: &Arguments, stop: &CancellationToken) -> anyhow::Result<bool> {
+async fn report_and_keep(
+    arguments: &LoadArguments,
+    stop: &CancellationToken,
+) -> anyhow::Result<bool> {
     let progress = Progress::start(arguments.connections);
     let Opened { held, pods } = open(arguments, stop, &progress).await;
     progress.finish();
@@ -118,7 +103,7 @@ impl PodCounts {
     }
 }
 
-async fn open(arguments: &Arguments, stop: &CancellationToken, progress: &Progress) -> Opened {
+async fn open(arguments: &LoadArguments, stop: &CancellationToken, progress: &Progress) -> Opened {
     let pods = arguments.pods().resolved().await;
     let before = pods.count().await;
     let held = arguments
@@ -132,11 +117,11 @@ async fn open(arguments: &Arguments, stop: &CancellationToken, progress: &Progre
     }
 }
 
-fn print(arguments: &Arguments, report: &Report) -> anyhow::Result<()> {
+fn print(arguments: &LoadArguments, report: &Report) -> anyhow::Result<()> {
     let mut document = if arguments.json {
         serde_json::to_string(report).context("cannot write the report as JSON")?
     } else {
-        table::render(report, arguments.max_imbalance, table::terminal_width())
+        table::render(report, arguments.max_imbalance, terminal::width())
     };
     document.push('\n');
     let mut output = io::stdout().lock();
@@ -146,7 +131,7 @@ fn print(arguments: &Arguments, report: &Report) -> anyhow::Result<()> {
         .context("cannot write the report to standard output")
 }
 
-fn verdict(arguments: &Arguments, report: &Report) -> bool {
+fn verdict(arguments: &LoadArguments, report: &Report) -> bool {
     let too_uneven = arguments
         .max_imbalance
         .zip(report.imbalance)

@@ -1,8 +1,7 @@
-//! The program as users run it: exit codes, the document, the table, signals.
+//! `load` as users run it: exit codes, the document, the table, signals.
 
-use std::process::{Output, Stdio};
+use std::process::Output;
 
-use crate::servers::{Conduct, Deserted, Pod, Server, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
@@ -10,19 +9,15 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use wsbalancer_client::Report;
 
-pub(crate) fn program(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_wsbalancer-client"));
-    command
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    // A test that fails leaves no program behind.
-    command.kill_on_drop(true);
-    command
+use crate::pod::Pod;
+use crate::servers::{Conduct, Deserted, Server, wait_for};
+use crate::tool;
+
+fn program(arguments: &[&str]) -> Command {
+    tool("load", arguments)
 }
 
-pub(crate) async fn run(arguments: &[&str]) -> Output {
+async fn run(arguments: &[&str]) -> Output {
     program(arguments).output().await.expect("the program runs")
 }
 

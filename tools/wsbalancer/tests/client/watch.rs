@@ -1,6 +1,7 @@
 //! `watch` as users run it: the state of a balancer, printed once.
 
 use std::net::SocketAddr;
+use std::process::Output;
 
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -8,8 +9,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::{Value, json};
 
-use crate::program::run;
 use crate::servers::{Deserted, serve_http, start_refusing};
+use crate::tool;
+
+async fn run(arguments: &[&str]) -> Output {
+    let output = tool("watch", arguments).output().await;
+    output.expect("the program runs")
+}
 
 /// A name that would clear the terminal, and end its own line.
 const HOSTILE: &str = "evil\u{1b}[2J\r\n";
@@ -57,7 +63,7 @@ async fn start_filter() -> SocketAddr {
 async fn once_prints_a_plain_frame() {
     let filter = start_filter().await;
     let url = format!("http://{filter}/balancer-metrics");
-    let output = run(&["watch", &url, "--once"]).await;
+    let output = run(&[&url, "--once"]).await;
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert!(output.stderr.is_empty(), "{output:?}");
     let text = String::from_utf8(output.stdout).expect("text");
@@ -108,8 +114,8 @@ async fn once_fails_where_there_is_no_state() {
         (other, "no state of a balancer at /status: invalid"),
     ] {
         let url = format!("http://{address}/status");
-        let output = run(&["watch", &url, "--once"]).await;
-        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let output = run(&[&url, "--once"]).await;
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
         assert!(output.stdout.is_empty(), "{output:?}");
         let remarks = String::from_utf8(output.stderr).expect("text");
         assert!(
@@ -121,8 +127,8 @@ async fn once_fails_where_there_is_no_state() {
 
 #[tokio::test]
 async fn the_live_view_needs_a_terminal() {
-    let output = run(&["watch", "http://127.0.0.1:1/"]).await;
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let output = run(&["http://127.0.0.1:1/"]).await;
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
     assert!(output.stdout.is_empty(), "{output:?}");
     let remarks = String::from_utf8(output.stderr).expect("text");
     assert!(remarks.contains("use --once"), "{remarks}");
@@ -131,9 +137,9 @@ async fn the_live_view_needs_a_terminal() {
 #[tokio::test]
 async fn bad_usage_is_an_exit_code_of_2() {
     for arguments in [
-        &["watch"][..],
-        &["watch", "ws://127.0.0.1/"],
-        &["watch", "http://127.0.0.1/", "--interval", "0s"],
+        &[][..],
+        &["ws://127.0.0.1/"],
+        &["http://127.0.0.1/", "--interval", "0s"],
     ] {
         let output = run(arguments).await;
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {output:?}");

@@ -1,4 +1,4 @@
-//! The command line, and the fleet that it asks for.
+//! The arguments of `pods`, and the fleet that they ask for.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use anyhow::{Context, ensure};
-use clap::Parser;
+use clap::Args;
 use wsbalancer_backend::{
     FleetConfig, HandshakeBehavior, LoadReport, MetricBehavior, PodConfig, Target, Tls,
 };
@@ -19,7 +19,7 @@ Example:
   Four pods on ports 8000 to 8003. The second refuses connections, the third
   reports 500 WebSockets more than it has, the fourth fails its polls:
 
-    wsbalancer-backend --pods 4 --listen 127.0.0.1:8000 --control 127.0.0.1:9000 \\
+    wsbalancer pods --pods 4 --listen 127.0.0.1:8000 --control 127.0.0.1:9000 \\
         --refuse 1 --preload 2=500 --metric 3=status:503
 
   Then look at them, and let the second accept connections:
@@ -34,15 +34,15 @@ Example:
   report with each 101 and the others at /metric.
   /pods/all changes every pod.";
 
-/// WebSocket echo pods for testing a balancer.
+/// Run WebSocket echo pods, for testing a balancer.
 ///
 /// Each pod echoes WebSockets on any path, tells the true number of its open WebSockets, and
 /// answers every other request with a description of it. The number stands at /metric in JSON, at
 /// /metrics as Prometheus reads it (`websocket_connections{state="open"}`), and at /stats in a
 /// larger JSON document (/server/sockets/open). Pods can be told to fail.
-#[derive(Debug, Parser)]
-#[command(version, after_help = EXAMPLE)]
-pub(crate) struct Options {
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLE)]
+pub(crate) struct PodsArguments {
     /// How many pods to run [default: one for each --listen]
     #[arg(long, value_name = "N")]
     pods: Option<usize>,
@@ -194,7 +194,7 @@ fn parse_path(text: &str) -> anyhow::Result<String> {
     Ok(text.to_owned())
 }
 
-impl Options {
+impl PodsArguments {
     /// The fleet to start. Where two options set the same switch of a pod, the later one counts.
     pub(crate) fn into_config(self) -> anyhow::Result<FleetConfig> {
         let tls = self.tls()?;
@@ -244,7 +244,7 @@ impl Options {
     }
 }
 
-impl Options {
+impl PodsArguments {
     fn tls(&self) -> anyhow::Result<Option<Tls>> {
         let (Some(certificates), Some(key)) = (&self.tls_certificate, &self.tls_key) else {
             return Ok(None);
@@ -274,11 +274,19 @@ fn set(
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
 
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        pods: PodsArguments,
+    }
+
     fn config(arguments: &str) -> anyhow::Result<FleetConfig> {
-        let words = std::iter::once("wsbalancer-backend").chain(arguments.split_whitespace());
-        Options::try_parse_from(words)?.into_config()
+        let words = std::iter::once("pods").chain(arguments.split_whitespace());
+        Program::try_parse_from(words)?.pods.into_config()
     }
 
     #[test]

@@ -1,132 +1,43 @@
-//! The command line, parsed into the library's types: what clap accepts needs no further
+//! The arguments of `load`, parsed into the library's types: what clap accepts needs no further
 //! check.
 
-use std::ffi::OsString;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use clap::Args;
 use clap::builder::RangedU64ValueParser;
-use clap::{CommandFactory, FromArgMatches, Parser};
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue};
-use wsbalancer_client::{
-    DEFAULT_METRIC_PATH, Load, MessageKind, PodAddress, Pods, StatusUrl, Target,
-};
+use wsbalancer_client::{DEFAULT_METRIC_PATH, Load, MessageKind, PodAddress, Pods, Target};
 
-/// Who asks more often sees no more.
-const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+const ABOUT: &str = "Open WebSockets through a gateway and show how they spread over the pods";
 
-const ABOUT: &str = "\
-Opens WebSockets through a gateway and shows how they spread over the pods.
-
+const NOTES: &str = "\
 Each connection sends messages that the server must echo, and stays open until all are open. \
 The pods, if given, are asked directly how many WebSockets they count, before and while all \
 are open. Ctrl-C closes the connections and still reports.
 
-With watch it opens nothing, and shows what the balancer tells of itself.";
-
-const EXAMPLES: &str = "\
 Examples:
   20,000 WebSockets, 1,000 per second, and what three pods count:
-    wsbalancer-client ws://gateway:8080/agents -n 20000 --rate 1000 \\
+    wsbalancer load ws://gateway:8080/agents -n 20000 --rate 1000 \\
         --pods 10.0.0.1:8080,10.0.0.2:8080,10.0.0.3:8080
 
   The same as a check: fail if a pod has more than 2 % above the mean
     … --max-imbalance 1.02 --json | jq .imbalance
 
-  The state of the balancer, live:
-    wsbalancer-client watch http://10.0.0.1:9902/balancer-metrics
-
 Exit code:
   0 if all went well; 1 if a handshake, a message or a pod failed, a connection
   closed early, or the pods are less even than allowed; 2 for bad usage.";
 
-const WATCH_ABOUT: &str = "Shows the state of the balancer live, each pod against its even share";
-
-const WATCH_NOTES: &str = "\
-The pods are those of one service at a time. A URL that can't be reached is
-tried again and again, with the last state left to be looked at.
-
-Keys:
-  q, Ctrl-C       quit
-  n, c, s         order by name, count or state; once more turns the order around
-  p               pause, and go on
-  Tab, ← →        another service
-  ↑ ↓, PgUp PgDn  scroll; Home and End go to the ends
-
-Exit code:
-  0 if all went well; 1 if with --once the state can't be had, or without it
-  there is no terminal; 2 for bad usage.";
-
-/// What the user wants done.
-#[derive(Debug)]
-pub(crate) enum Invocation {
-    /// To open WebSockets.
-    Load(Box<Arguments>),
-    /// To see the state of the balancer.
-    Watch(WatchArguments),
-}
-
-impl Invocation {
-    /// Reads the command line; ends the program where it asks for help or can't be understood.
-    pub(crate) fn parse() -> Self {
-        Self::try_parse_from(std::env::args_os()).unwrap_or_else(|error| error.exit())
-    }
-
-    fn try_parse_from(
-        words: impl IntoIterator<Item = impl Into<OsString> + Clone>,
-    ) -> Result<Self, clap::Error> {
-        let matches = command().try_get_matches_from(words)?;
-        Ok(match matches.subcommand() {
-            Some((_, watch)) => Self::Watch(WatchArguments::from_arg_matches(watch)?),
-            None => Self::Load(Box::new(Arguments::from_arg_matches(&matches)?)),
-        })
-    }
-}
-
-/// The command line without a subcommand is that of [`Arguments`]; `watch` is no URL.
-fn command() -> clap::Command {
-    Arguments::command()
-        .subcommand(WatchArguments::command())
-        .args_conflicts_with_subcommands(true)
-        .subcommand_negates_reqs(true)
-        .disable_help_subcommand(true)
-}
-
-/// What the user asks for with `watch`.
-#[derive(Debug, Parser)]
-#[command(name = "watch", about = WATCH_ABOUT, long_about = None, after_help = WATCH_NOTES)]
-pub(crate) struct WatchArguments {
-    /// Where the filter tells its state: http://HOST:PORT and its `status.path`
-    #[arg(value_name = "URL")]
-    pub(crate) url: StatusUrl,
-
-    /// How often to ask for it
-    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = parse_interval)]
-    pub(crate) interval: Duration,
-
-    /// Print it once, without colours, and end
-    #[arg(long, conflicts_with = "interval")]
-    pub(crate) once: bool,
-}
-
-fn parse_interval(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(interval) if interval >= SHORTEST_INTERVAL => Ok(interval),
-        Ok(_) => Err("an answer takes a while: at least 100ms".to_owned()),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-/// What the user asks for.
-#[derive(Debug, Parser)]
+/// What the user asks for with `load`.
+#[derive(Debug, Args)]
 // The one text of --help and -h: a long one would spread every option over several lines.
-#[command(version, about = ABOUT, long_about = None, after_help = EXAMPLES, max_term_width = 100)]
+#[command(about = ABOUT, long_about = None, after_help = NOTES)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is a switch of its own, and they go together in any combination"
 )]
-pub(crate) struct Arguments {
+pub(crate) struct LoadArguments {
     /// Where to connect: ws://HOST:PORT/PATH, or wss:// for TLS
     #[arg(value_name = "URL")]
     target: Target,
@@ -249,7 +160,7 @@ pub(crate) struct Arguments {
     pub(crate) json: bool,
 }
 
-impl Arguments {
+impl LoadArguments {
     /// What to open.
     pub(crate) fn load(&self) -> Load {
         Load {
@@ -312,50 +223,20 @@ fn parse_factor(text: &str) -> Result<f64, String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
 
-    fn parse(arguments: &[&str]) -> Result<Arguments, clap::Error> {
-        let program = ["wsbalancer-client", "ws://gateway/"];
-        Arguments::try_parse_from(program.iter().chain(arguments))
+    #[derive(Debug, Parser)]
+    struct Program {
+        #[command(flatten)]
+        load: LoadArguments,
     }
 
-    #[test]
-    fn the_definition_has_no_contradictions() {
-        Arguments::command().debug_assert();
-        command().debug_assert();
-    }
-
-    #[test]
-    fn watch_is_the_only_word_that_is_no_url() {
-        let invoke = |words: &str| {
-            let words = std::iter::once("wsbalancer-client").chain(words.split_whitespace());
-            Invocation::try_parse_from(words.map(str::to_owned))
-        };
-        let load = invoke("--connections 7 ws://gateway/ --header watch:this");
-        assert!(matches!(load, Ok(Invocation::Load(load)) if load.connections == 7));
-        let url = "http://127.0.0.1:9902/balancer-metrics?format=json";
-        let Ok(Invocation::Watch(watch)) = invoke(&format!("watch {url} --interval 250ms")) else {
-            panic!("a URL and an interval")
-        };
-        assert_eq!(watch.url.to_string(), url);
-        assert_eq!(
-            (watch.interval, watch.once),
-            (Duration::from_millis(250), false)
-        );
-        for bad in [
-            "",
-            "help",
-            "watch",
-            "watch ws://gateway/",
-            "watch http://gateway/ --interval 0s",
-            "watch http://gateway/ --interval often",
-            "watch http://gateway/ --connections 7",
-            "--connections 7 watch http://gateway/",
-            "ws://gateway/ watch",
-            "http://gateway/ --once",
-        ] {
-            assert!(invoke(bad).is_err(), "{bad}");
-        }
+    fn parse(arguments: &[&str]) -> Result<LoadArguments, clap::Error> {
+        let words = ["load", "ws://gateway/"];
+        let program = Program::try_parse_from(words.iter().chain(arguments))?;
+        Ok(program.load)
     }
 
     #[test]
