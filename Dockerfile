@@ -6,10 +6,12 @@ WORKDIR /src
 ENV CARGO_INCREMENTAL=0
 COPY . .
 # What the packages share is compiled once, and only what the images need is kept.
-RUN cargo build --locked --package xtask --package wsbalancer-backend --package wsbalancer-client \
-    && target/debug/xtask build \
+RUN cargo build --locked --release --package xtask --package wsbalancer-backend \
+        --package wsbalancer-client \
+    && target/release/xtask build \
     && mkdir /built \
-    && cp target/debug/wsbalancer-backend target/debug/wsbalancer-client target/wsbalancer.wasm /built \
+    && cp target/release/wsbalancer-backend target/release/wsbalancer-client target/wsbalancer.wasm \
+        /built \
     && rm -r target "${CARGO_HOME:-$HOME/.cargo}/registry"
 
 FROM debian:bookworm-slim AS pod

@@ -5,6 +5,7 @@ use std::thread;
 use anyhow::{Result, ensure};
 use xshell::{Cmd, Shell, cmd};
 
+use crate::compose::MadeOf;
 use crate::steps::{Steps, beside};
 use crate::{compose, docker, envoy, image, pods, setup, wasm};
 
@@ -50,13 +51,13 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
     thread::scope(|scope| {
         let fetched = beside(
             scope,
-            "setup, Envoy, pods in Python, base images",
+            "setup, Envoy, pods in Python, images of others",
             |shell| {
                 setup::complete(shell, &needs)?;
                 envoy::provide(shell)?;
                 pods::provide(shell)?;
                 if docker {
-                    compose::provide_base_images(shell)?;
+                    compose::provide_images(shell, MadeOf::quickest(shell))?;
                 }
                 Ok(())
             },
@@ -79,7 +80,9 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
         &end_to_end(shell, 1).args(alone),
     )?;
     if docker {
-        steps.step("docker-compose", || compose::try_out(shell))?;
+        steps.step("docker-compose", || {
+            compose::try_out(shell, MadeOf::quickest(shell))
+        })?;
     } else {
         steps.leave_out("docker-compose: there is no Docker Engine");
     }
@@ -87,13 +90,22 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
     Ok(())
 }
 
-/// Tries only what is for the Docker Engine.
-pub(crate) fn run_docker(shell: &Shell) -> Result<()> {
+/// Tries only what is for the Docker Engine: with images that are built from nothing, as for a user,
+/// or with `prebuilt` as [`run`] does.
+pub(crate) fn run_docker(shell: &Shell, prebuilt: bool) -> Result<()> {
     ensure!(docker::is_there(shell)?, "there is no Docker Engine");
-    prepare(shell, &[setup::ENVOY, setup::DOCKER])?;
+    prepare(shell, &[setup::ENVOY, setup::PROMETHEUS, setup::DOCKER])?;
     let mut steps = Steps::new();
-    steps.step("base images", || compose::provide_base_images(shell))?;
-    steps.step("docker-compose", || compose::try_out(shell))?;
+    let made_of = if prebuilt {
+        steps.step("build", || wasm::build(shell))?;
+        MadeOf::quickest(shell)
+    } else {
+        MadeOf::Sources
+    };
+    steps.step("images of others", || {
+        compose::provide_images(shell, made_of)
+    })?;
+    steps.step("docker-compose", || compose::try_out(shell, made_of))?;
     steps.summarize();
     Ok(())
 }

@@ -72,8 +72,12 @@ enum Command {
         #[arg(default_value = image::FOLDER)]
         folder: PathBuf,
     },
-    /// Try docker-compose.yml on the machine's Docker Engine.
-    Docker,
+    /// Try docker-compose.yml on the machine's Docker Engine, with images built from the sources.
+    Docker {
+        /// Make the images of what this machine builds, as the test command does.
+        #[arg(long)]
+        prebuilt: bool,
+    },
     /// Take the pictures of the status page in docs/.
     Picture,
     /// Run every check and test, or with a filter only the end-to-end tests that match it.
@@ -97,7 +101,7 @@ fn main() -> Result<()> {
         Command::Bench { arguments } => bench::run(&shell, &arguments),
         Command::Simulate { arguments } => simulate::run(&shell, &arguments),
         Command::Image { name, folder } => image::build(&shell, &name, &folder),
-        Command::Docker => checks::run_docker(&shell),
+        Command::Docker { prebuilt } => checks::run_docker(&shell, prebuilt),
         Command::Picture => picture::take(&shell),
         Command::Test { filter: None } => checks::run(&shell),
         Command::Test {
