@@ -26,6 +26,7 @@ mod probe;
 mod setup;
 mod simulate;
 mod steps;
+mod versions;
 mod wasm;
 
 /// Builds, tries and tests wsbalancer.
@@ -85,6 +86,11 @@ enum Command {
         /// Part of the names of end-to-end tests.
         filter: Option<String>,
     },
+    /// Run the core of the end-to-end tests on several versions of Envoy.
+    Versions {
+        /// Only these, such as 1.37.0; without any, all that are known.
+        versions: Vec<String>,
+    },
 }
 
 fn main() -> Result<()> {
@@ -103,6 +109,7 @@ fn main() -> Result<()> {
         Command::Image { name, folder } => image::build(&shell, &name, &folder),
         Command::Docker { prebuilt } => checks::run_docker(&shell, prebuilt),
         Command::Picture => picture::take(&shell),
+        Command::Versions { versions } => versions::run(&shell, &versions),
         Command::Test { filter: None } => checks::run(&shell),
         Command::Test {
             filter: Some(filter),

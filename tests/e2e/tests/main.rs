@@ -1,10 +1,12 @@
 //! The end-to-end tests, as one program: what they have in common is compiled and linked once.
 
+mod autoscaling;
 mod balance;
 mod browser;
 mod bursts;
 mod capacity;
 mod clusters;
+mod compose;
 mod configuration;
 mod crossings;
 mod discovery;

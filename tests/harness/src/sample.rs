@@ -288,6 +288,16 @@ impl Sample {
         self.configuration.pointer(FIRST_LISTENER)?["name"].as_str()
     }
 
+    /// Without what an Envoy refuses that has no `tcp_keepalive` of listeners.
+    pub(crate) fn without_listener_keepalive(mut self) -> Self {
+        for listener in self.listeners() {
+            if let Some(fields) = listener.as_object_mut() {
+                fields.remove("tcp_keepalive");
+            }
+        }
+        self
+    }
+
     fn listeners(&mut self) -> impl Iterator<Item = &mut Value> {
         let listeners = place(&mut self.configuration, LISTENERS).as_array_mut();
         listeners.into_iter().flatten()
