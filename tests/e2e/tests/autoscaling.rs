@@ -6,6 +6,7 @@ use serde_json::Value;
 use tokio::task::block_in_place;
 use wsbalancer_backend::Pod;
 use wsbalancer_e2e::istio::documents;
+use wsbalancer_e2e::markdown;
 use wsbalancer_e2e::prometheus::{Prometheus, configuration};
 use wsbalancer_e2e::{PATIENCE, Stage, assert_all_well, every, load, preloaded};
 use wsbalancer_harness::{Envoy, Sample, wait_until};
@@ -64,6 +65,15 @@ fn adapter_and_keda_do_the_same() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn the_rebalancing_for_scale_outs_is_accepted() -> Result<()> {
+    let options = markdown::snippet("For a service that is scaled, in the filter's configuration")?;
+    let options: Value = serde_saphyr::from_str(&options)?;
+    let sample = Sample::standard()?.option("rebalance", options["rebalance"].clone());
+    assert_eq!(Envoy::validate(&sample), Ok(()));
+    Ok(())
+}
+
 /// Waits until a query has exactly this one value.
 fn until_value(prometheus: &Prometheus, query: &str, expected: u64) -> Result<()> {
     let mut last = Vec::new();
@@ -109,6 +119,27 @@ async fn each_websocket_counts_once_however_many_gateways_tell_of_it() -> Result
     // A gateway goes, and its WebSockets with it.
     block_in_place(|| drop(second));
     until_value(&prometheus, &query, 600 + 100)?;
+
+    // The page's queries: the one that it explains, and those to watch.
+    let pages = markdown::pages()?;
+    let page = pages
+        .iter()
+        .find(|page| page.file.ends_with("autoscaling.md"));
+    let page = page.context("docs/autoscaling.md")?;
+    assert!(page.text.contains(&format!("```promql\n{query}\n```")));
+    let rows = page.text.lines().filter(|line| line.starts_with("| "));
+    let code = rows.flat_map(|row| row.split('`').skip(1).step_by(2));
+    let queries: Vec<&str> = code.filter(|code| code.contains("wsbalancer_")).collect();
+    assert_eq!(queries.len(), 4, "{queries:?}");
+    for query in queries {
+        block_in_place(|| {
+            wait_until(query, PATIENCE, || match prometheus.query(query) {
+                Ok(series) => (!series.is_empty()).then_some(Ok(())),
+                Err(error) => Some(Err(error)),
+            })
+        })
+        .flatten()?;
+    }
 
     // Where nobody tells, that is not taken for none.
     let of_nobody = query.replace("\"chat\"", "\"other\"");

@@ -290,10 +290,14 @@ impl Sample {
 
     /// Without what an Envoy refuses that has no `tcp_keepalive` of listeners.
     pub(crate) fn without_listener_keepalive(mut self) -> Self {
-        for listener in self.listeners() {
-            if let Some(fields) = listener.as_object_mut() {
-                fields.remove("tcp_keepalive");
-            }
+        // Where listeners come from elsewhere, there are none here.
+        let listeners = self.configuration.pointer_mut(LISTENERS);
+        let listeners = listeners
+            .and_then(Value::as_array_mut)
+            .into_iter()
+            .flatten();
+        for fields in listeners.filter_map(Value::as_object_mut) {
+            fields.remove("tcp_keepalive");
         }
         self
     }
