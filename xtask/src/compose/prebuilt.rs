@@ -88,7 +88,13 @@ fn with_built(dockerfile: &str) -> Option<String> {
     let compiled = stages().find(is_build)?;
     let files = PROGRAMS.join(" ");
     let built = format!("{DEBIAN} AS build\nCOPY {files} wsbalancer.wasm /built/\n");
-    let stages = stages().map(|stage| if stage == compiled { &built } else { stage });
+    let stages = stages().map(|stage| {
+        if stage == compiled {
+            built.as_str()
+        } else {
+            stage
+        }
+    });
     Some(stages.collect::<Vec<_>>().join("\nFROM "))
 }
 
