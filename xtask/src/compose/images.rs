@@ -39,7 +39,7 @@ pub(crate) fn provide(shell: &Shell, made_of: MadeOf) -> Result<()> {
 
 /// Whether the engine has all of them already.
 pub(crate) fn has_all(shell: &Shell) -> bool {
-    let needed = needed(shell, MadeOf::Sources);
+    let needed = needed(shell, MadeOf::quickest(shell));
     needed.is_ok_and(|images| images.iter().all(|image| has(shell, image)))
 }
 
