@@ -5,12 +5,13 @@ use std::thread;
 use anyhow::{Result, ensure};
 use xshell::{Cmd, Shell, cmd};
 
+use crate::compose::MadeOf;
 use crate::steps::{Steps, beside};
 use crate::wheels::{DEPLOY, PODS};
-use crate::{compose, docker, envoy, image, setup, wasm};
+use crate::{compose, docker, envoy, image, setup, versions, wasm};
 
 /// What the end-to-end tests need of the system.
-const END_TO_END: [&[setup::Need]; 6] = [
+pub(crate) const END_TO_END: [&[setup::Need]; 6] = [
     setup::ENVOY,
     setup::PODS,
     setup::DEPLOY,
@@ -21,7 +22,7 @@ const END_TO_END: [&[setup::Need]; 6] = [
 
 /// Parts of the names of the end-to-end tests that need the machine for themselves: they measure
 /// how even a load becomes while it lasts, or how long something takes.
-const ALONE: [&str; 9] = [
+pub(crate) const ALONE: [&str; 9] = [
     "_timeout",
     "_under_load",
     "_within_an_interval",
@@ -32,6 +33,9 @@ const ALONE: [&str; 9] = [
     "polling::",
     "slow_start::",
 ];
+
+/// How long the end-to-end tests may take.
+const LIMIT: &str = "30m";
 
 /// Runs every check and test, and stops at the first that fails.
 pub(crate) fn run(shell: &Shell) -> Result<()> {
@@ -50,13 +54,14 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
     let mut steps = Steps::new();
     // Cargo is busy with the processor, and this with the network.
     thread::scope(|scope| {
-        let fetched = beside(scope, "setup, Envoy, wheels, base images", |shell| {
+        let fetched = beside(scope, "setup, Envoy, wheels, images of others", |shell| {
             setup::complete(shell, &needs)?;
             envoy::provide(shell)?;
+            versions::provide_oldest(shell)?;
             PODS.provide(shell)?;
             DEPLOY.provide(shell)?;
             if docker {
-                compose::provide_base_images(shell)?;
+                compose::provide_images(shell, MadeOf::quickest(shell))?;
             }
             Ok(())
         });
@@ -72,13 +77,21 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
     steps.step("image", || image::try_out(shell))?;
     let alone = ALONE.as_slice();
     let skipped = alone.iter().flat_map(|name| ["--skip", name]);
-    steps.command("end-to-end tests", &end_to_end(shell, 2).args(skipped))?;
+    steps.command(
+        "end-to-end tests",
+        &end_to_end(shell, LIMIT, 2).args(skipped),
+    )?;
     steps.command(
         "end-to-end tests that measure",
-        &end_to_end(shell, 1).args(alone),
+        &end_to_end(shell, LIMIT, 1).args(alone),
     )?;
+    steps.step("end-to-end tests on the oldest Envoy", || {
+        versions::run_on_oldest(shell)
+    })?;
     if docker {
-        steps.step("docker-compose", || compose::try_out(shell))?;
+        steps.step("docker-compose", || {
+            compose::try_out(shell, MadeOf::quickest(shell))
+        })?;
     } else {
         steps.leave_out("docker-compose: there is no Docker Engine");
     }
@@ -86,13 +99,22 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
     Ok(())
 }
 
-/// Tries only what is for the Docker Engine.
-pub(crate) fn run_docker(shell: &Shell) -> Result<()> {
+/// Tries only what is for the Docker Engine: with images that are built from nothing, as for a user,
+/// or with `prebuilt` as [`run`] does.
+pub(crate) fn run_docker(shell: &Shell, prebuilt: bool) -> Result<()> {
     ensure!(docker::is_there(shell)?, "there is no Docker Engine");
-    prepare(shell, &[setup::ENVOY, setup::DOCKER])?;
+    prepare(shell, &[setup::ENVOY, setup::PROMETHEUS, setup::DOCKER])?;
     let mut steps = Steps::new();
-    steps.step("base images", || compose::provide_base_images(shell))?;
-    steps.step("docker-compose", || compose::try_out(shell))?;
+    let made_of = if prebuilt {
+        steps.step("build", || wasm::build(shell))?;
+        MadeOf::quickest(shell)
+    } else {
+        MadeOf::Sources
+    };
+    steps.step("images of others", || {
+        compose::provide_images(shell, made_of)
+    })?;
+    steps.step("docker-compose", || compose::try_out(shell, made_of))?;
     steps.summarize();
     Ok(())
 }
@@ -104,12 +126,13 @@ pub(crate) fn run_end_to_end(shell: &Shell, filter: &str) -> Result<()> {
     DEPLOY.provide(shell)?;
     let mut steps = Steps::new();
     steps.step("build", || wasm::build(shell))?;
-    steps.command("end-to-end tests", &end_to_end(shell, 1).arg(filter))?;
+    steps.command("end-to-end tests", &end_to_end(shell, LIMIT, 1).arg(filter))?;
     steps.summarize();
     Ok(())
 }
 
-fn prepare(shell: &Shell, needs: &[&[setup::Need]]) -> Result<()> {
+/// Makes sure that all of this is there, and Envoy.
+pub(crate) fn prepare(shell: &Shell, needs: &[&[setup::Need]]) -> Result<()> {
     setup::check(shell, needs)?;
     setup::complete(shell, needs)?;
     envoy::provide(shell)
@@ -143,11 +166,11 @@ fn lint(shell: &Shell, steps: &mut Steps) -> Result<()> {
 /// Of the whole workspace, as the other commands: with fewer packages selected, some of what they
 /// share would have fewer features, and be compiled anew.
 ///
-/// With a limit, for a test that waits for ever would never be named as what failed.
-fn end_to_end(shell: &Shell, threads: u8) -> Cmd<'_> {
+/// With a limit, as `timeout` takes it, for a test that waits for ever would never be named as what failed.
+pub(crate) fn end_to_end<'a>(shell: &'a Shell, limit: &str, threads: u8) -> Cmd<'a> {
     let threads = threads.to_string();
     cmd!(
         shell,
-        "timeout --kill-after 10s 30m cargo test --workspace --all-features --test end_to_end -- --test-threads {threads}"
+        "timeout --kill-after 10s {limit} cargo test --workspace --all-features --test end_to_end -- --test-threads {threads}"
     )
 }

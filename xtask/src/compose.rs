@@ -10,12 +10,33 @@ use xshell::{Cmd, Shell, cmd};
 use crate::probe::succeeds;
 
 mod images;
+mod prebuilt;
 
-pub(crate) use images::{has_all as has_base_images, provide as provide_base_images};
+pub(crate) use images::{has_all as has_images, provide as provide_images};
 
-/// Tries the file on the machine's Docker Engine, which has the base images.
-pub(crate) fn try_out(shell: &Shell) -> Result<()> {
-    let project = Project::new(shell)?;
+/// What the project's own images are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MadeOf {
+    /// The sources, as for whoever runs docker-compose: all is compiled in a container.
+    Sources,
+    /// What this machine has built.
+    Built,
+}
+
+impl MadeOf {
+    /// What saves the time of compiling a second time, where what was built here runs in the images.
+    pub(crate) fn quickest(shell: &Shell) -> Self {
+        if prebuilt::fits(shell) {
+            Self::Built
+        } else {
+            Self::Sources
+        }
+    }
+}
+
+/// Tries the file on the machine's Docker Engine, which has the images that it names.
+pub(crate) fn try_out(shell: &Shell, made_of: MadeOf) -> Result<()> {
+    let project = Project::new(shell, made_of)?;
     let tried = project.try_out();
     if tried.is_err() {
         // Why the containers did what they did.
@@ -41,14 +62,20 @@ struct Project<'a> {
     shell: &'a Shell,
     name: String,
     compose: Program,
+    /// The files that docker-compose puts together.
+    files: String,
 }
 
 impl<'a> Project<'a> {
-    fn new(shell: &'a Shell) -> Result<Self> {
+    fn new(shell: &'a Shell, made_of: MadeOf) -> Result<Self> {
         Ok(Self {
             shell,
             name: format!("wsbalancer-test-{}", process::id()),
             compose: program(shell)?,
+            files: match made_of {
+                MadeOf::Sources => "docker-compose.yml".to_owned(),
+                MadeOf::Built => prebuilt::provide(shell)?,
+            },
         })
     }
 
@@ -57,16 +84,19 @@ impl<'a> Project<'a> {
         let (program, plugin) = self.compose;
         cmd!(shell, "{program} {plugin...} --project-name {name}")
             .args(arguments)
+            .env("COMPOSE_FILE", &self.files)
             // Ports that the system chooses: the usual ones may be in use.
             .env("WSBALANCER_PORT", "0")
             .env("WSBALANCER_STATUS_PORT", "0")
+            .env("WSBALANCER_PROMETHEUS_PORT", "0")
     }
 
     fn try_out(&self) -> Result<()> {
-        self.compose([
-            "up", "--build", "--detach", "--scale", "pod=3", "pod", "envoy",
-        ])
-        .run()?;
+        // Prometheus looks every 15 s, while all else goes on.
+        let monitoring = ["--profile", "monitoring", "up", "--build", "--detach"];
+        self.compose(monitoring)
+            .args(["--scale", "pod=3", "pod", "envoy", "prometheus"])
+            .run()?;
         self.compose(["build", "client"]).run()?;
         let report = self.client(&["--connections", "200", "--max-imbalance", "1.05"])?;
         expect(&report, "/connections/opened", 200)?;
@@ -74,6 +104,8 @@ impl<'a> Project<'a> {
         self.compose(["run", "--rm", "-T", "client"])
             .args(["watch", "--once", "http://envoy:9902/balancer-metrics"])
             .run()?;
+
+        self.statistics_alone_are_reached()?;
 
         // The next ones find the pods that are new empty, and 200 WebSockets on the others.
         let first = self.hold(200)?;
@@ -92,7 +124,55 @@ impl<'a> Project<'a> {
             .ignore_stdout()
             .run()?;
 
-        self.kill_one_under_load()
+        self.kill_one_under_load()?;
+        self.is_scraped()
+    }
+
+    /// Of Envoy's admin interface, other containers get the statistics and nothing else.
+    fn statistics_alone_are_reached(&self) -> Result<()> {
+        const REFUSED: &str = "";
+        let requests = [
+            (9903, "GET /stats/prometheus", "200"),
+            (9903, "GET /stats/prometheus?usedonly", "200"),
+            (9903, "POST /stats/prometheus", "404"),
+            (9903, "GET /quitquitquit", "404"),
+            (9903, "POST /quitquitquit", "404"),
+            (9903, "GET /config_dump", "404"),
+            (9903, "GET /stats/prometheus/../../config_dump", "404"),
+            (9903, "GET /stats", "404"),
+            (9901, "GET /stats/prometheus", REFUSED),
+        ];
+        // A line for each, in one go: every look into a container takes a second or two.
+        let script = requests.map(|(port, request, _expected)| {
+            let ask = ask("envoy", port, request);
+            format!("echo \"$( ({ask}) 2> /dev/null | head --lines 1)\"")
+        });
+        // In a pod, which is not to know more of Envoy than Prometheus is.
+        let script = script.join("\n");
+        let pod = self.compose(["exec", "-T", "pod", "bash", "-c", &script]);
+        let answers = pod.quiet().read()? + "\n";
+        let answers: Vec<&str> = answers.split('\n').collect();
+        for (at, (port, request, expected)) in requests.into_iter().enumerate() {
+            let answer = answers.get(at).copied().unwrap_or_default();
+            let found = answer.split(' ').nth(1).unwrap_or_default();
+            ensure!(
+                found == expected,
+                "port {port}, {request}: {found:?}, not {expected:?}"
+            );
+        }
+        Ok(())
+    }
+
+    /// The Prometheus of the file gets both of its jobs, and has the alerts.
+    fn is_scraped(&self) -> Result<()> {
+        let both = "query?query=count(wsbalancer_pods)*count(envoy_server_live)";
+        for (question, shown) in [(both, "\"value\":["), ("rules", "WsbalancerAbsent")] {
+            let ask = ask("prometheus", 9090, &format!("GET /api/v1/{question}"));
+            let asked = self.compose(["exec", "-T", "envoy", "bash", "-c", &ask]);
+            let asked = asked.quiet().ignore_stderr();
+            wait_until(question, || Ok(asked.read()?.contains(shown)))?;
+        }
+        Ok(())
     }
 
     /// Runs the client to its end; what it reports.
@@ -201,8 +281,8 @@ impl<'a> Project<'a> {
     /// Takes everything down, and makes sure that nothing is left.
     fn take_down(&self) -> Result<()> {
         let (shell, name) = (self.shell, &self.name);
-        self.compose(["down", "--volumes", "--remove-orphans"])
-            .run()?;
+        let down = ["--profile", "monitoring", "down", "--volumes"];
+        self.compose(down).arg("--remove-orphans").run()?;
         let label = format!("label=com.docker.compose.project={name}");
         for kind in ["container", "network", "volume"] {
             let all = (kind == "container").then_some("--all");
@@ -213,11 +293,16 @@ impl<'a> Project<'a> {
     }
 }
 
-/// A script for bash that asks a port of its container: there is no curl in the images.
+/// A script for bash that asks a port of its container.
 fn get(port: u16, path: &str) -> String {
+    ask("127.0.0.1", port, &format!("GET {path}"))
+}
+
+/// A script for bash that sends a request, such as `GET /metric`: there is no curl in the images.
+fn ask(host: &str, port: u16, request: &str) -> String {
     format!(
-        "exec 3<>/dev/tcp/127.0.0.1/{port} && printf 'GET {path} HTTP/1.1\\r\\nhost: container\\r\\n\
-         connection: close\\r\\n\\r\\n' >&3 && cat <&3"
+        "exec 3<>/dev/tcp/{host}/{port} && printf '{request} HTTP/1.1\\r\\nhost: container\\r\\n\
+         content-length: 0\\r\\nconnection: close\\r\\n\\r\\n' >&3 && cat <&3"
     )
 }
 

@@ -28,6 +28,7 @@ mod setup;
 mod simulate;
 mod steps;
 mod toolchain;
+mod versions;
 mod wasm;
 mod wheels;
 
@@ -84,14 +85,23 @@ enum Command {
         #[arg(long, conflicts_with = "allow_dirty")]
         verify: bool,
     },
-    /// Try docker-compose.yml on the machine's Docker Engine.
-    Docker,
+    /// Try docker-compose.yml on the machine's Docker Engine, with images built from the sources.
+    Docker {
+        /// Make the images of what this machine builds, as the test command does.
+        #[arg(long)]
+        prebuilt: bool,
+    },
     /// Take the pictures of the status page in docs/.
     Picture,
     /// Run every check and test, or with a filter only the end-to-end tests that match it.
     Test {
         /// Part of the names of end-to-end tests.
         filter: Option<String>,
+    },
+    /// Run the core of the end-to-end tests on several versions of Envoy.
+    Versions {
+        /// Only these, such as 1.37.0; without any, all that are known.
+        versions: Vec<String>,
     },
 }
 
@@ -113,8 +123,9 @@ fn main() -> Result<()> {
             allow_dirty,
             verify,
         } => release::make(&shell, allow_dirty, verify),
-        Command::Docker => checks::run_docker(&shell),
+        Command::Docker { prebuilt } => checks::run_docker(&shell, prebuilt),
         Command::Picture => picture::take(&shell),
+        Command::Versions { versions } => versions::run(&shell, &versions),
         Command::Test { filter: None } => checks::run(&shell),
         Command::Test {
             filter: Some(filter),

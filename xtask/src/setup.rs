@@ -105,7 +105,7 @@ pub(crate) const DOCKER: &[Need] = &[
         name: "debootstrap",
         package: "debootstrap",
         purpose: "makes stand-ins for base images that the Docker Engine does not have",
-        is_there: |shell, need| compose::has_base_images(shell) || is_on_path(shell, need),
+        is_there: |shell, need| compose::has_images(shell) || is_on_path(shell, need),
     },
 ];
 

@@ -1,11 +1,13 @@
 //! The end-to-end tests, as one program: what they have in common is compiled and linked once.
 
+mod autoscaling;
 mod bad_night;
 mod balance;
 mod browser;
 mod bursts;
 mod capacity;
 mod clusters;
+mod compose;
 mod configuration;
 mod crossings;
 // Helm comes as a wheel for this processor alone.

@@ -7,9 +7,11 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kcr_extensions_istio_io::v1alpha1::wasmplugins::WasmPlugin;
+use kcr_keda_sh::v1alpha1::scaledobjects::ScaledObject;
 use kcr_monitoring_coreos_com::v1::podmonitors::PodMonitor;
 use kcr_monitoring_coreos_com::v1::prometheusrules::PrometheusRule;
 use kcr_networking_istio_io::v1::destinationrules::DestinationRule;
@@ -24,7 +26,9 @@ use wsbalancer_e2e::{ROOT, Stage, assert_all_well, every, preloaded};
 use wsbalancer_harness::{Envoy, Sample};
 
 /// For `kubectl apply`.
-const MANIFESTS: [&str; 17] = [
+const MANIFESTS: [&str; 19] = [
+    "envoy/autoscaling/hpa.yaml",
+    "envoy/autoscaling/keda.yaml",
     "envoy/istio/gateway.yaml",
     "envoy/istio/gateway-api.yaml",
     "envoy/istio/podmonitor.yaml",
@@ -92,6 +96,8 @@ pub(crate) fn check_manifest(manifest: &Value) -> Result<()> {
     let text = |field| manifest[field].as_str().unwrap_or_default();
     match (text("apiVersion"), text("kind")) {
         ("apps/v1", "Deployment") => check::<Deployment>(manifest),
+        ("autoscaling/v2", "HorizontalPodAutoscaler") => check::<HorizontalPodAutoscaler>(manifest),
+        ("keda.sh/v1alpha1", "ScaledObject") => check::<ScaledObject>(manifest),
         ("v1", "Service") => check::<Service>(manifest),
         ("v1", "ConfigMap") => check::<ConfigMap>(manifest),
         ("networking.k8s.io/v1", "NetworkPolicy") => check::<NetworkPolicy>(manifest),
@@ -254,14 +260,17 @@ fn there_is_one_destination_rule() -> Result<()> {
     Ok(())
 }
 
+/// Values for a Helm chart that others have; `tests/autoscaling.rs` reads them.
+const VALUES: [&str; 1] = ["envoy/autoscaling/prometheus-adapter.yaml"];
+
 /// Every manifest is tested, and no other.
 #[test]
 fn no_manifest_is_forgotten() -> Result<()> {
-    for folder in ["istio", "envoy-gateway", "kubernetes"] {
+    for folder in ["autoscaling", "istio", "envoy-gateway", "kubernetes"] {
         for entry in Path::new(ROOT).join("envoy").join(folder).read_dir()? {
             let name = entry?.file_name().to_string_lossy().into_owned();
             let file = format!("envoy/{folder}/{name}");
-            let mut known = MANIFESTS.iter().chain(&PATCHES);
+            let mut known = MANIFESTS.iter().chain(&PATCHES).chain(&VALUES);
             assert!(known.any(|known| *known == file), "{file}");
         }
     }

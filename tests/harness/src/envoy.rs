@@ -14,6 +14,7 @@ use crate::loopback::own_address;
 use crate::options::Options;
 use crate::process::Process;
 use crate::sample::Sample;
+use crate::version;
 
 /// Envoy starts in a fraction of a second; a machine that compiles meanwhile takes longer.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -87,7 +88,7 @@ impl Envoy {
     /// # Errors
     /// Envoy's log, or why it could not be asked.
     pub fn validate(sample: &Sample) -> Result<(), String> {
-        validate(CONFIGURATION, &sample.to_json())
+        validate(CONFIGURATION, &fitting(sample).to_json())
     }
 
     /// As [`validate`](Self::validate), of YAML as it is written: of its numbers Envoy makes other
@@ -237,8 +238,18 @@ impl Envoy {
 /// The sample's name in the run's folder; its ending tells Envoy the format.
 const CONFIGURATION: &str = "envoy.json";
 
+/// The sample, without what the Envoy at hand is too old for.
+fn fitting(sample: &Sample) -> Sample {
+    let sample = sample.clone();
+    if version::has_listener_keepalive() {
+        sample
+    } else {
+        sample.without_listener_keepalive()
+    }
+}
+
 fn directory_with(sample: &Sample) -> anyhow::Result<TempDir> {
-    directory_of(CONFIGURATION, &sample.to_json())
+    directory_of(CONFIGURATION, &fitting(sample).to_json())
 }
 
 fn directory_of(file: &str, configuration: &str) -> anyhow::Result<TempDir> {

@@ -31,6 +31,7 @@ mod loopback;
 mod options;
 mod process;
 mod sample;
+mod version;
 mod wait;
 mod workspace;
 

@@ -288,6 +288,20 @@ impl Sample {
         self.configuration.pointer(FIRST_LISTENER)?["name"].as_str()
     }
 
+    /// Without what an Envoy refuses that has no `tcp_keepalive` of listeners.
+    pub(crate) fn without_listener_keepalive(mut self) -> Self {
+        // Where listeners come from elsewhere, there are none here.
+        let listeners = self.configuration.pointer_mut(LISTENERS);
+        let listeners = listeners
+            .and_then(Value::as_array_mut)
+            .into_iter()
+            .flatten();
+        for fields in listeners.filter_map(Value::as_object_mut) {
+            fields.remove("tcp_keepalive");
+        }
+        self
+    }
+
     fn listeners(&mut self) -> impl Iterator<Item = &mut Value> {
         let listeners = place(&mut self.configuration, LISTENERS).as_array_mut();
         listeners.into_iter().flatten()
