@@ -54,7 +54,7 @@ async fn on_a_route_that_does_not_switch_it_on_the_filter_does_nothing() -> Resu
     Ok(())
 }
 
-/// What was recorded, with sessions as the shipped HTTPRoute has them.
+/// What was recorded, with sessions as the shipped `HTTPRoute` has them.
 fn with_sessions() -> Result<Resources> {
     let mut resources = recorded()?;
     let routes = documents("envoy/envoy-gateway/sessions.yaml")?;

@@ -180,15 +180,16 @@ fn two_filters_and_a_public_status_are_found() {
 
 #[test]
 fn what_keeps_sessions_stands_behind_the_filter() {
+    type Change = fn(&mut Vec<Value>);
     let sound = sample_of("socketio.yaml");
     assert_eq!(examine(&snapshot(&sound)), []);
-    let changed = |change: fn(&mut Vec<Value>)| {
+    let changed = |change: Change| {
         let mut wrong = sound.clone();
         let filters = wrong.pointer_mut(&format!("{MANAGER}/http_filters"));
         change(filters.unwrap().as_array_mut().unwrap());
         examine(&snapshot(&wrong))
     };
-    let mistakes: [(fn(&mut Vec<Value>), &str); 2] = [
+    let mistakes: [(Change, &str); 2] = [
         (|filters| filters.swap(0, 1), "stands before this one"),
         (
             |filters| drop(filters.remove(1)),
