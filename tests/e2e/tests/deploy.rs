@@ -23,7 +23,7 @@ const SAMPLE: &str =
     "services: ['http://chat.default.svc.cluster.local:8080']\nhost: chat.example.com";
 
 /// Short files for one service.
-const SERVICES: [&str; 3] = [
+const SERVICES: [&str; 4] = [
     SAMPLE,
     "services: [http://chat]",
     "
@@ -46,6 +46,10 @@ passiveHealth: false
 slowStart: { window: 1m, aggression: 0.5 }
 localPorts: 1000000
 onNoPods: reject
+",
+    "
+services: [http://chat]
+sessions: { openedBy: [{ pathPrefix: /socket.io/ }], carriedBy: [{ query: sid }], keptBy: { cookie: pod } }
 ",
 ];
 
@@ -170,14 +174,19 @@ fn the_chart_makes_of_istio_what_render_makes() -> Result<()> {
     let mut expected = Vec::new();
     for short in SERVICES {
         let rendered = rendered(short, Target::Istio)?;
+        let sessions: &[&str] = if short.contains("sessions: ") {
+            &["sessions.yaml"]
+        } else {
+            &[]
+        };
         for extension in ["wasmplugin.yaml", "trafficextension.yaml"] {
             let mut values = values("istio", short, json!({ "image": IMAGE }))?;
             if extension.starts_with("traffic") {
                 values["istio"] = json!({ "extension": "TrafficExtension" });
             }
             all.push(values);
-            let mut from_image =
-                files(&rendered, &["gateway.yaml", extension, "status-image.yaml"])?;
+            let names = ["gateway.yaml", extension, "status-image.yaml"];
+            let mut from_image = files(&rendered, &[names.as_slice(), sessions].concat())?;
             from_image.remove("\"EnvoyFilter\" \"wsbalancer\"");
             expected.push(from_image);
         }
@@ -186,7 +195,8 @@ fn the_chart_makes_of_istio_what_render_makes() -> Result<()> {
             short,
             json!({ "configMap": "wsbalancer" }),
         )?);
-        expected.push(files(&rendered, &["gateway.yaml", "status.yaml"])?);
+        let names = ["gateway.yaml", "status.yaml"];
+        expected.push(files(&rendered, &[names.as_slice(), sessions].concat())?);
     }
     for ((made, expected), values) in helm(&all)?.iter().zip(&expected).zip(&all) {
         assert_same(&sound(made, 2)?, expected, &values.to_string());
@@ -343,19 +353,6 @@ fn the_chart_makes_the_envoy_that_render_makes() -> Result<()> {
         let expected = files(&rendered, &["deployment.yaml"])?;
         assert_same(&as_the_manifest(made), &expected, short);
     }
-    // What keeps sessions on their pods is Envoy's.
-    let sessions = json!({
-        "openedBy": [{ "pathPrefix": "/socket.io/" }],
-        "carriedBy": [{ "query": "sid" }],
-        "keptBy": { "cookie": "pod" },
-    });
-    let kept = set(&all[0], "config.sessions", sessions);
-    let mut made = sound(&helm(&[kept])?[0], 2)?;
-    let text = configuration(&mut made, "envoy-envoy")?.to_string();
-    assert!(
-        text.contains(r#""cookie":{"name":"pod","path":"/socket.io/"}"#),
-        "{text}"
-    );
     // From an image, which a volume has.
     let from_image = set(&all[0], "module", json!({ "image": IMAGE }));
     let mut made = sound(&helm(&[from_image])?[0], 2)?;

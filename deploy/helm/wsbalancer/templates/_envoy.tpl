@@ -9,12 +9,7 @@
 {{- with .Values.config.writeTimeout -}}
 {{- $socketOptions = printf "socket_options: [{ level: 6, name: 18, int_value: %s }]" (include "wsbalancer.millis" .) -}}
 {{- end -}}
-{{- $sessions := default dict .Values.config.sessions -}}
-{{- $cookie := get (default dict $sessions.keptBy) "cookie" -}}
-{{- $cookiePath := "/" -}}
-{{- if eq (len (default list $sessions.openedBy)) 1 -}}
-{{- $cookiePath = default "/" (get (first $sessions.openedBy) "pathPrefix") -}}
-{{- end -}}
+{{- $cookie := include "wsbalancer.cookie" . -}}
 admin:
   address:
     # The admin interface can shut Envoy down: never let it be reached from outside.
@@ -58,7 +53,7 @@ static_resources:
                         name: envoy.http.stateful_session.cookie
                         typed_config:
                           "@type": type.googleapis.com/envoy.extensions.http.stateful_session.cookie.v3.CookieBasedSessionState
-                          cookie: { name: {{ . | quote }}, path: {{ $cookiePath | quote }} }
+                          cookie: { name: {{ . | quote }}, path: / }
                   {{- end }}
                   - name: envoy.filters.http.router
                     typed_config:

@@ -109,6 +109,12 @@ What follows from `config`, as JSON: the same as `wsbalancer render` makes of th
   | toJson -}}
 {{- end -}}
 
+{{/* The cookie that keeps sessions on their pods, if they are kept by one. */}}
+{{- define "wsbalancer.cookie" -}}
+{{- $sessions := default dict .Values.config.sessions -}}
+{{- get (default dict $sessions.keptBy) "cookie" -}}
+{{- end -}}
+
 {{/* The filter's options, a line for each. */}}
 {{- define "wsbalancer.options" -}}
 {{- range $name, $value := . }}
