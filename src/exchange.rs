@@ -323,7 +323,9 @@ fn show_status<S: Shell>(
         authority: field(":authority"),
         method: field(":method"),
         accept: field("accept"),
-        node: &request.attribute(&["xds", "node", "id"]).unwrap_or_default(),
+        node: &request
+            .attribute(&["xds", "node", "id"])
+            .unwrap_or_default(),
     };
     let shell = &balancer.shell;
     let hosts = &status.hosts;
