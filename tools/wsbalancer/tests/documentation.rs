@@ -42,7 +42,7 @@ fn options(text: &str) -> BTreeSet<String> {
     let options = words.filter_map(|word| word.strip_prefix("--"));
     let is_name = |name: &&str| {
         let is_part = |c: char| c.is_ascii_lowercase() || c == '-';
-        !name.is_empty() && name.chars().all(is_part)
+        name.starts_with(|c: char| c.is_ascii_lowercase()) && name.chars().all(is_part)
     };
     options.filter(is_name).map(str::to_owned).collect()
 }

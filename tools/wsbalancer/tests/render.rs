@@ -96,6 +96,10 @@ fn the_samples_for_socket_io_and_for_dns_say_what_short_files_make() {
     assert_eq!(made, sample_for_sessions);
 
     let mut sample_for_dns = read(&sample("dns.yaml"));
+    // Envoy's statistics are for the Prometheus of docker-compose's profile.
+    let listeners = sample_for_dns["static_resources"]["listeners"].as_array_mut();
+    let statistics = listeners.unwrap().pop();
+    assert_eq!(statistics.unwrap()["name"], "statistics");
     let short = "name: chat\nservices: [\"http://chat-headless:8080\"]\nrefreshInterval: 1s\n";
     let made = read(&main_file(short, Target::Compose));
     // What is not left to defaults there.
