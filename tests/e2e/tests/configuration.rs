@@ -248,7 +248,7 @@ async fn a_bad_change_is_rejected_and_the_old_configuration_goes_on() -> Result<
         "{log}"
     );
     let found = doctor::findings(&dynamic.envoy)?;
-    let is_it = |one: &doctor::Finding| one.rule == "refused" && one.place == "websockets";
+    let is_it = |one: &doctor::Finding| one.rule == "refused" && one.place == "changing";
     assert!(found.iter().any(is_it), "{found:#?}");
     let mut new = dynamic.open(9).await?;
     assert_eq!(
