@@ -241,8 +241,8 @@ impl<S: Shell> Exchange<S> {
     }
 }
 
-/// Notes whether what was accepted, an upgrade or the opener of a session, went to the chosen pod. What there is to ask costs
-/// calls of the host, and is asked only where it did not.
+/// Notes whether what was accepted, an upgrade or the opener of a session, went to the chosen pod.
+/// What there is to ask costs calls of the host, and is asked only where it did not.
 fn look_at_steering<S: Shell>(
     balancer: &Balancer<S>,
     upgrade: &Upgrade<S>,

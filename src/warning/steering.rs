@@ -188,37 +188,36 @@ fn likely(
     let served = printable(&last.served);
     let sessions = service.sessions.as_ref();
     let kept_by = sessions.and_then(|sessions| sessions.kept_by.as_deref());
-    match last.server {
-        Server::Stranger if is_listed_by_hand && !last.served.is_empty() => (
+    match (last.server, kept_by) {
+        (Server::Stranger, _) if is_listed_by_hand && !last.served.is_empty() => (
             format!(
                 "{served}, which served, is a host of the cluster {cluster}, but none of the endpoints"
             ),
             Some(advice::discovery()),
         ),
-        Server::Stranger => (
+        (Server::Stranger, _) => (
             format!(
                 "the host that served, {served:?}, is none of the cluster {cluster}: a second \
                  balancer in the chain sends them there"
             ),
             None,
         ),
-        Server::Named if is_listed_by_hand && !has_opened => (
+        (Server::Named, _) if is_listed_by_hand && !has_opened => (
             format!(
                 "{}, one of the endpoints, is likely no host of the cluster {cluster}",
                 printable(&last.chosen)
             ),
             Some(advice::discovery()),
         ),
-        Server::Named | Server::Pod if kept_by.is_some() => (
+        (Server::Named | Server::Pod, Some(cookie)) => (
             format!(
-                "the stateful_session filter stands before this one and has read the cookie {} by the \
-                 time it is taken away, or the cluster {cluster} has no override_host policy that \
-                 reads the header {header}",
-                kept_by.unwrap_or_default()
+                "the stateful_session filter stands before this one and has read the cookie {cookie} by \
+                 the time it is taken away, or the cluster {cluster} has no override_host policy that \
+                 reads the header {header}"
             ),
             Some(advice::SESSION_ORDER.to_owned()),
         ),
-        Server::Named | Server::Pod => (
+        (Server::Named | Server::Pod, None) => (
             format!(
                 "the cluster {cluster} has no override_host policy that reads the header {header}, or \
                  something behind this filter changes that header or takes it away \

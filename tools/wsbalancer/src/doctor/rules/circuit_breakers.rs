@@ -1,5 +1,5 @@
-//! Limits on connections: circuit breakers, which count a WebSocket as a connection and as a request for as long as it is
-//! open, and the overload manager's.
+//! Limits on connections: circuit breakers, which count a WebSocket as a connection and as a request
+//! for as long as it is open, and the overload manager's.
 
 use serde_json::Value;
 

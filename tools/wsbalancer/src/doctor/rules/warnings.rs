@@ -1,12 +1,11 @@
 //! What the filter warns of by itself, from what it has seen.
 
+use serde::Deserialize;
 use serde_json::Value;
+use wsbalancer::warning::Kind;
 
 use crate::doctor::finding::{Finding, Severity};
 use crate::doctor::snapshot::Snapshot;
-
-/// Kinds with which a service is critical on the page.
-const GRAVE: [&str; 3] = ["noAnswer", "circuitBreakers", "ports"];
 
 pub(super) fn look(envoy: &Snapshot) -> Vec<Finding> {
     let mut found = of(&envoy.status, "Envoy");
@@ -23,11 +22,13 @@ fn of(told: &Value, place: &str) -> Vec<Finding> {
     let found = warnings.filter_map(|warning| {
         let message = warning["message"].as_str()?;
         let kind = warning["kind"].as_str()?;
+        // A filter of a later version may have kinds that are not known here.
+        let is_outage = Kind::deserialize(&warning["kind"]).is_ok_and(Kind::is_outage);
         let remedy = warning["advice"].as_str().map(indented);
         let remedy = remedy.unwrap_or_else(|| format!("see the warning {kind} in operations.md"));
         let finding = Finding::warning("warnings", place, message, remedy);
         Some(Finding {
-            severity: if GRAVE.contains(&kind) {
+            severity: if is_outage {
                 Severity::Error
             } else {
                 Severity::Warning
