@@ -3,26 +3,23 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Serialize;
 
-use crate::measures::Upgrades;
+use crate::measures::{Effort, Upgrades};
 use crate::proxies::Kind;
 use crate::report::{Expectation, Spread};
 
-/// Handshakes that are the first.
-const FIRST: u32 = 500;
-/// Handshakes after those, until all is warm.
-const WARM_UP: u32 = 1_500;
-/// WebSockets opened a second.
-const RATE: NonZeroU32 = NonZeroU32::new(500).unwrap();
+/// After the first turn, so many more until all is warm.
+const WARM_UP: u32 = 3;
 const EXPECTATION: Expectation = Expectation::AtMost(1.5);
 
 /// The numbers of all rounds.
 #[derive(Serialize)]
 pub(crate) struct Cold {
+    /// How many are the first.
+    handshakes: u32,
     envoy: Vec<Start>,
     filter: Vec<Start>,
 }
@@ -36,24 +33,27 @@ struct Start {
 
 impl Cold {
     /// Starts an Envoy with the filter and one without it, so often.
-    pub(crate) async fn take(pods: &[SocketAddr], rounds: u32) -> Result<Self> {
+    pub(crate) async fn take(pods: &[SocketAddr], rounds: u32, effort: Effort) -> Result<Self> {
         let (mut envoy, mut filter) = (Vec::new(), Vec::new());
         for number in 1..=rounds {
             eprintln!("round {number} of {rounds}: a start");
-            envoy.push(Start::take(Kind::Envoy, pods).await?);
-            filter.push(Start::take(Kind::Filter, pods).await?);
+            envoy.push(Start::take(Kind::Envoy, pods, effort).await?);
+            filter.push(Start::take(Kind::Filter, pods, effort).await?);
         }
-        Ok(Self { envoy, filter })
+        Ok(Self {
+            handshakes: effort.upgrades,
+            envoy,
+            filter,
+        })
     }
 }
 
 impl Start {
-    async fn take(kind: Kind, pods: &[SocketAddr]) -> Result<Self> {
-        let proxy = tokio::task::block_in_place(|| kind.start(pods))
-            .with_context(|| format!("{} could not be started", kind.name()))?;
-        let first = Upgrades::take(&proxy, FIRST, RATE).await?;
-        Upgrades::take(&proxy, WARM_UP, RATE).await?;
-        let later = Upgrades::take(&proxy, FIRST, RATE).await?;
+    async fn take(kind: Kind, pods: &[SocketAddr], effort: Effort) -> Result<Self> {
+        let proxy = tokio::task::block_in_place(|| kind.start(pods))?;
+        let first = Upgrades::take(&proxy, effort.upgrades).await?;
+        Upgrades::take(&proxy, effort.upgrades * WARM_UP).await?;
+        let later = Upgrades::take(&proxy, effort.upgrades).await?;
         Ok(Self { first, later })
     }
 }
@@ -71,8 +71,9 @@ impl fmt::Display for Cold {
         let filter = ratio(&self.filter);
         write!(
             f,
-            "The first {FIRST} handshakes after a start have a p90 of {filter} times that of later \
+            "The first {} handshakes after a start have a p90 of {filter} times that of later \
              ones, {}; without the filter {}.",
+            self.handshakes,
             EXPECTATION.verdict(filter),
             ratio(&self.envoy),
         )

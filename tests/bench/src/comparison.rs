@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
@@ -102,10 +102,7 @@ impl Comparison {
             // Whoever comes first in one round comes last in the next.
             kinds.rotate_left(1);
             let started = tokio::task::block_in_place(|| {
-                let started = kinds.iter().map(|kind| {
-                    kind.start(pods)
-                        .with_context(|| format!("{} could not be started", kind.name()))
-                });
+                let started = kinds.iter().map(|kind| kind.start(pods));
                 started.collect::<Result<Vec<_>>>()
             })?;
             let measures = Measures::take(&started, effort).await?;

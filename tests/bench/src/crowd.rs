@@ -3,7 +3,6 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -19,8 +18,6 @@ use crate::report::{Expectation, Spread};
 use crate::{PATIENCE, start_pods};
 
 const PODS: u32 = 1_000;
-/// WebSockets opened a second.
-const RATE: NonZeroU32 = NonZeroU32::new(500).unwrap();
 /// Workers, as that is where a thousand pods matter: they share one table.
 const WORKERS: u32 = 2;
 
@@ -135,8 +132,8 @@ async fn measure(kind: Kind, pods: &[SocketAddr], effort: Effort) -> Result<Upgr
     let proxy = tokio::task::block_in_place(|| start(kind, pods))
         .with_context(|| format!("{} could not be started", kind.name()))?;
     // As many as will be: the kernel holds up whoever makes it grow a table of descriptors.
-    Upgrades::take(&proxy, effort.upgrades, RATE).await?;
-    Upgrades::take(&proxy, effort.upgrades, RATE).await
+    Upgrades::take(&proxy, effort.upgrades).await?;
+    Upgrades::take(&proxy, effort.upgrades).await
 }
 
 /// How long polls hold up a thread at most, by Envoy's own measurement.

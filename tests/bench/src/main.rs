@@ -90,7 +90,7 @@ async fn main() -> Result<()> {
             report.proxies = Some(Comparison::take(&pods, rounds, effort).await?);
         }
         if is_wanted(Part::Cold) {
-            report.cold = Some(Cold::take(&pods, rounds).await?);
+            report.cold = Some(Cold::take(&pods, rounds, effort).await?);
         }
     }
     if is_wanted(Part::Crowd) {

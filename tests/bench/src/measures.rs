@@ -20,7 +20,7 @@ pub(crate) struct Effort {
     /// Turns of each proxy in a round.
     turns: u32,
     /// WebSockets that are opened in a turn, and for the memory.
-    upgrades: u32,
+    pub(crate) upgrades: u32,
     /// How long messages go to and fro.
     relay: Duration,
     /// How often Envoy is asked for all pods.
@@ -42,7 +42,7 @@ impl Effort {
     };
 }
 
-/// WebSockets opened a second.
+/// WebSockets opened a second, in all parts.
 const RATE: NonZeroU32 = NonZeroU32::new(500).unwrap();
 /// Turns before anything is measured: pools, caches and the code itself get warm.
 const WARM_UP: u32 = 2;
@@ -86,7 +86,7 @@ impl Measures {
         let mut turns = vec![Vec::new(); proxies.len()];
         for turn in 0..WARM_UP + effort.turns {
             for (proxy, turns) in proxies.iter().zip(&mut turns) {
-                let upgrades = Upgrades::take(proxy, effort.upgrades, RATE).await?;
+                let upgrades = Upgrades::take(proxy, effort.upgrades).await?;
                 if turn >= WARM_UP {
                     turns.push(upgrades);
                 }
@@ -118,11 +118,11 @@ impl Measures {
 }
 
 impl Upgrades {
-    /// Opens so many WebSockets, so many of them a second, and closes them.
-    pub(crate) async fn take(proxy: &Proxy, upgrades: u32, rate: NonZeroU32) -> Result<Self> {
+    /// Opens so many WebSockets, and closes them.
+    pub(crate) async fn take(proxy: &Proxy, upgrades: u32) -> Result<Self> {
         let clock = CpuClock::of(proxy.pid)?;
         let started = clock.read()?;
-        let report = open(proxy, upgrades, rate).await?.close().await;
+        let report = open(proxy, upgrades).await?.close().await;
         let spent = clock.read()?.saturating_sub(started);
         let handshake = report.handshake.context("no handshake succeeded")?;
         Ok(Self {
@@ -149,21 +149,21 @@ impl Upgrades {
 
 /// Bytes by which a proxy grows with a WebSocket, with more of them open than it has had yet.
 async fn memory(proxy: &Proxy, effort: Effort) -> Result<f64> {
-    let held = open(proxy, effort.upgrades, RATE).await?;
+    let held = open(proxy, effort.upgrades).await?;
     let before = resident(proxy.pid)?;
     let more = effort.upgrades * 2;
-    let others = open(proxy, more, RATE).await?;
+    let others = open(proxy, more).await?;
     let after = resident(proxy.pid)?;
     others.close().await;
     held.close().await;
     Ok((after - before) / f64::from(more))
 }
 
-/// Opens so many WebSockets, so many of them a second.
-async fn open(proxy: &Proxy, websockets: u32, rate: NonZeroU32) -> Result<wsbalancer_client::Held> {
+/// Opens so many WebSockets.
+async fn open(proxy: &Proxy, websockets: u32) -> Result<wsbalancer_client::Held> {
     let load = Load {
         connections: websockets,
-        rate: Some(rate),
+        rate: Some(RATE),
         messages: 0,
         ..Load::new(format!("ws://{}/bench", proxy.address).parse()?)
     };

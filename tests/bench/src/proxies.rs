@@ -108,6 +108,11 @@ impl Kind {
 
     /// Starts one before `pods`, and waits until it takes connections.
     pub(crate) fn start(self, pods: &[SocketAddr]) -> Result<Proxy> {
+        self.try_start(pods)
+            .with_context(|| format!("{} could not be started", self.name()))
+    }
+
+    fn try_start(self, pods: &[SocketAddr]) -> Result<Proxy> {
         match self {
             Self::Envoy => start_envoy(&Sample::standard()?.pods(pods).without_filter(), 1, 0),
             Self::Floor => {
