@@ -42,6 +42,7 @@ mod statistics;
 mod status;
 mod trust;
 mod warnings;
+mod workers;
 mod yaml;
 
 /// A file that is not named above would be no test, and nobody would notice.
