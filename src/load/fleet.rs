@@ -35,7 +35,8 @@
 //! many rounds: the ratio of a sidecar that opens two in a round, while others open a thousand.
 //!
 //! - Of the closes this gateway sees those of its own connections, and takes the others' to end as
-//!   soon as its own. So in the steady state m is the ratio of the connections.
+//!   soon as its own. So in the steady state m is the ratio of the connections. What came and went
+//!   within the round says nothing of connections that have lived longer.
 //! - A gateway that opened `ALONE` WebSockets, while no count showed anything that it had not
 //!   done itself, is alone: its ratio is 1, and its estimates are exact. With a true ratio of 2 that
 //!   would be one chance in thousands. It ends with the first WebSocket of somebody else's.
@@ -174,7 +175,7 @@ impl Fleet {
         let closed_by_others = if foreign == 0.0 && self.is_alone() {
             0.0
         } else {
-            f64::from(interval.closed) * self.last.share()
+            f64::from(interval.closed_of_before()) * self.last.share()
         };
         self.round.add(interval, foreign, closed_by_others);
         if usize::try_from(self.round.answers.get()).is_ok_and(|answers| answers >= pods) {
@@ -443,6 +444,27 @@ mod tests {
         };
         assert!(ratio(&[not_alone; 30]) > 4.0);
         assert!(ratio(&[not_alone, alone]) < 2.0);
+    }
+
+    /// Clients that connect and are lost again, beside connections that stay.
+    #[test]
+    fn what_comes_and_goes_within_a_round_does_not_end_what_others_have() {
+        let begun = Interval {
+            after: 1_006,
+            opened: 6,
+            own: 6,
+            ..QUIET
+        };
+        let lost_again = Interval {
+            before: 1_006,
+            after: 1_012,
+            opened: 60,
+            closed: 54,
+            own: 12,
+            ..QUIET
+        };
+        let ratio = ratio(&[begun, lost_again]);
+        assert!(ratio < 10.0, "{ratio}");
     }
 
     #[test]

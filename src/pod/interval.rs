@@ -90,6 +90,13 @@ impl Interval {
         foreign - foreign.clamp(-doubtful, doubtful)
     }
 
+    /// WebSockets of this gateway that were open at its start and have ended, at most: of those that
+    /// came and went meanwhile the others have none at its start.
+    pub(crate) fn closed_of_before(&self) -> u32 {
+        let before = self.own.saturating_add(self.closed);
+        self.closed.min(before.saturating_sub(self.opened))
+    }
+
     fn own_growth(&self) -> f64 {
         f64::from(self.opened) - f64::from(self.closed)
     }
@@ -220,6 +227,26 @@ mod tests {
         assert_eq!(judge(101, 60, 0, busy), Judgment::Late);
         // All of it ended at once.
         assert_eq!(judge(0, 60, 0, busy), Judgment::Sound);
+    }
+
+    #[test]
+    fn no_more_can_have_ended_of_what_was_there_than_was_there() {
+        for (own, opened, closed, expect) in [
+            (50, 0, 10, 10),
+            (50, 10, 10, 10),
+            (5, 40, 40, 5),
+            (0, 40, 40, 0),
+            // Some were opened on their way to the count.
+            (3, 40, 30, 0),
+        ] {
+            let interval = Interval {
+                own,
+                opened,
+                closed,
+                ..QUIET
+            };
+            assert_eq!(interval.closed_of_before(), expect, "{interval:?}");
+        }
     }
 
     #[test]
