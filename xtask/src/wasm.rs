@@ -34,6 +34,10 @@ const EXPORTS: [&str; 12] = [
     "proxy_on_delete",
 ];
 
+/// Kubernetes lets a ConfigMap have so many bytes (<https://kubernetes.io/docs/concepts/configuration/configmap/>),
+/// and in one the module gets to gateways where there is no registry.
+const CONFIG_MAP: usize = 1 << 20;
+
 /// Builds `target/wsbalancer.wasm`.
 pub(crate) fn build(shell: &Shell) -> Result<()> {
     let toolchain = Toolchain::find(shell)?;
@@ -50,6 +54,11 @@ pub(crate) fn build(shell: &Shell) -> Result<()> {
     .run()?;
     let compiled = fs::read(COMPILED).with_context(|| format!("can't read {COMPILED}"))?;
     let finished = keep_exports(&compiled, &EXPORTS)?;
+    ensure!(
+        finished.len() < CONFIG_MAP,
+        "the module's {} bytes are too many for a ConfigMap",
+        finished.len()
+    );
     fs::write(FINISHED, &finished).with_context(|| format!("can't write {FINISHED}"))?;
     println!(
         "{FINISHED}: {} kB ({} kB with the callbacks it does not need)",

@@ -10,7 +10,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 use serde_json::json;
 use tempfile::TempDir;
@@ -20,6 +20,10 @@ use crate::PATIENCE;
 
 /// The module that returns at once, as text.
 const FLOOR: &str = include_str!("../floor.wat");
+/// The module that makes the filter's calls alone, for pods that are still to be named.
+const CALLS: &str = include_str!("../calls.wat");
+/// What it has for the address of a pod.
+const ADDRESS_SIZE: usize = 15;
 
 /// A kind of proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -29,6 +33,8 @@ pub(crate) enum Kind {
     Envoy,
     /// The same with a module that returns at once: what any filter in a VM costs.
     Floor,
+    /// The same with a module that makes the filter's calls, and does nothing else.
+    Calls,
     /// The same with the filter.
     Filter,
     /// The same, and watched: its status and Envoy's statistics are asked for every second, clients
@@ -62,6 +68,7 @@ pub(crate) fn installed() -> Vec<Kind> {
     [
         Kind::Envoy,
         Kind::Floor,
+        Kind::Calls,
         Kind::Filter,
         Kind::Watched,
         Kind::HaProxy,
@@ -91,6 +98,7 @@ impl Kind {
         match self {
             Self::Envoy => "Envoy without the filter",
             Self::Floor => "… with a module that returns at once",
+            Self::Calls => "… that makes the filter's calls",
             Self::Filter => "Envoy with the filter",
             Self::Watched => "… watched",
             Self::HaProxy => "HAProxy leastconn",
@@ -100,7 +108,7 @@ impl Kind {
 
     const fn program(self) -> Option<&'static str> {
         match self {
-            Self::Envoy | Self::Floor | Self::Filter | Self::Watched => None,
+            Self::Envoy | Self::Floor | Self::Calls | Self::Filter | Self::Watched => None,
             Self::HaProxy => Some("haproxy"),
             Self::Nginx => Some("nginx"),
         }
@@ -115,12 +123,8 @@ impl Kind {
     fn try_start(self, pods: &[SocketAddr]) -> Result<Proxy> {
         match self {
             Self::Envoy => start_envoy(&Sample::standard()?.pods(pods).without_filter(), 1, 0),
-            Self::Floor => {
-                let folder = tempdir()?;
-                let module = folder.path().join("floor.wasm");
-                fs::write(&module, wat::parse_str(FLOOR)?)?;
-                start_envoy(&Sample::standard()?.pods(pods).wasm(&module), 1, 0)
-            }
+            Self::Floor => start_module(FLOOR, pods),
+            Self::Calls => start_module(&calls(pods)?, pods),
             Self::Filter => start_envoy(&Sample::standard()?.pods(pods), 1, pods.len()),
             Self::Watched => {
                 let mut proxy =
@@ -148,6 +152,25 @@ pub(crate) fn start_envoy(sample: &Sample, workers: u32, usable: usize) -> Resul
         watcher: None,
         running: Running::Envoy(envoy),
     })
+}
+
+/// Starts an Envoy with this module, which is text, in the filter's place.
+fn start_module(text: &str, pods: &[SocketAddr]) -> Result<Proxy> {
+    let folder = tempdir()?;
+    let module = folder.path().join("module.wasm");
+    fs::write(&module, wat::parse_str(text)?)?;
+    start_envoy(&Sample::standard()?.pods(pods).wasm(&module), 1, 0)
+}
+
+/// The module that makes the filter's calls, before these pods.
+fn calls(pods: &[SocketAddr]) -> Result<String> {
+    let addresses: Vec<String> = pods.iter().map(SocketAddr::to_string).collect();
+    let fit = addresses
+        .iter()
+        .all(|address| address.len() == ADDRESS_SIZE);
+    let are_all = u32::try_from(pods.len()) == Ok(crate::PODS);
+    ensure!(fit && are_all, "{addresses:?}");
+    Ok(CALLS.replace("@PODS@", &addresses.join(" ")))
 }
 
 /// The sample with all that tells of the choice.
