@@ -12,7 +12,6 @@ use wsbalancer::clock::Timestamp;
 use wsbalancer::config::{PassiveHealth, Rules};
 use wsbalancer::discovery;
 use wsbalancer::host::Answer;
-use wsbalancer::load::rank;
 use wsbalancer::pod::{PodAddress, Reported};
 use wsbalancer::table::{Event, Table};
 
@@ -68,9 +67,9 @@ fn upgrade(criterion: &mut Criterion) {
         let mut random = Rng::with_seed(11);
         group.bench_function(BenchmarkId::from_parameter(count), |bencher| {
             bencher.iter(|| {
-                table.set_traffic(&black_box(&bytes).clone());
+                table.set_traffic(black_box(&bytes).clone());
                 let view = table.view(&RULES, NOW);
-                let ranking = rank(table.pods(), PLACES, &view, &mut random);
+                let ranking = table.rank(PLACES, &view, &mut random);
                 let pod = ranking.best[0].pod;
                 table.apply(&RULES, &[Event::Chosen { pod }]);
                 table.traffic_bytes()

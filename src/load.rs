@@ -8,6 +8,7 @@
 mod even_share;
 pub mod fleet;
 pub mod headroom;
+mod loads;
 pub mod passive_health;
 mod pod_state;
 mod rank;
@@ -15,7 +16,8 @@ mod slow_start;
 mod view;
 
 pub use even_share::EvenShare;
+pub use loads::Loads;
 pub use passive_health::Health;
 pub use pod_state::{PodState, Standing};
-pub use rank::{Load, Ranked, Ranking, rank};
+pub use rank::{Load, Ranked, Ranking, rank, rank_by};
 pub use view::View;

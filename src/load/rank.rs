@@ -17,6 +17,7 @@ use std::cmp::Ordering;
 
 use fastrand::Rng;
 
+use super::loads::{Loads, look_up};
 use super::passive_health::{CHANCE, Health};
 use super::pod_state::{PodState, Standing};
 use super::view::View;
@@ -36,12 +37,12 @@ pub struct Load {
 }
 
 impl Load {
-    /// The least that the load of a pod in this health can be. One that is to be tried is so by
-    /// the next, whatever it holds.
-    fn at_least(view: &View, pod: &PodRecord, health: Health) -> Self {
+    /// The least that the load of a pod in this health can be that has so many `connections`. One
+    /// that is to be tried is so by the next, whatever it holds.
+    fn at_least(pod: &PodRecord, health: Health, connections: f64) -> Self {
         let connections = match health {
             Health::Probing => 0.0,
-            Health::Good | Health::Suspect | Health::Ejected => view.load_with_one_more(pod),
+            Health::Good | Health::Suspect | Health::Ejected => connections,
         };
         Self {
             standing: Standing::Sound,
@@ -52,12 +53,24 @@ impl Load {
         }
     }
 
+    /// Whether nothing but its connections and chance puts others of its priority before it.
+    fn is_of_the_best(&self) -> bool {
+        self.standing == Standing::Sound && !self.holds_back
+    }
+
+    /// Whether a pod that has not failed comes after this one, which is of the best.
+    fn beats(&self, priority: Priority, connections: f64, tie_breaker: u32) -> bool {
+        let other = (connections, tie_breaker);
+        priority >= self.priority && other > (self.connections, self.tie_breaker)
+    }
+
     /// The load itself, with what is random in it.
     fn drawn(
         self,
         view: &View,
         (pod, standing): (&PodRecord, Standing),
         health: Health,
+        tie_breaker: u32,
         random: &mut Rng,
     ) -> Self {
         let slow_start = view.slow_start(pod);
@@ -75,7 +88,7 @@ impl Load {
         Self {
             standing,
             holds_back,
-            tie_breaker: random.u32(..),
+            tie_breaker,
             ..self
         }
     }
@@ -129,11 +142,36 @@ pub struct Ranking {
 /// The `places` best pods.
 #[must_use]
 pub fn rank(pods: &[PodRecord], places: usize, view: &View, random: &mut Rng) -> Ranking {
+    rank_by(&mut Loads::default(), pods, places, view, random)
+}
+
+/// The same, with `loads` of these pods that may be known.
+pub fn rank_by(
+    loads: &mut Loads,
+    pods: &[PodRecord],
+    places: usize,
+    view: &View,
+    random: &mut Rng,
+) -> Ranking {
     let (mut some_are_full, mut some_are_unknown) = (false, false);
     let mut best: Vec<(Load, &PodRecord)> = Vec::with_capacity(places.saturating_add(1));
-    for pod in pods {
+    // Most pods are out by their connections alone, and most of those that are alike by chance.
+    let mut bar: Option<Load> = None;
+    for (pod, place) in pods.iter().zip(loads.places(view, pods.len())) {
+        let connections = look_up(place, view, pod);
+        let is_out = |tie_breaker| {
+            let beaten = bar.is_some_and(|bar| bar.beats(pod.priority(), connections, tie_breaker));
+            beaten && !pod.has_failed()
+        };
+        if is_out(0) {
+            continue;
+        }
+        let tie_breaker = random.u32(..);
+        if is_out(tie_breaker) {
+            continue;
+        }
         let health = view.health(pod);
-        let at_least = Load::at_least(view, pod, health);
+        let at_least = Load::at_least(pod, health, connections);
         let is_beaten = |(worst, _): &(Load, &PodRecord)| best.len() >= places && at_least > *worst;
         if best.last().is_some_and(is_beaten) {
             continue;
@@ -154,10 +192,12 @@ pub fn rank(pods: &[PodRecord], places: usize, view: &View, random: &mut Rng) ->
         let Some(standing) = state.standing(pod, health) else {
             continue;
         };
-        let load = at_least.drawn(view, (pod, standing), health, random);
+        let load = at_least.drawn(view, (pod, standing), health, tie_breaker, random);
         let place = best.partition_point(|(other, _)| *other < load);
         best.insert(place, (load, pod));
         best.truncate(places);
+        let worst = best.get(places.saturating_sub(1)).map(|(load, _)| *load);
+        bar = worst.filter(Load::is_of_the_best);
     }
     let ranked = |(load, pod): (Load, &PodRecord)| Ranked {
         pod: pod.address(),

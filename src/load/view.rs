@@ -31,9 +31,10 @@ impl View {
         }
     }
 
-    /// See [`PodRecord::held`].
-    fn held(&self, pod: &PodRecord) -> f64 {
-        pod.held(self.connections_for_each_own)
+    /// See [`PodRecord::held_and_change`].
+    fn held_and_change(&self, pod: &PodRecord) -> (f64, f64) {
+        let (held, change) = pod.held_and_change(self.connections_for_each_own);
+        (held, approximate_signed(change))
     }
 
     /// For how many changes each of this gateway's on the pod stands since its last count. All
@@ -57,8 +58,8 @@ impl View {
     /// by no more than happens during one poll.
     #[must_use]
     pub fn estimate(&self, pod: &PodRecord) -> f64 {
-        let change = approximate_signed(pod.change_since_count());
-        (self.held(pod) + self.ratio_since_count(pod) * change).max(0.0)
+        let (held, change) = self.held_and_change(pod);
+        (held + self.ratio_since_count(pod) * change).max(0.0)
     }
 
     /// The estimate that errs towards too few instead: what happened during the last poll was
@@ -74,7 +75,8 @@ impl View {
     /// pod is full goes by this: nobody is refused for what others may have done.
     #[must_use]
     pub fn occupancy(&self, pod: &PodRecord) -> f64 {
-        let known = self.held(pod) + approximate_signed(pod.change_since_count());
+        let (held, change) = self.held_and_change(pod);
+        let known = held + change;
         let elapsed = self.now.since(pod.last_counted_at());
         (known + pod.others_rate() * elapsed.as_secs_f64()).max(0.0)
     }

@@ -240,9 +240,9 @@ mod tests {
             (3, 40, 30, 0),
         ] {
             let interval = Interval {
-                own,
                 opened,
                 closed,
+                own,
                 ..QUIET
             };
             assert_eq!(interval.closed_of_before(), expect, "{interval:?}");

@@ -238,17 +238,25 @@ impl PodRecord {
         self.counted_at.into()
     }
 
-    /// What the pod held then: its count, but at least what this gateway had long had open on it.
-    /// Where its counts are [not believed](Self::is_implausible), at least as much as this gateway
-    /// had there, `fleet` times: the connections of the fleet for each of this gateway's.
+    /// What the pod held then, and what this gateway opened on it and has on its way to it, sessions
+    /// among it, less what it closed, since.
+    ///
+    /// It held its count, but at least what this gateway had long had open on it. Where its counts are
+    /// [not believed](Self::is_implausible), at least as much as this gateway had there, `fleet` times:
+    /// the connections of the fleet for each of this gateway's.
     #[must_use]
-    pub fn held(&self, fleet: f64) -> f64 {
+    pub fn held_and_change(&self, fleet: f64) -> (f64, i64) {
+        let count = self.last_count();
+        (self.held_at(&count, fleet), self.change_since(&count))
+    }
+
+    fn held_at(&self, count: &Count, fleet: f64) -> f64 {
         let Count {
             connections,
             opened,
             closed,
             ..
-        } = self.last_count();
+        } = *count;
         let least = if self.counts_otherwise != 0 {
             0.0
         } else if self.is_implausible() {
@@ -318,12 +326,6 @@ impl PodRecord {
     #[must_use]
     pub fn change(&self) -> i64 {
         self.change_since(&self.reported_count())
-    }
-
-    /// … since the last count, of a report or of a handshake.
-    #[must_use]
-    pub fn change_since_count(&self) -> i64 {
-        self.change_since(&self.last_count())
     }
 
     fn change_since(&self, count: &Count) -> i64 {
@@ -535,6 +537,12 @@ impl PodRecord {
     /// Its failures in a row, to note what others' come to or what follows.
     pub(crate) const fn accrual_mut(&mut self) -> &mut Accrual {
         &mut self.accrual
+    }
+
+    /// Whether its last handshake failed, or some of its WebSockets ended at once.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.accrual.failures() > 0
     }
 
     /// When the pod last came up; [`Timestamp::NEVER`] where it was up from the beginning.
@@ -989,15 +997,22 @@ fn uncount_one(counter: &mut U32) {
 }
 
 /// An address in a record. IPv4 is mapped into IPv6 (RFC 4291, section 2.5.5.2).
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned,
-)]
+#[derive(Clone, Copy, Debug, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct PackedAddress {
     ip: [u8; 16],
     port: U16,
     /// [`CLUSTER`], or [`V6`] or [`V4`], with [`INTERNAL`] added behind an internal listener.
     kind: u8,
+}
+
+/// As numbers: to compare bytes is a call in Wasm, and whoever looks for a pod compares many.
+impl PartialEq for PackedAddress {
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        let ip = |address: &Self| u128::from_ne_bytes(address.ip);
+        ip(self) == ip(other) && self.port.get() == other.port.get() && self.kind == other.kind
+    }
 }
 
 /// An IPv6 address, which may be one that was written in the mapped form.

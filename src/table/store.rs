@@ -96,7 +96,7 @@ pub fn read(data: &impl SharedData, key: &str) -> Option<Table> {
     let (records, _) = data.read(key)?;
     let mut table = Table::from_bytes(records)?;
     let traffic = data.read(&traffic_key(key));
-    table.set_traffic(&traffic.map(|(bytes, _)| bytes).unwrap_or_default());
+    table.set_traffic(traffic.map(|(bytes, _)| bytes).unwrap_or_default());
     Some(table)
 }
 
@@ -162,9 +162,10 @@ impl<D: SharedData> Store<D> {
     }
 
     /// The records beside this traffic, as this worker last had them if they are the same.
-    fn table_beside(&self, traffic: &[u8]) -> Table {
+    fn table_beside(&self, traffic: Vec<u8>) -> Table {
         let last = self.last.take();
-        let is_same = |table: &Table| table.revision() == Table::revision_beside(traffic);
+        let revision = Table::revision_beside(&traffic);
+        let is_same = |table: &Table| table.revision() == revision;
         let mut table = last.filter(is_same).unwrap_or_else(|| self.records().0);
         table.set_traffic(traffic);
         table
@@ -189,7 +190,7 @@ impl<D: SharedData> Store<D> {
     /// Tries to change nothing but the traffic, in one step.
     fn try_traffic<T>(&self, change: &mut impl FnMut(&mut Table) -> T) -> Try<T> {
         let (traffic, version) = self.traffic();
-        let mut table = self.table_beside(&traffic);
+        let mut table = self.table_beside(traffic);
         let (recount, last) = (table.recount(), self.recount.get());
         let mut ledger = self.ledger.take();
         if recount != last {
@@ -227,7 +228,7 @@ impl<D: SharedData> Store<D> {
     /// Tries to change the records. What is to change of the traffic waits for the next step.
     fn try_records<T>(&self, change: &mut impl FnMut(&mut Table) -> T) -> Try<T> {
         let (mut table, version) = self.records();
-        table.set_traffic(&self.traffic().0);
+        table.set_traffic(self.traffic().0);
         self.post(&mut table);
         // These wait already.
         table.take_postings();
@@ -289,7 +290,7 @@ impl<D: SharedData> Store<D> {
 impl<D: SharedData> SharedTable for Store<D> {
     fn read(&self) -> Table {
         let (traffic, _) = self.traffic();
-        let mut table = self.table_beside(&traffic);
+        let mut table = self.table_beside(traffic);
         self.last.set(Some(table.clone()));
         self.post(&mut table);
         // They are not in yet: what comes of them is told when they are.

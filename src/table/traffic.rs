@@ -3,7 +3,8 @@
 //! each worker keeps what it last read.
 //!
 //! What a change costs, with `n` records and `w` workers: a choice copies 55 bytes a record out and in,
-//! and looks at each record once. A poll's answer copies the whole table, some 300 bytes a record, out
+//! compares them with the last ones, eight at a time, and looks at each pod's load once; it reads and
+//! ranks anew what has changed. A poll's answer copies the whole table, some 300 bytes a record, out
 //! and in, and then each worker reads it once, before its next choice. All workers wait for each other
 //! while the host copies, so `w` of them that choose at once cost each other `w` such copies, and one of
 //! them succeeds in each round: a try is lost only to another worker's success.
@@ -42,7 +43,9 @@ struct Header {
     totals: Totals,
 }
 
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned,
+)]
 #[repr(C)]
 struct Entry {
     address: PackedAddress,
@@ -80,17 +83,80 @@ impl<'a> TrafficValue<'a> {
         }
     }
 
-    /// Puts it into the records: none where it has nothing of a record's pod.
-    pub(super) fn put_into(&self, records: &mut [PodRecord]) {
+    /// Puts it into the records: none where it has nothing of a record's pod. Whether it is of the
+    /// same pods, in the same order.
+    pub(super) fn put_into(&self, records: &mut [PodRecord]) -> bool {
+        let mut is_same = self.entries.len() == records.len();
         let mut rest = self.entries.iter();
         for record in records {
             let is_its = |entry: &&Entry| record.is_at(entry.address);
             // Most often they stand in the same order.
             let next = rest.next().filter(is_its);
+            is_same &= next.is_some();
             let entry = next.or_else(|| self.entries.iter().find(is_its));
             *record.traffic_mut() = entry.map(|entry| entry.traffic).unwrap_or_default();
         }
+        is_same
     }
+
+    /// Puts into the records what is different from the value `before`, which is of these records in
+    /// this order, and tells `changed` their places. Whether it could: it is of the same pods, too.
+    pub(super) fn put_changes_into(
+        &self,
+        records: &mut [PodRecord],
+        before: &[u8],
+        mut changed: impl FnMut(usize),
+    ) -> bool {
+        let before = entries(before);
+        if before.len() != self.entries.len() || before.len() != records.len() {
+            return false;
+        }
+        let mut from = 0;
+        while let Some(different) =
+            first_difference(before.as_bytes(), self.entries.as_bytes(), from)
+        {
+            // What is compared at a time may be of two.
+            let first = different.checked_div(size_of::<Entry>()).unwrap_or(0);
+            let end = first.saturating_add(2);
+            for place in first..end {
+                let (Some(old), Some(new)) = (before.get(place), self.entries.get(place)) else {
+                    break;
+                };
+                if old == new {
+                    continue;
+                }
+                if old.address != new.address {
+                    return false;
+                }
+                if let Some(record) = records.get_mut(place) {
+                    *record.traffic_mut() = new.traffic;
+                    changed(place);
+                }
+            }
+            from = end.saturating_mul(size_of::<Entry>());
+        }
+        true
+    }
+}
+
+fn entries(value: &[u8]) -> &[Entry] {
+    let entries = value.get(size_of::<Header>()..).unwrap_or_default();
+    <[Entry]>::ref_from_bytes(entries).unwrap_or_default()
+}
+
+/// Where two texts of one length first differ past `from`, or up to seven bytes before that: they are
+/// compared as numbers, as to compare single bytes takes long in Wasm.
+fn first_difference(one: &[u8], other: &[u8], from: usize) -> Option<usize> {
+    const STEP: usize = 8;
+    let (numbers, rest) = one.get(from..)?.as_chunks::<STEP>();
+    let (others, other_rest) = other.get(from..)?.as_chunks::<STEP>();
+    let mut pairs = numbers.iter().zip(others);
+    let differ = |(one, other): (&[u8; STEP], &[u8; STEP])| {
+        u64::from_ne_bytes(*one) != u64::from_ne_bytes(*other)
+    };
+    let step = pairs.position(differ);
+    let step = step.or_else(|| (rest != other_rest).then_some(numbers.len()))?;
+    Some(step.saturating_mul(STEP).saturating_add(from))
 }
 
 /// The value of shared data: what is in these records, beside a table of this revision.
@@ -100,20 +166,48 @@ pub(super) fn to_bytes(
     totals: Totals,
     records: &[PodRecord],
 ) -> Vec<u8> {
-    let header = Header {
-        layout: layout.into(),
-        revision: revision.into(),
-        totals,
-    };
+    let header = Header::of(layout, revision, totals);
     let size = size_of::<Entry>().saturating_mul(records.len());
     let mut bytes = Vec::with_capacity(size.saturating_add(size_of::<Header>()));
     bytes.extend_from_slice(header.as_bytes());
     for record in records {
-        let entry = Entry {
-            address: record.packed_address(),
-            traffic: *record.traffic(),
-        };
-        bytes.extend_from_slice(entry.as_bytes());
+        bytes.extend_from_slice(Entry::of(record).as_bytes());
     }
     bytes
+}
+
+/// Makes a value that of other totals, beside a table of this revision.
+pub(super) fn set_totals(value: &mut [u8], layout: u32, revision: u32, totals: Totals) {
+    if let Ok((header, _)) = Header::mut_from_prefix(value) {
+        *header = Header::of(layout, revision, totals);
+    }
+}
+
+/// Makes a value that of a record which has changed, at this place among them.
+pub(super) fn set_entry(value: &mut [u8], place: usize, record: &PodRecord) {
+    let entries = value.get_mut(size_of::<Header>()..).unwrap_or_default();
+    if let Ok(entries) = <[Entry]>::mut_from_bytes(entries)
+        && let Some(entry) = entries.get_mut(place)
+    {
+        *entry = Entry::of(record);
+    }
+}
+
+impl Header {
+    fn of(layout: u32, revision: u32, totals: Totals) -> Self {
+        Self {
+            layout: layout.into(),
+            revision: revision.into(),
+            totals,
+        }
+    }
+}
+
+impl Entry {
+    fn of(record: &PodRecord) -> Self {
+        Self {
+            address: record.packed_address(),
+            traffic: *record.traffic(),
+        }
+    }
 }

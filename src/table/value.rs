@@ -5,9 +5,11 @@
 //! costs no decoding, however many pods there are. Applying an event is arithmetic that can't
 //! fail; one of a pod that is not in the table changes nothing.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use fastrand::Rng;
 use zerocopy::native_endian::{U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -21,7 +23,7 @@ use super::traffic::{self, Totals, TrafficValue};
 use crate::clock::Timestamp;
 use crate::config::Rules;
 use crate::load::fleet::Fleet;
-use crate::load::{PodState, View, passive_health};
+use crate::load::{self, Loads, PodState, Ranking, View, passive_health};
 use crate::metric::{LoadReport, PollFailure};
 use crate::pod::{
     Answer, DiscoveryFailure, HostList, Judgment, ListenerName, Member, MembershipChange, Outcomes,
@@ -82,6 +84,11 @@ pub struct Table {
     /// A [`Header`] and then [`PodRecord`]s, nothing else: those of the service's pods, and behind
     /// them those of pods that are [away](super::roster).
     bytes: Vec<u8>,
+    /// The [traffic](super::traffic) of these records as a shared value, but for its totals; empty
+    /// where it would have to be made anew.
+    traffic: Vec<u8>,
+    /// The loads of the pods, as far as they are known.
+    loads: RefCell<Loads>,
     /// What the worker did that has it, for its [ledger](super::Ledger).
     postings: Vec<(PodAddress, Posting)>,
     /// Whether the worker that has it changed more than the [traffic](super::traffic).
@@ -126,6 +133,8 @@ impl Table {
         let parts = [header.as_bytes(), present.as_bytes(), away.as_bytes()];
         Self {
             bytes: parts.concat(),
+            traffic: Vec::new(),
+            loads: RefCell::default(),
             postings: Vec::new(),
             is_changed: false,
         }
@@ -139,6 +148,8 @@ impl Table {
         let is_sound = header.layout.get() == LAYOUT && header.present() <= records.len();
         is_sound.then(|| Self {
             bytes,
+            traffic: Vec::new(),
+            loads: RefCell::default(),
             postings: Vec::new(),
             is_changed: false,
         })
@@ -166,11 +177,19 @@ impl Table {
     /// The header, and the records of the pods and of those that are away, to be changed.
     fn all_mut(&mut self) -> Option<(&mut Header, &mut [PodRecord])> {
         self.is_changed = true;
+        self.forget();
         parts_of(&mut self.bytes)
+    }
+
+    /// Forgets what is known of the records besides.
+    fn forget(&mut self) {
+        self.traffic.clear();
+        self.loads.get_mut().clear();
     }
 
     /// The totals and the records, of which only the traffic may be changed.
     fn traffic_mut(&mut self) -> Option<(&mut Totals, &mut [PodRecord])> {
+        self.forget();
         let (header, records) = parts_of(&mut self.bytes)?;
         Some((&mut header.totals, records))
     }
@@ -216,19 +235,31 @@ impl Table {
     }
 
     /// Takes the traffic of a shared value.
-    pub fn set_traffic(&mut self, bytes: &[u8]) {
-        let value = TrafficValue::read(bytes, LAYOUT);
-        if let Some((totals, records)) = self.traffic_mut() {
-            *totals = value.totals;
-            value.put_into(records);
-        }
+    pub fn set_traffic(&mut self, bytes: Vec<u8>) {
+        let value = TrafficValue::read(&bytes, LAYOUT);
+        let loads = self.loads.get_mut();
+        let Some((header, records)) = parts_of(&mut self.bytes) else {
+            return;
+        };
+        header.totals = value.totals;
+        let before = &self.traffic;
+        let is_known = value.put_changes_into(records, before, |place| loads.forget(place)) || {
+            loads.clear();
+            value.put_into(records)
+        };
+        self.traffic = if is_known { bytes } else { Vec::new() };
     }
 
     /// The traffic as a shared value.
     #[must_use]
     pub fn traffic_bytes(&self) -> Vec<u8> {
-        let totals = self.totals();
-        traffic::to_bytes(LAYOUT, self.revision(), totals, self.records())
+        let (revision, totals) = (self.revision(), self.totals());
+        if self.traffic.is_empty() {
+            return traffic::to_bytes(LAYOUT, revision, totals, self.records());
+        }
+        let mut bytes = self.traffic.clone();
+        traffic::set_totals(&mut bytes, LAYOUT, revision, totals);
+        bytes
     }
 
     /// What the worker did that has the table, since it was last asked.
@@ -287,6 +318,14 @@ impl Table {
     #[must_use]
     pub fn view(&self, rules: &Rules, now: Timestamp) -> View {
         View::new(*rules, &self.fleet(), now)
+    }
+
+    /// The `places` best pods for the next WebSocket.
+    pub fn rank(&self, places: usize, view: &View, random: &mut Rng) -> Ranking {
+        match self.loads.try_borrow_mut() {
+            Ok(mut loads) => load::rank_by(&mut loads, self.pods(), places, view, random),
+            Err(_) => load::rank(self.pods(), places, view, random),
+        }
     }
 
     /// The worker that asks; zero while there is none.
@@ -397,7 +436,8 @@ impl Table {
             return 0;
         };
         let address = PackedAddress::from(pod);
-        let Some(pod) = records.iter_mut().find(|pod| pod.is_at(address)) else {
+        let mut numbered = records.iter_mut().enumerate();
+        let Some((place, pod)) = numbered.find(|(_, pod)| pod.is_at(address)) else {
             return 0;
         };
         if posting.opened > 0 {
@@ -408,7 +448,10 @@ impl Table {
                 self.is_changed = true;
             }
         }
-        pod.traffic_mut().post(&posting)
+        let closed = pod.traffic_mut().post(&posting);
+        traffic::set_entry(&mut self.traffic, place, pod);
+        self.loads.get_mut().forget(place);
+        closed
     }
 
     fn open_in_session(&mut self, rules: &Rules, pod: PodAddress) {
@@ -984,6 +1027,7 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
+    use fastrand::Rng;
     use proptest::prelude::*;
 
     use super::*;
@@ -1865,6 +1909,49 @@ mod tests {
     }
 
     proptest! {
+        /// Two workers change the traffic in turn, and now and then the records: what each has kept
+        /// of it is no other than what somebody finds who reads all anew.
+        #[test]
+        fn what_is_kept_is_what_would_be_made_anew(
+            steps in prop::collection::vec((any::<bool>(), 1_u8..12, 0_u8..5), 1..60),
+        ) {
+            let pods: Vec<PodAddress> = (1..10).map(address).collect();
+            let mut workers = [Table::new(&pods), Table::new(&pods)];
+            let mut shared = workers[0].traffic_bytes();
+            for (is_second, pod, what) in steps {
+                let worker = &mut workers[usize::from(is_second)];
+                worker.set_traffic(shared);
+                let pod = address(pod);
+                match what {
+                    0 => worker.apply(&RULES, &[Event::Settled { pod }]),
+                    1 => worker.apply(&RULES, &[Event::Opened { pod, at: NOW }]),
+                    2 => worker.apply(&RULES, &[Event::Closed { pod }]),
+                    3 => {
+                        report(worker, pod, NOW, Reported::of(3));
+                        Vec::new()
+                    }
+                    _ => worker.apply(&RULES, &[Event::Chosen { pod }]),
+                };
+                shared = worker.traffic_bytes();
+                let mut anew = Table::from_bytes(worker.as_bytes().to_vec()).unwrap();
+                prop_assert_eq!(&anew.traffic_bytes(), &shared);
+                anew.set_traffic(shared.clone());
+                prop_assert_eq!(&anew, &*worker);
+                let view = worker.view(&RULES, NOW);
+                let mut random = Rng::with_seed(1);
+                let ranking = load::rank(anew.pods(), 3, &view, &mut random.clone());
+                prop_assert_eq!(worker.rank(3, &view, &mut random), ranking);
+                if worker.is_changed() {
+                    worker.revise();
+                    shared = worker.traffic_bytes();
+                    // The other one reads the records anew.
+                    workers[usize::from(!is_second)] = Table::from_bytes(
+                        workers[usize::from(is_second)].as_bytes().to_vec(),
+                    ).unwrap();
+                }
+            }
+        }
+
         /// Whatever happens in whatever order: nothing overflows, pods don't mix, and after a
         /// quiet poll the estimate is the pod's own count plus the upgrades on their way.
         #[test]

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use crate::balancer::Balancer;
 use crate::clock::Timestamp;
-use crate::load::{Ranked, rank};
+use crate::load::Ranked;
 use crate::pod::PodAddress;
 use crate::service::Service;
 use crate::shell::Shell;
@@ -59,7 +59,7 @@ impl<S: Shell> Choice<S> {
         let places = attempts.max(FEWEST_RANKED);
         let (candidates, all_are_full) = service.choose(now, |table: &Table| {
             let view = service.view(table, now);
-            let ranking = rank(table.pods(), places, &view, &mut random);
+            let ranking = table.rank(places, &view, &mut random);
             let chosen = ranking.best.first().map(|best| best.pod);
             let best = ranking.best.iter();
             let candidates: Vec<Candidate> = best

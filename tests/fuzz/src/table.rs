@@ -118,15 +118,17 @@ fn happen(
         Step::Ranked => {
             let view = table.view(rules, now);
             let mut random = fastrand::Rng::with_seed(1);
-            let best = rank(table.pods(), 3, &view, &mut random).best;
-            assert!(best.len() <= 3);
+            let ranking = rank(table.pods(), 3, &view, &mut random.clone());
+            assert!(ranking.best.len() <= 3);
+            assert_eq!(table.rank(3, &view, &mut random), ranking);
             let _changes = table.take_state_changes(&view);
             return now;
         }
         Step::Read => {
             let mut read = Table::from_bytes(table.as_bytes().to_vec()).expect("it is one");
             assert_eq!(read, *table);
-            read.set_traffic(&table.traffic_bytes());
+            assert_eq!(read.traffic_bytes(), table.traffic_bytes());
+            read.set_traffic(table.traffic_bytes());
             assert_eq!(read, *table);
             return now;
         }
