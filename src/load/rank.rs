@@ -17,7 +17,7 @@ use std::cmp::Ordering;
 
 use fastrand::Rng;
 
-use super::loads::{Loads, look_up};
+use super::loads::{Known, Loads};
 use super::passive_health::{CHANCE, Health};
 use super::pod_state::{PodState, Standing};
 use super::view::View;
@@ -37,19 +37,27 @@ pub struct Load {
 }
 
 impl Load {
-    /// The least that the load of a pod in this health can be that has so many `connections`. One
-    /// that is to be tried is so by the next, whatever it holds.
-    fn at_least(pod: &PodRecord, health: Health, connections: f64) -> Self {
+    /// The least that the load of a pod in this health can be, of which this is known. One that is to
+    /// be tried is so by the next, whatever it holds.
+    const fn at_least(known: Known, health: Health) -> Self {
         let connections = match health {
             Health::Probing => 0.0,
-            Health::Good | Health::Suspect | Health::Ejected => connections,
+            Health::Good | Health::Suspect | Health::Ejected => known.connections,
         };
         Self {
             standing: Standing::Sound,
-            priority: pod.priority(),
+            priority: known.priority,
             holds_back: false,
             connections,
             tie_breaker: 0,
+        }
+    }
+
+    /// The load of a pod of which nothing else decides.
+    fn of_sound(known: Known, random: &mut Rng) -> Self {
+        Self {
+            tie_breaker: random.u32(..),
+            ..Self::at_least(known, Health::Good)
         }
     }
 
@@ -58,10 +66,9 @@ impl Load {
         self.standing == Standing::Sound && !self.holds_back
     }
 
-    /// Whether a pod that has not failed comes after this one, which is of the best.
-    fn beats(&self, priority: Priority, connections: f64, tie_breaker: u32) -> bool {
-        let other = (connections, tie_breaker);
-        priority >= self.priority && other > (self.connections, self.tie_breaker)
+    /// Whether a pod of which this is known comes after this one, which is of the best.
+    fn beats(&self, known: &Known) -> bool {
+        known.connections > self.connections && known.priority >= self.priority && !known.has_failed
     }
 
     /// The load itself, with what is random in it.
@@ -70,7 +77,6 @@ impl Load {
         view: &View,
         (pod, standing): (&PodRecord, Standing),
         health: Health,
-        tie_breaker: u32,
         random: &mut Rng,
     ) -> Self {
         let slow_start = view.slow_start(pod);
@@ -88,7 +94,7 @@ impl Load {
         Self {
             standing,
             holds_back,
-            tie_breaker,
+            tie_breaker: random.u32(..),
             ..self
         }
     }
@@ -155,44 +161,44 @@ pub fn rank_by(
 ) -> Ranking {
     let (mut some_are_full, mut some_are_unknown) = (false, false);
     let mut best: Vec<(Load, &PodRecord)> = Vec::with_capacity(places.saturating_add(1));
-    // Most pods are out by their connections alone, and most of those that are alike by chance.
+    // Most pods are out by their connections alone.
     let mut bar: Option<Load> = None;
     for (pod, place) in pods.iter().zip(loads.places(view, pods.len())) {
-        let connections = look_up(place, view, pod);
-        let is_out = |tie_breaker| {
-            let beaten = bar.is_some_and(|bar| bar.beats(pod.priority(), connections, tie_breaker));
-            beaten && !pod.has_failed()
-        };
-        if is_out(0) {
+        let known = place.of(pod, view);
+        if bar.is_some_and(|bar| bar.beats(&known)) {
             continue;
         }
-        let tie_breaker = random.u32(..);
-        if is_out(tie_breaker) {
-            continue;
-        }
-        let health = view.health(pod);
-        let at_least = Load::at_least(pod, health, connections);
-        let is_beaten = |(worst, _): &(Load, &PodRecord)| best.len() >= places && at_least > *worst;
-        if best.last().is_some_and(is_beaten) {
-            continue;
-        }
-        let state = view.state(pod);
-        match state {
-            PodState::Usable | PodState::Refusing | PodState::Failing => {}
-            PodState::Full => {
-                some_are_full = true;
+        let load = if known.is_sound(view.now) {
+            Load::of_sound(known, random)
+        } else {
+            let health = view.health(pod);
+            let at_least = Load::at_least(known, health);
+            let is_beaten =
+                |(worst, _): &(Load, &PodRecord)| best.len() >= places && at_least > *worst;
+            if best.last().is_some_and(is_beaten) {
                 continue;
             }
-            PodState::Unknown | PodState::Stale | PodState::Unhealthy => {
-                some_are_unknown = true;
-                continue;
+            let state = view.state(pod);
+            match state {
+                PodState::Usable | PodState::Refusing | PodState::Failing => {}
+                PodState::Full => {
+                    some_are_full = true;
+                    continue;
+                }
+                PodState::Unknown | PodState::Stale | PodState::Unhealthy => {
+                    some_are_unknown = true;
+                    continue;
+                }
+                PodState::Draining | PodState::Excluded(_) => continue,
             }
-            PodState::Draining | PodState::Excluded(_) => continue,
-        }
-        let Some(standing) = state.standing(pod, health) else {
-            continue;
+            let Some(standing) = state.standing(pod, health) else {
+                continue;
+            };
+            at_least.drawn(view, (pod, standing), health, random)
         };
-        let load = at_least.drawn(view, (pod, standing), health, tie_breaker, random);
+        if best.len() >= places && best.last().is_some_and(|(worst, _)| load >= *worst) {
+            continue;
+        }
         let place = best.partition_point(|(other, _)| *other < load);
         best.insert(place, (load, pod));
         best.truncate(places);

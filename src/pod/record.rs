@@ -539,12 +539,6 @@ impl PodRecord {
         &mut self.accrual
     }
 
-    /// Whether its last handshake failed, or some of its WebSockets ended at once.
-    #[must_use]
-    pub fn has_failed(&self) -> bool {
-        self.accrual.failures() > 0
-    }
-
     /// When the pod last came up; [`Timestamp::NEVER`] where it was up from the beginning.
     #[must_use]
     pub fn started_at(&self) -> Timestamp {
