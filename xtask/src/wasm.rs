@@ -34,8 +34,9 @@ const EXPORTS: [&str; 12] = [
     "proxy_on_delete",
 ];
 
-/// Kubernetes lets a ConfigMap have so many bytes (<https://kubernetes.io/docs/concepts/configuration/configmap/>),
-/// and in one the module gets to gateways where there is no registry.
+/// A `ConfigMap` of Kubernetes has fewer bytes
+/// (<https://kubernetes.io/docs/concepts/configuration/configmap/>), and in one the module gets to
+/// gateways where there is no registry.
 const CONFIG_MAP: usize = 1 << 20;
 
 /// Builds `target/wsbalancer.wasm`.
