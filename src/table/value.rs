@@ -672,6 +672,7 @@ impl Table {
         if let Some(header) = self.header() {
             self.bytes = Self::of(header, &present, &away).bytes;
             self.is_changed = true;
+            self.forget();
         }
         change
     }
@@ -1913,7 +1914,7 @@ mod tests {
         /// of it is no other than what somebody finds who reads all anew.
         #[test]
         fn what_is_kept_is_what_would_be_made_anew(
-            steps in prop::collection::vec((any::<bool>(), 1_u8..12, 0_u8..5), 1..60),
+            steps in prop::collection::vec((any::<bool>(), 1_u8..12, 0_u8..6), 1..60),
         ) {
             let pods: Vec<PodAddress> = (1..10).map(address).collect();
             let mut workers = [Table::new(&pods), Table::new(&pods)];
@@ -1927,6 +1928,12 @@ mod tests {
                     0 => worker.apply(&RULES, &[Event::Settled { pod }]),
                     1 => worker.apply(&RULES, &[Event::Opened { pod, at: NOW }]),
                     2 => worker.apply(&RULES, &[Event::Closed { pod }]),
+                    4 => {
+                        // Another order, and fewer or more of them.
+                        let members = [pod, address(2), address(1)].map(Member::new);
+                        worker.reset(&members[..usize::from(is_second) + 1], &RULES, at(second));
+                        Vec::new()
+                    }
                     3 => {
                         report(worker, pod, at(second), Reported::of(3));
                         Vec::new()
