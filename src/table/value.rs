@@ -1931,7 +1931,7 @@ mod tests {
                     4 => {
                         // Another order, and fewer or more of them.
                         let members = [pod, address(2), address(1)].map(Member::new);
-                        worker.reset(&members[..usize::from(is_second) + 1], &RULES, at(second));
+                        worker.reset(&members[..=usize::from(is_second)], &RULES, at(second));
                         Vec::new()
                     }
                     3 => {

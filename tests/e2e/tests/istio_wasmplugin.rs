@@ -221,6 +221,8 @@ async fn a_module_of_another_version_takes_over_with_all_that_is_known() -> Resu
     stage.until_usable(PODS)?;
     let mut held = vec![mesh.open(40).await?];
 
+    // A version tells what it knows about once a second.
+    assert_asked_once_an_interval(&mesh).await?;
     change_module(&mesh, other.path(), "other")?;
     until_current(&mesh, 1, &mut held)?;
     stage.until_usable(PODS)?;
