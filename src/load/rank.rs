@@ -61,14 +61,13 @@ impl Load {
         }
     }
 
-    /// Whether nothing but its connections and chance puts others of its priority before it.
-    fn is_of_the_best(&self) -> bool {
-        self.standing == Standing::Sound && !self.holds_back
-    }
-
-    /// Whether a pod of which this is known comes after this one, which is of the best.
+    /// Whether a pod comes after this one by what is known of it, whatever else there is.
     fn beats(&self, known: &Known) -> bool {
-        known.connections > self.connections && known.priority >= self.priority && !known.has_failed
+        known.connections > self.connections
+            && known.priority >= self.priority
+            && !known.has_failed
+            && self.standing == Standing::Sound
+            && !self.holds_back
     }
 
     /// The load itself, with what is random in it.
@@ -161,11 +160,12 @@ pub fn rank_by(
 ) -> Ranking {
     let (mut some_are_full, mut some_are_unknown) = (false, false);
     let mut best: Vec<(Load, &PodRecord)> = Vec::with_capacity(places.saturating_add(1));
-    // Most pods are out by their connections alone.
-    let mut bar: Option<Load> = None;
+    // The last of the best, once all places are taken.
+    let mut worst: Option<Load> = None;
     for (pod, place) in pods.iter().zip(loads.places(view, pods.len())) {
         let known = place.of(pod, view);
-        if bar.is_some_and(|bar| bar.beats(&known)) {
+        // Most pods are out by their connections alone.
+        if worst.is_some_and(|worst| worst.beats(&known)) {
             continue;
         }
         let load = if known.is_sound(view.now) {
@@ -173,9 +173,7 @@ pub fn rank_by(
         } else {
             let health = view.health(pod);
             let at_least = Load::at_least(known, health);
-            let is_beaten =
-                |(worst, _): &(Load, &PodRecord)| best.len() >= places && at_least > *worst;
-            if best.last().is_some_and(is_beaten) {
+            if worst.is_some_and(|worst| at_least > worst) {
                 continue;
             }
             let state = view.state(pod);
@@ -196,14 +194,13 @@ pub fn rank_by(
             };
             at_least.drawn(view, (pod, standing), health, random)
         };
-        if best.len() >= places && best.last().is_some_and(|(worst, _)| load >= *worst) {
+        if worst.is_some_and(|worst| load >= worst) {
             continue;
         }
         let place = best.partition_point(|(other, _)| *other < load);
         best.insert(place, (load, pod));
         best.truncate(places);
-        let worst = best.get(places.saturating_sub(1)).map(|(load, _)| *load);
-        bar = worst.filter(Load::is_of_the_best);
+        worst = best.get(places.saturating_sub(1)).map(|(load, _)| *load);
     }
     let ranked = |(load, pod): (Load, &PodRecord)| Ranked {
         pod: pod.address(),

@@ -176,9 +176,14 @@ impl Table {
 
     /// The header, and the records of the pods and of those that are away, to be changed.
     fn all_mut(&mut self) -> Option<(&mut Header, &mut [PodRecord])> {
+        self.note_change();
+        parts_of(&mut self.bytes)
+    }
+
+    /// Notes that more than the traffic changes.
+    fn note_change(&mut self) {
         self.is_changed = true;
         self.forget();
-        parts_of(&mut self.bytes)
     }
 
     /// Forgets what is known of the records besides.
@@ -671,8 +676,7 @@ impl Table {
         } = Roster::after(self.records(), members, rules, now);
         if let Some(header) = self.header() {
             self.bytes = Self::of(header, &present, &away).bytes;
-            self.is_changed = true;
-            self.forget();
+            self.note_change();
         }
         change
     }

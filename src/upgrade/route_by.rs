@@ -16,7 +16,7 @@ use crate::balancer::Balancer;
 use crate::clock::Timestamp;
 use crate::config::{PodSource, RouteBy};
 use crate::host::{Head, Request};
-use crate::load::{Ranked, rank};
+use crate::load::Ranked;
 use crate::pod::PodAddress;
 use crate::service::Service;
 use crate::shell::Shell;
@@ -155,7 +155,7 @@ fn compare<S: Shell>(
     let mut ranked: Vec<(&Rc<Service<S>>, Ranked)> = Vec::new();
     for service in &balancer.services {
         let table = service.table();
-        let ranking = rank(table.pods(), 1, &service.view(&table, now), random);
+        let ranking = table.rank(1, &service.view(&table, now), random);
         some_are_full |= ranking.some_are_full;
         some_are_unknown |= ranking.some_are_unknown;
         let best = ranking.best.into_iter();

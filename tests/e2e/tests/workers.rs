@@ -33,6 +33,16 @@ fn held(stage: &Stage) -> Result<(u64, u64)> {
     }))
 }
 
+/// Waits until all workers together have so many open, and none on its way.
+fn until_held(stage: &Stage, open: u64) -> Result<()> {
+    let what = format!("{open} WebSockets to be counted");
+    block_in_place(|| {
+        wait_until(&what, PATIENCE, || {
+            (held(stage).ok()? == (open, 0)).then_some(())
+        })
+    })
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_storm_of_ends_is_counted_to_the_last() -> Result<()> {
     let stage = start(FleetConfig::local(8)).await?;
@@ -40,19 +50,11 @@ async fn a_storm_of_ends_is_counted_to_the_last() -> Result<()> {
     assert_all_well(&all.report());
     let counts = stage.counts();
     assert!(imbalance(&counts) <= 1.01, "{counts:?}");
-    block_in_place(|| {
-        wait_until("all to be counted", PATIENCE, || {
-            (held(&stage).ok()? == (4_000, 0)).then_some(())
-        })
-    })?;
+    until_held(&stage, 4_000)?;
 
     drop(all);
     stage.until_open(0)?;
-    block_in_place(|| {
-        wait_until("all ends to be counted", PATIENCE, || {
-            (held(&stage).ok()? == (0, 0)).then_some(())
-        })
-    })?;
+    until_held(&stage, 0)?;
     let again = stage.load(800, 0)?.open().await;
     assert_all_well(&again.report());
     assert_eq!(stage.counts(), [100; 8]);
