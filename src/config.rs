@@ -14,12 +14,18 @@ mod numbers;
 mod parse;
 mod reader;
 mod rules;
+#[cfg(feature = "schema")]
+mod schema;
 mod service;
 mod settings;
+#[cfg(feature = "schema")]
+mod value_schemas;
 mod values;
 
 pub use error::ConfigError;
 pub use headers::PollHeaders;
 pub use rules::{BurstPolls, PassiveHealth, Rebalance, Rules, SlowStart};
+#[cfg(feature = "schema")]
+pub use schema::schema;
 pub use service::{Discovery, MetricCluster, PodSource, ServiceConfig};
 pub use settings::{Config, OnNoPods, RouteBy, Settings, StatusConfig};

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::defaults;
 use super::error::ConfigError;
 use super::fields::{
-    Fields, MarkFields, MetricFields, OpenerFields, PassiveHealthFields, ServiceFields,
-    SessionsFields, StatusFields,
+    Fields, LONGEST_PREFIX, MOST_LISTED, MarkFields, MetricFields, OpenerFields,
+    PassiveHealthFields, ServiceFields, SessionsFields, StatusFields,
 };
 use super::headers::PollHeaders;
 use super::numbers::{Bounded, Whole};
@@ -17,8 +17,8 @@ use super::rules::{BurstPolls, PassiveHealth, Rebalance, Rules, SlowStart};
 use super::service::{Discovery, MetricCluster, PodSource, ServiceConfig};
 use super::settings::{Config, RouteBy, Settings, StatusConfig};
 use super::values::{
-    AllowedOrigin, Authority, CookieName, HeaderName, HostName, HttpPath, LogLevel, ParameterName,
-    Span, SpanOrNever,
+    AllowedOrigin, Authority, ClusterName, CookieName, HeaderName, HostName, HttpPath, LogLevel,
+    ParameterName, Span, SpanOrNever,
 };
 use crate::clock::part;
 use crate::metric::{Metric, NamedMetric};
@@ -52,10 +52,11 @@ pub(super) fn config(fields: &Fields) -> Result<Config, ConfigError> {
     let mut services = Vec::new();
     for (index, own) in written.iter().enumerate() {
         let path = format!("services[{index}]");
-        if !clusters.insert(&own.cluster) {
+        let ClusterName(cluster) = &own.cluster;
+        if !clusters.insert(cluster) {
             return Err(ConfigError::new(
                 format!("{path}.cluster"),
-                format!("{:?} has a service already", own.cluster),
+                format!("{cluster:?} has a service already"),
             ));
         }
         let service = Service {
@@ -133,7 +134,7 @@ impl Service<'_> {
         let sessions = self.sessions()?;
         let rules = self.rules(sessions.as_ref())?;
         Ok(ServiceConfig {
-            cluster: own.cluster.clone(),
+            cluster: own.cluster.0.clone(),
             pods: self.pods(rules.refresh_interval)?,
             metric_path: metric_path.to_owned(),
             metric_host: metric_host.map(|Authority(host)| host.clone()),
@@ -193,8 +194,8 @@ impl Service<'_> {
         fields: &MetricFields,
         error: impl Fn(&str, &str) -> ConfigError,
     ) -> Result<Option<MetricCluster>, ConfigError> {
-        let port = fields.port;
-        let Some(name) = fields.cluster.clone() else {
+        let port = fields.port.and_then(|Whole(port)| u16::try_from(port).ok());
+        let Some(ClusterName(name)) = fields.cluster.clone() else {
             return match port {
                 Some(_) => Err(error(
                     "port",
@@ -203,12 +204,6 @@ impl Service<'_> {
                 None => Ok(None),
             };
         };
-        if name.is_empty() {
-            return Err(error("cluster", "is empty"));
-        }
-        if port == Some(0) {
-            return Err(error("port", "is zero"));
-        }
         if self.common.route_by == Some(RouteBy::Cluster) {
             if port.is_some() {
                 let reason = "with routeBy cluster, polls go to whichever host that cluster has";
@@ -462,7 +457,7 @@ impl Service<'_> {
             ));
         };
         Ok(PodSource::Discovery(Discovery {
-            admin_cluster: fields.admin_cluster.clone(),
+            admin_cluster: fields.admin_cluster.0.clone(),
             interval: span(fields.interval, None).unwrap_or(refresh_interval),
         }))
     }
@@ -518,11 +513,6 @@ fn listed<F, T>(
     });
     checked.collect()
 }
-
-/// More openers or marks of sessions than this are a mistake …
-const MOST_LISTED: usize = 16;
-/// … and so is a longer path.
-const LONGEST_PREFIX: usize = 256;
 
 fn path_prefix(fields: &OpenerFields) -> Result<String, String> {
     let HttpPath(prefix) = &fields.path_prefix;

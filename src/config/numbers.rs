@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::Bound::{self, Excluded, Included, Unbounded};
+use std::ops::RangeBounds;
 
 use serde::{Deserialize, Deserializer, de};
 
@@ -39,13 +41,13 @@ pub(super) trait Bounds {
     /// In words, for errors.
     const EXPECTED: &'static str;
 
-    /// Whether it may be this one.
-    fn contain(number: f64) -> bool;
+    /// In fact.
+    const RANGE: (Bound<f64>, Bound<f64>);
 }
 
 impl<'de, B: Bounds> Deserialize<'de> for Bounded<B> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let within = |number: f64| B::contain(number).then_some(number);
+        let within = |number: f64| B::RANGE.contains(&number).then_some(number);
         let number = number(deserializer, B::EXPECTED, within)?;
         Ok(Self {
             number,
@@ -60,10 +62,7 @@ pub(super) struct Shares;
 
 impl Bounds for Shares {
     const EXPECTED: &'static str = "a number greater than 1, the even share";
-
-    fn contain(number: f64) -> bool {
-        number > 1.0
-    }
+    const RANGE: (Bound<f64>, Bound<f64>) = (Excluded(1.0), Unbounded);
 }
 
 /// WebSockets in a second.
@@ -72,10 +71,7 @@ pub(super) struct PerSecond;
 
 impl Bounds for PerSecond {
     const EXPECTED: &'static str = "a number of WebSockets a second, greater than 0";
-
-    fn contain(number: f64) -> bool {
-        number > 0.0
-    }
+    const RANGE: (Bound<f64>, Bound<f64>) = (Excluded(0.0), Unbounded);
 }
 
 /// An exponent, as its reciprocal.
@@ -84,10 +80,7 @@ pub(super) struct Aggression;
 
 impl Bounds for Aggression {
     const EXPECTED: &'static str = "a number greater than 0; 1 is a straight line";
-
-    fn contain(number: f64) -> bool {
-        number > 0.0
-    }
+    const RANGE: (Bound<f64>, Bound<f64>) = (Excluded(0.0), Unbounded);
 }
 
 /// Percent.
@@ -96,10 +89,7 @@ pub(super) struct Percent;
 
 impl Bounds for Percent {
     const EXPECTED: &'static str = "a number of percent from 0 to 100, without the sign";
-
-    fn contain(number: f64) -> bool {
-        (0.0..=100.0).contains(&number)
-    }
+    const RANGE: (Bound<f64>, Bound<f64>) = (Included(0.0), Included(100.0));
 }
 
 /// A number for which `accepted` has a value; in words, it is `expected`.

@@ -47,6 +47,11 @@ pub struct StatusConfig {
 
 /// What a pod is to Envoy, and how Envoy is told which one an upgrade is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema, serde::Serialize),
+    schemars(rename = "routeBy")
+)]
 #[serde(rename_all = "camelCase")]
 pub enum RouteBy {
     /// A host of the service's cluster: the override header names hosts, and the cluster's
@@ -60,6 +65,11 @@ pub enum RouteBy {
 
 /// What to do with an upgrade when no pod is usable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema, serde::Serialize),
+    schemars(rename = "onNoPods")
+)]
 #[serde(rename_all = "camelCase")]
 pub enum OnNoPods {
     /// Leave the choice to the cluster's fallback policy.

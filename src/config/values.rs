@@ -16,9 +16,9 @@ use crate::pod::PodAddress;
 use crate::uri::{is_host_name, split_authority};
 
 /// The timer has a resolution of milliseconds; asking pods faster than this is a mistake.
-const SHORTEST_SPAN: Duration = Duration::from_millis(10);
+pub(super) const SHORTEST_SPAN: Duration = Duration::from_millis(10);
 /// A year: keeps every sum of spans far from overflow.
-const LONGEST_SPAN: Duration = Duration::from_secs(366 * 24 * 3600);
+pub(super) const LONGEST_SPAN: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// `30s`, `500ms`, `1m`, `1h`, or a number of seconds.
 #[derive(Clone, Copy)]
@@ -112,6 +112,21 @@ fn seconds_in(text: &str) -> Option<f64> {
         _ => return None,
     };
     Some(number_in(number)? * seconds)
+}
+
+/// The name of an Envoy cluster, which is not empty.
+#[derive(Clone)]
+pub(super) struct ClusterName(pub(super) String);
+
+impl TryFrom<String> for ClusterName {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        if name.is_empty() {
+            return Err(format!("{name:?} is not the name of an Envoy cluster"));
+        }
+        Ok(Self(name))
+    }
 }
 
 /// An absolute path, as it goes on a request line (RFC 9112, section 3.2.1).
@@ -232,7 +247,7 @@ impl TryFrom<String> for ParameterName {
 }
 
 /// Longer names of cookies and parameters are a mistake.
-const LONGEST_NAME: usize = 128;
+pub(super) const LONGEST_NAME: usize = 128;
 
 /// Whether a text is a token, as the names of headers and cookies are (RFC 9110, section 5.6.2).
 pub(super) fn is_header_name(text: &str) -> bool {
@@ -294,6 +309,7 @@ macro_rules! texts {
 }
 
 texts! {
+    ClusterName: "the name of an Envoy cluster: put it in quotes if it looks like a number, yes or no";
     HttpPath: "a path: begin with a slash, percent-encode the rest";
     Authority: "a host: write name, name:port, ip:port or [ipv6]:port";
     HostName: "the name of a host: leave out the port";
@@ -302,20 +318,6 @@ texts! {
     CookieName: "the name of a cookie";
     ParameterName: "the name of a parameter in the query";
     PodAddress: "the address of a pod: write \"ip:port\" or \"[ipv6]:port\", in quotes";
-}
-
-/// The name of an Envoy cluster, which is not empty.
-pub(super) fn cluster_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    const EXPECTED: &str =
-        "the name of an Envoy cluster: put it in quotes if it looks like a number, yes or no";
-    let name: String = text(deserializer, EXPECTED)?;
-    if name.is_empty() {
-        return Err(de::Error::invalid_value(
-            de::Unexpected::Str(&name),
-            &EXPECTED,
-        ));
-    }
-    Ok(name)
 }
 
 /// A text with a meaning; in words, it is `expected`.
@@ -340,23 +342,6 @@ where
 
     let text = deserializer.deserialize_str(Visitor(expected))?;
     T::try_from(text).map_err(de::Error::custom)
-}
-
-/// The same; none for null.
-pub(super) fn cluster_name_option<'de, D>(deserializer: D) -> Result<Option<String>, D::Error>
-where
-    D: Deserializer<'de>,
-{
-    struct Name(String);
-
-    impl<'de> Deserialize<'de> for Name {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            cluster_name(deserializer).map(Self)
-        }
-    }
-
-    let name = Option::<Name>::deserialize(deserializer)?;
-    Ok(name.map(|Name(name)| name))
 }
 
 /// What a text says, for types that parse themselves; none for null.

@@ -1,7 +1,8 @@
 //! The JSON Schema of the configuration, for editors: what each option is, and what it may be.
 //!
-//! It says what can be said of one value alone. What contradicts what, and what a text such as a
-//! host or the name of series may be, the filter itself knows: `wsbalancer check` asks it.
+//! It is made of the filter's own code, and says what can be said of one value alone. What contradicts
+//! what, and what a text such as a host or the name of series may be, the filter itself knows:
+//! `wsbalancer check` asks it.
 
 use std::collections::BTreeSet;
 

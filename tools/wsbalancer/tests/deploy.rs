@@ -10,9 +10,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use wsbalancer_cli::render::{Short, Target, render};
-use wsbalancer_cli::schema::{self, SCHEMA};
+use wsbalancer_cli::schema::SCHEMA;
 
-use crate::files::ROOT;
+use crate::files::{ROOT, assert_is};
 
 const CHART: &str = "deploy/helm/wsbalancer";
 
@@ -22,16 +22,6 @@ fn read(file: &str) -> String {
 
 fn parsed(file: &str) -> Value {
     serde_saphyr::from_str(&read(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
-}
-
-/// Writes the file where that is wanted, and compares it.
-fn assert_is(file: &str, wanted: &str) {
-    let path = Path::new(ROOT).join(file);
-    if std::env::var_os("WSBALANCER_WRITE_SAMPLES").is_some() {
-        fs::write(&path, wanted).unwrap();
-    }
-    let is_same = fs::read_to_string(&path).is_ok_and(|text| text == wanted);
-    assert!(is_same, "{file} is another one: write it anew");
 }
 
 #[test]
@@ -57,11 +47,8 @@ fn the_charts_schema_has_the_options_of_the_short_file() {
     let file = format!("{CHART}/values.schema.json");
     let mut chart: Value = serde_json::from_str(&read(&file)).unwrap();
     chart["definitions"] = filter["definitions"].clone();
-    let known = schema::options();
     let config = &mut chart["properties"]["config"]["properties"];
     let own = config.as_object_mut().unwrap();
-    // What has a reference came from the filter.
-    own.retain(|name, field| known.contains(name) || field.get("$ref").is_none());
     for (name, option) in filter["properties"].as_object().unwrap() {
         // These the short file has under the same name, or has no place for.
         if ["pods", "services"].contains(&name.as_str()) {

@@ -10,7 +10,7 @@ use serde_json::Value;
 use wsbalancer_cli::check::check;
 use wsbalancer_cli::render::{Rendered, Short, Target, render};
 
-use crate::files::ROOT;
+use crate::files::{ROOT, assert_is};
 
 const TARGETS: [Target; 5] = [
     Target::Envoy,
@@ -51,12 +51,7 @@ fn the_samples_are_made_of_the_short_file() {
             files.extend(rendered(&format!("{short}{SESSIONS}"), target).files.pop());
         }
         for file in files {
-            let path = format!("{folder}{}", file.name);
-            if std::env::var_os("WSBALANCER_WRITE_SAMPLES").is_some() {
-                fs::write(format!("{ROOT}/envoy/{path}"), &file.text).unwrap();
-            }
-            let is_same = file.text == sample(&path);
-            assert!(is_same, "envoy/{path} is another one: change the template");
+            assert_is(&format!("envoy/{folder}{}", file.name), &file.text);
         }
     }
 }

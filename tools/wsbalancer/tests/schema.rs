@@ -1,5 +1,5 @@
 //! The published schema and the filter say the same: which options there are and where, what each
-//! may be, and what it is by default. Whoever adds an option finds here what is missing.
+//! may be, and what it is by default. It is made of the filter's code, but for the patterns of texts.
 
 mod files;
 
@@ -9,11 +9,11 @@ use std::fs;
 use jsonschema::Validator;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
-use wsbalancer::config::Config;
+use wsbalancer::config::{self, Config};
 use wsbalancer_cli::place;
 use wsbalancer_cli::schema::SCHEMA;
 
-use crate::files::{ROOT, documentation, samples, yaml_blocks};
+use crate::files::{ROOT, assert_is, documentation, samples, yaml_blocks};
 
 fn schema() -> Value {
     serde_json::from_str(SCHEMA).unwrap()
@@ -81,37 +81,38 @@ fn places() -> BTreeMap<&'static str, (Value, &'static str)> {
 }
 
 /// The options that the schema has at a pointer into a configuration, each with what it says of it.
-fn described(schema: &Value, pointer: &str) -> Map<String, Value> {
-    let mut place = schema.clone();
+fn described<'a>(schema: &'a Value, pointer: &str) -> &'a Map<String, Value> {
+    let mut place = schema;
     for step in pointer.split('/').skip(1) {
         place = if step == "0" {
-            resolved(schema, &place["items"])
+            &place["items"]
         } else {
-            resolved(schema, &options_of(&place)[step])
+            &options_of(schema, place).unwrap()[step]
         };
     }
-    let options = options_of(&place).as_object().unwrap().clone();
-    options
-        .into_iter()
-        .map(|(name, option)| (name, resolved(schema, &option)))
-        .collect()
+    options_of(schema, place).unwrap()
 }
 
-/// What may be one of several kinds has its options in one of them.
-fn options_of(place: &Value) -> &Value {
-    let kinds = place["anyOf"].as_array().into_iter().flatten();
-    let mut all = [place].into_iter().chain(kinds);
-    all.find_map(|kind| kind.get("properties")).unwrap()
-}
-
-fn resolved(schema: &Value, place: &Value) -> Value {
-    match place["$ref"].as_str() {
-        Some(reference) => schema
-            .pointer(reference.strip_prefix('#').unwrap())
-            .unwrap_or_else(|| panic!("{reference} leads nowhere"))
-            .clone(),
-        None => place.clone(),
+/// The options of a place: its own, or those of what it refers to, or of one of the kinds of which it
+/// may be.
+fn options_of<'a>(schema: &'a Value, place: &'a Value) -> Option<&'a Map<String, Value>> {
+    if let Some(reference) = place["$ref"].as_str() {
+        return options_of(schema, schema.pointer(reference.strip_prefix('#')?)?);
     }
+    let kinds = || {
+        ["anyOf", "allOf"]
+            .iter()
+            .filter_map(|key| place[key].as_array())
+    };
+    let of_kinds = || kinds().flatten().find_map(|kind| options_of(schema, kind));
+    place["properties"].as_object().or_else(of_kinds)
+}
+
+/// `WSBALANCER_WRITE_SAMPLES=1 cargo test -p wsbalancer-cli --test schema` writes it.
+#[test]
+fn it_is_what_the_code_says() {
+    let wanted = format!("{:#}\n", config::schema());
+    assert_is("envoy/schema/wsbalancer.schema.json", &wanted);
 }
 
 #[test]
@@ -129,7 +130,7 @@ fn it_has_the_filters_options_and_no_others() {
         let described = described(&schema, pointer);
         let of_schema: BTreeSet<&str> = described.keys().map(String::as_str).collect();
         assert_eq!(of_schema, of_filter, "{name}");
-        for (option, described) in &described {
+        for (option, described) in described {
             assert!(!described["description"].is_null(), "{name}.{option}");
         }
         assert!(!validator().is_valid(&wrong), "{name} takes any option");
@@ -147,10 +148,10 @@ fn its_defaults_are_the_filters() {
                 continue;
             };
             let mut written = configuration.clone();
-            written.pointer_mut(pointer).unwrap()[&option] = default.clone();
+            written.pointer_mut(pointer).unwrap()[option] = default.clone();
             let mut unwritten = configuration.clone();
             let place = unwritten.pointer_mut(pointer).unwrap();
-            place.as_object_mut().unwrap().remove(&option);
+            place.as_object_mut().unwrap().remove(option);
             assert_eq!(
                 parsed(&written),
                 parsed(&unwritten),

@@ -48,3 +48,17 @@ pub(crate) fn yaml_blocks(page: &str) -> Vec<String> {
         .map(|rest| rest.split_once("\n```").unwrap().0.to_owned())
         .collect()
 }
+
+/// Compares a file of the repository with what makes it, and writes it anew first if
+/// `WSBALANCER_WRITE_SAMPLES` is set.
+pub(crate) fn assert_is(file: &str, wanted: &str) {
+    let path = Path::new(ROOT).join(file);
+    if std::env::var_os("WSBALANCER_WRITE_SAMPLES").is_some() {
+        fs::write(&path, wanted).unwrap();
+    }
+    let is_same = fs::read_to_string(&path).is_ok_and(|text| text == wanted);
+    assert!(
+        is_same,
+        "{file} is another one: WSBALANCER_WRITE_SAMPLES=1 writes it anew"
+    );
+}
