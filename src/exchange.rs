@@ -176,7 +176,7 @@ impl<S: Shell> Exchange<S> {
         if !upgrade.opens_session() {
             self.key_added = complete_handshake(balancer, fields, request);
         }
-        request.set_filter_state(CHOICE, &upgrade.explain().to_string());
+        request.set_filter_state(CHOICE, upgrade.explain().as_str());
         self.upgrade = Some(upgrade);
         Flow::Continue
     }
@@ -219,9 +219,9 @@ impl<S: Shell> Exchange<S> {
             self.balancer.hurry(SHORTEST_TICK);
         }
         if self.balancer.settings.debug_headers {
-            let Explanation { pod, reason } = upgrade.explain();
-            request.set_header(Head::Response, POD_HEADER, Some(&pod));
-            request.set_header(Head::Response, REASON_HEADER, Some(&reason));
+            let explanation = upgrade.explain();
+            request.set_header(Head::Response, POD_HEADER, Some(explanation.pod()));
+            request.set_header(Head::Response, REASON_HEADER, Some(explanation.reason()));
         }
     }
 

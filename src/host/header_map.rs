@@ -19,8 +19,31 @@ impl HeaderMap {
     /// those before it.
     #[must_use]
     pub fn from_pairs(pairs: Vec<u8>) -> Self {
+        let number = |place: usize| {
+            let number = pairs.get(place..)?.first_chunk()?;
+            usize::try_from(u32::from_le_bytes(*number)).ok()
+        };
+        // No more than there is room for the sizes of.
+        let count = number(0).unwrap_or(0).min(pairs.len() / SIZES);
+        let sizes = (NUMBER..).step_by(SIZES).map_while(|place| {
+            let value = number(place.saturating_add(NUMBER))?;
+            Some((number(place)?, value))
+        });
+        let mut start = count.saturating_mul(SIZES).saturating_add(NUMBER);
+        let mut take = |size: usize| {
+            let end = start.checked_add(size).filter(|end| *end < pairs.len())?;
+            let place = start..end;
+            start = end.saturating_add(1);
+            Some(place)
+        };
+        let mut places = Vec::with_capacity(count);
+        places.extend(
+            sizes
+                .take(count)
+                .map_while(|(name, value)| Some((take(name)?, take(value)?))),
+        );
         Self {
-            places: places(&pairs).collect(),
+            places,
             bytes: pairs,
         }
     }
@@ -43,31 +66,10 @@ impl HeaderMap {
     }
 }
 
-/// The bytes of a number.
+/// The bytes of a number, …
 const NUMBER: usize = 4;
-
-fn places(pairs: &[u8]) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
-    let number = |place: usize| {
-        let number = pairs.get(place..)?.first_chunk()?;
-        usize::try_from(u32::from_le_bytes(*number)).ok()
-    };
-    let count = number(0).unwrap_or(0);
-    let sizes = (NUMBER..).step_by(2 * NUMBER).map(move |place| {
-        let value = number(place.saturating_add(NUMBER))?;
-        Some((number(place)?, value))
-    });
-    let mut start = count.saturating_mul(2 * NUMBER).saturating_add(NUMBER);
-    let mut take = move |size: usize| {
-        let end = start.checked_add(size).filter(|end| *end < pairs.len())?;
-        let place = start..end;
-        start = end.saturating_add(1);
-        Some(place)
-    };
-    sizes.take(count).map_while(move |sizes| {
-        let (name, value) = sizes?;
-        Some((take(name)?, take(value)?))
-    })
-}
+/// … and of the two sizes of a field.
+const SIZES: usize = 2 * NUMBER;
 
 #[cfg(any(test, feature = "testing"))]
 impl HeaderMap {

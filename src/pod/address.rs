@@ -100,8 +100,8 @@ impl PodAddress {
     #[must_use]
     pub fn upstream(self, listener: &str) -> Option<String> {
         Some(match self.0 {
-            Kind::Endpoint(address) => address.to_string(),
-            Kind::Internal(address) => format!("{INTERNAL}{listener}/{address}"),
+            Kind::Endpoint(address) => text(address),
+            Kind::Internal(address) => [INTERNAL, listener, "/", &text(address)].concat(),
             Kind::Cluster => return None,
         })
     }
@@ -118,6 +118,23 @@ impl PodAddress {
             None => text.parse().ok(),
         }
     }
+}
+
+/// The text of an address, as the standard library writes it. Each choice has several, and its
+/// formatting would take longer than all else in it.
+fn text(address: SocketAddr) -> String {
+    let SocketAddr::V4(address) = address else {
+        return address.to_string();
+    };
+    let mut text = String::with_capacity("255.255.255.255:65535".len());
+    let mut digits = itoa::Buffer::new();
+    for (octet, before) in address.ip().octets().into_iter().zip(["", ".", ".", "."]) {
+        text.push_str(before);
+        text.push_str(digits.format(octet));
+    }
+    text.push(':');
+    text.push_str(digits.format(address.port()));
+    text
 }
 
 impl TryFrom<SocketAddr> for PodAddress {
@@ -164,7 +181,16 @@ impl fmt::Display for PodAddress {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn the_text_of_an_address_is_the_standard_librarys(address: SocketAddr) {
+            prop_assert_eq!(text(address), address.to_string());
+        }
+    }
 
     #[test]
     fn addresses_keep_the_form_that_envoy_prints() {

@@ -1,7 +1,5 @@
 //! What waits in one worker for its next change of a table.
 
-use std::collections::BTreeMap;
-
 use super::event::Event;
 use crate::clock::Timestamp;
 use crate::pod::{PodAddress, Posting};
@@ -12,7 +10,8 @@ const MOST_EVIDENCE: usize = 1_000;
 /// What waits. What WebSockets do is summed up for each pod, however many there are.
 #[derive(Clone, Debug, Default)]
 pub struct Backlog {
-    postings: BTreeMap<PodAddress, Waiting>,
+    /// In the order of their addresses. They go in again and again: what they take is kept.
+    postings: Vec<(PodAddress, Waiting)>,
     /// All else, in the order in which it happened.
     events: Vec<Event>,
 }
@@ -41,21 +40,32 @@ impl Backlog {
 
     /// Adds what the worker did on a pod.
     pub(super) fn post(&mut self, pod: PodAddress, posting: Posting, at: Timestamp) {
-        let waiting = self.postings.entry(pod).or_default();
-        waiting.posting = waiting.posting.and(posting);
-        waiting.opened_at = waiting.opened_at.max(at);
+        let place = self.place_of(pod).unwrap_or_else(|place| {
+            self.postings.insert(place, (pod, Waiting::default()));
+            place
+        });
+        if let Some((_, waiting)) = self.postings.get_mut(place) {
+            waiting.posting = waiting.posting.and(posting);
+            waiting.opened_at = waiting.opened_at.max(at);
+        }
+    }
+
+    /// Where a pod is among those for which something waits, or else where it would be.
+    fn place_of(&self, pod: PodAddress) -> Result<usize, usize> {
+        self.postings.binary_search_by_key(&pod, |(pod, _)| *pod)
     }
 
     /// How many ends of WebSockets on `pod` wait.
     #[must_use]
     pub fn closed_on(&self, pod: PodAddress) -> u32 {
-        let waiting = self.postings.get(&pod);
-        waiting.map_or(0, |waiting| waiting.posting.closed)
+        let place = self.place_of(pod).ok();
+        let waiting = place.and_then(|place| self.postings.get(place));
+        waiting.map_or(0, |(_, waiting)| waiting.posting.closed)
     }
 
     /// What WebSockets did, pod by pod.
-    pub(super) fn postings(&self) -> impl Iterator<Item = (PodAddress, Waiting)> {
-        self.postings.iter().map(|(pod, waiting)| (*pod, *waiting))
+    pub(super) fn postings(&self) -> &[(PodAddress, Waiting)] {
+        &self.postings
     }
 
     /// Whether some of that waits.
@@ -70,7 +80,7 @@ impl Backlog {
 
     /// The records know when these WebSockets were opened; the traffic does not have them yet.
     pub(super) fn note_opened(&mut self) {
-        for waiting in self.postings.values_mut() {
+        for (_, waiting) in &mut self.postings {
             waiting.opened_at = Timestamp::NEVER;
         }
     }

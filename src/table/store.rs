@@ -175,7 +175,7 @@ impl<D: SharedData> Store<D> {
     fn post(&self, table: &mut Table) {
         let backlog = self.backlog.take();
         for (pod, waiting) in backlog.postings() {
-            table.post(pod, waiting.posting, waiting.opened_at);
+            table.post(*pod, waiting.posting, waiting.opened_at);
         }
         self.backlog.set(backlog);
     }

@@ -3,15 +3,16 @@
 use std::fmt;
 
 use super::choice::Candidate;
+use crate::num::rounded;
 
 /// What was chosen, and why: `10.0.0.1:8080 (estimate 4, runner-up 10.0.0.2:8080 with 7)`.
+///
+/// Each upgrade has one, and hardly any is read: so it is one text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
-    /// The pod that was chosen; `fallback` where that was left to the fallback policy, `session` to
-    /// whoever keeps the session.
-    pub pod: String,
-    /// Why.
-    pub reason: String,
+    text: String,
+    /// How long the pod in it is.
+    pod: usize,
 }
 
 impl Explanation {
@@ -26,36 +27,70 @@ impl Explanation {
     /// Explains that the choice was left to whoever keeps the session that the request carries.
     #[must_use]
     pub fn of_session() -> Self {
-        Self {
-            pod: "session".to_owned(),
-            reason: "the request carries a session".to_owned(),
-        }
+        Self::new("session", &["the request carries a session"])
     }
 
     /// Explains the choice of the first of the usable pods, which stand best first.
     #[must_use]
     pub fn of(candidates: &[Candidate]) -> Self {
-        let (pod, reason) = match candidates {
-            [best, next, ..] => (
-                best.name.clone(),
-                format!(
-                    "estimate {:.0}, runner-up {} with {:.0}",
-                    best.estimate, next.name, next.estimate
-                ),
+        let (mut digits, mut next_digits) = (itoa::Buffer::new(), itoa::Buffer::new());
+        let estimate = |candidate: &Candidate| rounded(candidate.estimate);
+        match candidates {
+            [best, next, ..] => Self::new(
+                &best.name,
+                &[
+                    "estimate ",
+                    digits.format(estimate(best)),
+                    ", runner-up ",
+                    &next.name,
+                    " with ",
+                    next_digits.format(estimate(next)),
+                ],
             ),
-            [best] => (
-                best.name.clone(),
-                format!("estimate {:.0}, the only usable pod", best.estimate),
+            [best] => Self::new(
+                &best.name,
+                &[
+                    "estimate ",
+                    digits.format(estimate(best)),
+                    ", the only usable pod",
+                ],
             ),
-            [] => ("fallback".to_owned(), "no pod is usable".to_owned()),
-        };
-        Self { pod, reason }
+            [] => Self::new("fallback", &["no pod is usable"]),
+        }
+    }
+
+    fn new(pod: &str, reason: &[&str]) -> Self {
+        let parts = [&[pod, " ("], reason, &[")"]];
+        Self {
+            text: parts.concat().concat(),
+            pod: pod.len(),
+        }
+    }
+
+    /// The pod that was chosen; `fallback` where that was left to the fallback policy, `session` to
+    /// whoever keeps the session.
+    #[must_use]
+    pub fn pod(&self) -> &str {
+        self.text.get(..self.pod).unwrap_or_default()
+    }
+
+    /// Why.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        let reason = self.text.get(self.pod..).unwrap_or_default();
+        reason.trim_start_matches(" (").trim_end_matches(')')
+    }
+
+    /// Both.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
     }
 }
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.pod, self.reason)
+        f.write_str(&self.text)
     }
 }
 

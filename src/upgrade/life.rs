@@ -392,15 +392,15 @@ impl<S: Shell> Upgrade<S> {
             service.count(service.statistics.upgrades_failed);
         }
         if log::log_enabled!(log::Level::Debug) {
-            let Explanation { pod, reason } = self.explain();
             let what = if self.opens_session() {
                 "session"
             } else {
                 "WebSocket"
             };
             log::debug!(
-                "cluster {}: opened no {what} on {pod} ({reason}), {} attempts: {}",
+                "cluster {}: opened no {what} on {}, {} attempts: {}",
                 service.config.cluster,
+                self.explain(),
                 upstream.attempts,
                 printable(&details())
             );
@@ -455,13 +455,13 @@ impl<S: Shell> Upgrade<S> {
     }
 
     fn log_opened(&self, upstream: Upstream) {
-        let Explanation { pod, reason } = self.explain();
         let served = upstream
             .pod
             .map_or_else(|| "an unknown pod".to_owned(), |pod| pod.to_string());
         log::debug!(
-            "cluster {}: opened a WebSocket on {served}; chosen {pod} ({reason}), {} attempts",
+            "cluster {}: opened a WebSocket on {served}; chosen {}, {} attempts",
             self.service.config.cluster,
+            self.explain(),
             upstream.attempts
         );
     }
@@ -561,16 +561,16 @@ mod tests {
     fn the_choice_is_explained() {
         let balancer = balancer([5, 1, 3], "fallback");
         let (_, upgrade) = proceed(&balancer);
-        assert_eq!(
-            upgrade.explain(),
-            Explanation {
-                pod: "10.0.0.2:8080".to_owned(),
-                reason: "estimate 1, runner-up 10.0.0.3:8080 with 3".to_owned(),
-            }
+        let explanation = upgrade.explain();
+        let (pod, reason) = (
+            "10.0.0.2:8080",
+            "estimate 1, runner-up 10.0.0.3:8080 with 3",
         );
+        assert_eq!((explanation.pod(), explanation.reason()), (pod, reason));
+        assert_eq!(explanation.as_str(), format!("{pod} ({reason})"));
         let late = NOW.plus(Duration::from_secs(31));
         let (_, upgrade) = begin(&balancer, late);
-        assert_eq!(upgrade.ok().unwrap().explain().pod, "fallback");
+        assert_eq!(upgrade.ok().unwrap().explain().pod(), "fallback");
     }
 
     #[test]

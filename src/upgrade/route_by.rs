@@ -253,7 +253,7 @@ mod tests {
         let balancer = clusters([5, 1, 3]);
         let (header, mut upgrade) = upgrade(&balancer);
         assert_eq!(header.as_deref(), Some("b"));
-        assert_eq!(upgrade.explain().reason, "estimate 1, runner-up c with 3");
+        assert_eq!(upgrade.explain().reason(), "estimate 1, runner-up c with 3");
         balancer.services[1].flush();
         let counter = "wsbalancer.b.upgrades_balanced";
         assert_eq!(balancer.shell.statistic(counter), 1);
