@@ -163,9 +163,13 @@ pub fn rank_by(
     // The last of the best, once all places are taken.
     let mut worst: Option<Load> = None;
     for (pod, place) in pods.iter().zip(loads.places(view, pods.len())) {
+        // Most pods are out by their connections alone, and of most these are known.
+        let is_out = |known: &Known| worst.as_ref().is_some_and(|worst| worst.beats(known));
+        if is_out(place) {
+            continue;
+        }
         let known = place.of(pod, view);
-        // Most pods are out by their connections alone.
-        if worst.is_some_and(|worst| worst.beats(&known)) {
+        if is_out(&known) {
             continue;
         }
         let load = if known.is_sound(view.now) {

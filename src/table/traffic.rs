@@ -115,9 +115,9 @@ impl<'a> TrafficValue<'a> {
         while let Some(different) =
             first_difference(before.as_bytes(), self.entries.as_bytes(), from)
         {
-            // What is compared at a time may be of two.
+            // What is compared at a time is of several.
             let first = different.checked_div(size_of::<Entry>()).unwrap_or(0);
-            let end = first.saturating_add(2);
+            let end = first.saturating_add(IN_COMPARED);
             for place in first..end {
                 let (Some(old), Some(new)) = (before.get(place), self.entries.get(place)) else {
                     break;
@@ -144,19 +144,28 @@ fn entries(value: &[u8]) -> &[Entry] {
     <[Entry]>::ref_from_bytes(entries).unwrap_or_default()
 }
 
-/// Where two texts of one length first differ past `from`, or up to seven bytes before that: they are
-/// compared as numbers, as to compare single bytes takes long in Wasm.
+/// So many bytes are compared at once, …
+const COMPARED: usize = 64;
+/// … of so many entries at most.
+const IN_COMPARED: usize = COMPARED.div_ceil(size_of::<Entry>()) + 1;
+
+/// Where two texts of one length first differ past `from`, or fewer than [`COMPARED`] bytes before
+/// that: they are compared as numbers, several at once, as to compare single bytes takes long in Wasm.
 fn first_difference(one: &[u8], other: &[u8], from: usize) -> Option<usize> {
-    const STEP: usize = 8;
-    let (numbers, rest) = one.get(from..)?.as_chunks::<STEP>();
-    let (others, other_rest) = other.get(from..)?.as_chunks::<STEP>();
-    let mut pairs = numbers.iter().zip(others);
-    let differ = |(one, other): (&[u8; STEP], &[u8; STEP])| {
-        u64::from_ne_bytes(*one) != u64::from_ne_bytes(*other)
+    let (chunks, rest) = one.get(from..)?.as_chunks::<COMPARED>();
+    let (others, other_rest) = other.get(from..)?.as_chunks::<COMPARED>();
+    let mut pairs = chunks.iter().zip(others);
+    let differ = |(one, other): (&[u8; COMPARED], &[u8; COMPARED])| {
+        let (ones, others) = (one.as_chunks::<8>().0, other.as_chunks::<8>().0);
+        let differences = ones
+            .iter()
+            .zip(others)
+            .map(|(one, other)| u64::from_ne_bytes(*one) ^ u64::from_ne_bytes(*other));
+        differences.fold(0, |all, one| all | one) != 0
     };
     let step = pairs.position(differ);
-    let step = step.or_else(|| (rest != other_rest).then_some(numbers.len()))?;
-    Some(step.saturating_mul(STEP).saturating_add(from))
+    let step = step.or_else(|| (rest != other_rest).then_some(chunks.len()))?;
+    Some(step.saturating_mul(COMPARED).saturating_add(from))
 }
 
 /// The value of shared data: what is in these records, beside a table of this revision.
