@@ -80,7 +80,7 @@ const MEASURES: [Measure; 5] = [
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Crowd {
     rounds: Vec<Round>,
-    /// Microseconds for which the polls held up a thread of an Envoy that did nothing else: of the
+    /// Microseconds for which the polls held up a worker of an Envoy that did nothing else: of the
     /// turns of its event loop the longest.
     longest_turn: f64,
 }
@@ -136,7 +136,8 @@ async fn measure(kind: Kind, pods: &[SocketAddr], effort: Effort) -> Result<Upgr
     Upgrades::take(&proxy, effort.upgrades).await
 }
 
-/// How long polls hold up a thread at most, by Envoy's own measurement.
+/// How long polls hold up a worker at most, by Envoy's own measurement. The main thread serves no
+/// WebSockets, and has the statistics to write meanwhile.
 fn longest_turn(pods: &[SocketAddr], rounds: u64) -> Result<f64> {
     let sample = Sample::standard()?.pods(pods).edit(|configuration| {
         configuration["enable_dispatcher_stats"] = true.into();
@@ -171,7 +172,11 @@ fn longest_lately(envoy: &Envoy) -> Result<f64> {
             stats.find_map(|stat| stat["histograms"]["computed_quantiles"].as_array())
         })
         .context("Envoy does not tell how long its event loops take")?;
-    let longest = threads.iter().filter_map(|thread| {
+    let is_worker = |thread: &&Value| {
+        let name = thread["name"].as_str();
+        name.is_some_and(|name| name.contains(".worker_"))
+    };
+    let longest = threads.iter().filter(is_worker).filter_map(|thread| {
         let all = thread["values"].as_array()?.last()?;
         all["interval"].as_f64()
     });
@@ -214,7 +219,7 @@ impl fmt::Display for Crowd {
         writeln!(f, "{table}")?;
         write!(
             f,
-            "Polls of 1,000 pods hold up a thread for {:.1} ms at most.",
+            "Polls of 1,000 pods hold up a worker for {:.1} ms at most.",
             self.longest_turn / 1e3
         )
     }
