@@ -35,7 +35,7 @@ const EXPORTS: [&str; 12] = [
 ];
 
 /// The compiler inlines a third of what it otherwise would: with all of it no `ConfigMap` would hold
-/// the module, and compiled for size it would take a quarter more instructions for an upgrade.
+/// the module. Compiled for size, a choice among many pods would take a quarter more instructions.
 const INLINING: &str = "-Cllvm-args=-inline-threshold=75";
 
 /// A `ConfigMap` of Kubernetes has fewer bytes
