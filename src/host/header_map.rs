@@ -23,8 +23,7 @@ impl HeaderMap {
             let number = pairs.get(place..)?.first_chunk()?;
             usize::try_from(u32::from_le_bytes(*number)).ok()
         };
-        // No more than there is room for the sizes of.
-        let count = number(0).unwrap_or(0).min(pairs.len() / SIZES);
+        let count = number(0).unwrap_or(0);
         let sizes = (NUMBER..).step_by(SIZES).map_while(|place| {
             let value = number(place.saturating_add(NUMBER))?;
             Some((number(place)?, value))
@@ -36,7 +35,8 @@ impl HeaderMap {
             start = end.saturating_add(1);
             Some(place)
         };
-        let mut places = Vec::with_capacity(count);
+        // There are no more than there is room for the sizes of.
+        let mut places = Vec::with_capacity(count.min(pairs.len() / SIZES));
         places.extend(
             sizes
                 .take(count)

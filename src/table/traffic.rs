@@ -3,7 +3,7 @@
 //! each worker keeps what it last read.
 //!
 //! What a change costs, with `n` records and `w` workers: a choice copies 55 bytes a record out and in,
-//! compares them with the last ones, eight at a time, and looks at each pod's load once; it reads and
+//! compares them with the last ones, 64 at a time, and looks at each pod's load once; it reads and
 //! ranks anew what has changed. A poll's answer copies the whole table, some 300 bytes a record, out
 //! and in, and then each worker reads it once, before its next choice. All workers wait for each other
 //! while the host copies, so `w` of them that choose at once cost each other `w` such copies, and one of
