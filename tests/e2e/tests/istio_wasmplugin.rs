@@ -136,7 +136,9 @@ async fn a_corrected_metric_path_is_the_only_one_that_is_asked() -> Result<()> {
     assert_eq!(stage.stat("polls_failed")?, failed);
 
     let fallbacks = stage.stat("upgrades_fallback")?;
+    let balanced = stage.stat("upgrades_balanced")?;
     held.push(mesh.open(20).await?);
+    stage.until_stat("upgrades_balanced", |now| now == balanced + 20)?;
     assert_eq!(stage.stat("upgrades_fallback")?, fallbacks);
     assert_all_live(&mut held).await;
     Ok(())

@@ -46,7 +46,7 @@ async fn each_form_tells_what_others_have_opened_since_the_last_poll() -> Result
         }
         let now: u64 = stage.pods().iter().map(Pod::polls).sum();
         assert_eq!(now, polls, "nobody was polled");
-        assert_eq!(stage.stat("upgrades_balanced")?, 150);
+        stage.until_stat("upgrades_balanced", |balanced| balanced == 150)?;
     }
     Ok(())
 }

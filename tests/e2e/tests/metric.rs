@@ -129,7 +129,7 @@ async fn without_any_count_the_fallback_policy_chooses() -> Result<()> {
     silence(&stage)?;
     let held = stage.load(30, 0)?.open().await;
     assert_all_well(&held.report());
-    assert_eq!(stage.stat("upgrades_fallback")?, 30);
+    stage.until_stat("upgrades_fallback", |fallbacks| fallbacks == 30)?;
     assert_eq!(stage.stat("upgrades_balanced")?, 0);
 
     restore(&stage)?;
@@ -140,8 +140,8 @@ async fn without_any_count_the_fallback_policy_chooses() -> Result<()> {
         [20, 20, 20],
         "what the fallback did is made good"
     );
-    assert_eq!(stage.stat("upgrades_fallback")?, 30);
     stage.until_stat("upgrades_balanced", |balanced| balanced == 30)?;
+    assert_eq!(stage.stat("upgrades_fallback")?, 30);
     assert_no_trap(&stage.envoy.log());
     Ok(())
 }
