@@ -98,13 +98,18 @@ pub(super) fn number_in(text: &str) -> Option<f64> {
     number.is_finite().then_some(number)
 }
 
+/// What Envoy's YAML takes for true, in any case, …
+pub(super) const YES: [&str; 4] = ["true", "yes", "on", "y"];
+/// … and for false.
+pub(super) const NO: [&str; 4] = ["false", "no", "off", "n"];
+
 /// What a text would be to Envoy's YAML if it were not in quotes.
 fn truth_in(text: &str) -> Option<bool> {
     let is_one_of = |words: [&str; 4]| words.iter().any(|word| text.eq_ignore_ascii_case(word));
-    if is_one_of(["true", "yes", "on", "y"]) {
+    if is_one_of(YES) {
         Some(true)
     } else {
-        is_one_of(["false", "no", "off", "n"]).then_some(false)
+        is_one_of(NO).then_some(false)
     }
 }
 

@@ -7,9 +7,10 @@
 use schemars::Schema;
 use schemars::generate::SchemaSettings;
 use schemars::transform::{RecursiveTransform, transform_subschemas};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use super::fields::Fields;
+use super::reader::{NO, YES};
 use super::value_schemas::one_of;
 
 /// The schema, in the draft that all editors know.
@@ -20,62 +21,35 @@ pub fn schema() -> Value {
         transforms.insert(0, Box::new(take_texts));
         transforms.push(Box::new(RecursiveTransform(unwrap_description)));
     });
-    let mut schema = settings.into_generator().into_root_schema_for::<Fields>();
-    if let Some(Value::Object(definitions)) = schema.get_mut("definitions") {
-        definitions.insert(NUMBER.to_owned(), number_in_text());
-        definitions.insert(TRUTH.to_owned(), truth_in_text());
-    }
+    let schema = settings.into_generator().into_root_schema_for::<Fields>();
     schema.to_value()
 }
 
-const NUMBER: &str = "numberInText";
-const TRUTH: &str = "truthInText";
-
-fn number_in_text() -> Value {
-    json!({
-        "description": "A number in quotes, as templates put it.",
-        "type": "string",
-        "pattern": r"^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)?$",
-    })
-}
-
-fn truth_in_text() -> Value {
-    let words = ["true", "yes", "on", "y", "false", "no", "off", "n"];
-    json!({
-        "description": "true, yes, on, false, no or off in quotes.",
-        "type": "string",
-        "pattern": one_of(&words),
-    })
-}
+/// A number as templates put it, in quotes.
+const NUMBER: &str = r"^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)?$";
 
 /// Where a number or a truth may be, a text may be that says one: the reader takes both.
 fn take_texts(schema: &mut Schema) {
-    // Those within first: what is put in is not looked at again.
     transform_subschemas(&mut take_texts, schema);
-    let Some(object) = schema.as_object_mut() else {
-        return;
+    let mut kinds = match schema.get("type") {
+        Some(Value::Array(several)) => several.clone(),
+        one => Vec::from_iter(one.cloned()),
     };
-    let is = |wanted: &str| match object.get("type") {
-        Some(Value::String(one)) => one == wanted,
-        Some(Value::Array(several)) => several.iter().any(|one| one == wanted),
-        _ => false,
-    };
-    let in_text = if is("string") {
+    let is = |wanted: &str| kinds.iter().any(|kind| kind == wanted);
+    let pattern = if is("string") {
         return;
     } else if is("boolean") {
-        TRUTH
+        one_of(&[YES, NO].concat())
     } else if is("integer") || is("number") {
-        NUMBER
+        NUMBER.to_owned()
     } else {
         return;
     };
+    kinds.push("string".into());
+    schema.insert("type".to_owned(), kinds.into());
+    schema.insert("pattern".to_owned(), pattern.into());
     // Rust's own names of numbers say nothing to an editor.
-    object.remove("format");
-    let of_number = ["type", "minimum", "maximum", "exclusiveMinimum"];
-    let plain = of_number.iter().filter_map(|key| object.remove_entry(*key));
-    let plain: Map<String, Value> = plain.collect();
-    let in_text = json!({ "$ref": format!("#/definitions/{in_text}") });
-    object.insert("anyOf".to_owned(), json!([plain, in_text]));
+    schema.remove("format");
 }
 
 /// A description is one line, however the source breaks it.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::defaults::SHORTEST_BURST_INTERVAL;
 use super::headers::HeaderFields;
 use super::numbers::{Bounded, Bounds, Whole};
-use super::reader::OrOff;
+use super::reader::{NO, OrOff};
 use super::values::{
     AllowedOrigin, Authority, ClusterName, CookieName, HeaderName, HostName, HttpPath,
     LONGEST_NAME, LONGEST_SPAN, LogLevel, ParameterName, SHORTEST_SPAN, Span, SpanOrNever,
@@ -191,7 +191,7 @@ impl<T: JsonSchema> JsonSchema for OrOff<T> {
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let on = generator.subschema_for::<T>();
-        let off = json!({ "type": "string", "pattern": one_of(&["false", "no", "off", "n"]) });
+        let off = json!({ "type": "string", "pattern": one_of(&NO) });
         json_schema!({ "anyOf": [{ "const": false }, off, on] })
     }
 }

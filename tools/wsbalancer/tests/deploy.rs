@@ -9,8 +9,8 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
+use wsbalancer::config;
 use wsbalancer_cli::render::{Short, Target, render};
-use wsbalancer_cli::schema::SCHEMA;
 
 use crate::files::{ROOT, assert_is};
 
@@ -43,7 +43,7 @@ fn refusal(field: &str) -> Option<String> {
 /// The options of the filter are taken over, and the rest of the schema is the chart's own.
 #[test]
 fn the_charts_schema_has_the_options_of_the_short_file() {
-    let filter: Value = serde_json::from_str(SCHEMA).unwrap();
+    let filter = config::schema();
     let file = format!("{CHART}/values.schema.json");
     let mut chart: Value = serde_json::from_str(&read(&file)).unwrap();
     chart["definitions"] = filter["definitions"].clone();
